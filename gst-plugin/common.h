@@ -1,0 +1,37 @@
+/* gst-pirl: properties and messages that several elements share.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+/** Installs `device` (string, "auto"), `precision` (string, "auto") and `n-threads` (uint, 0 = the
+ * machine's cores) under @first, @first + 1, @first + 2; all MUTABLE_READY. */
+void gst_pirl_install_device_properties (GObjectClass * klass, guint first);
+
+/** Posts @error as GST_ELEMENT_ERROR in the domain that fits its code, its text as the user's
+ * sentence, and clears it. */
+void gst_pirl_post_error (GstElement * element, GError ** error);
+/** The same as a warning. */
+void gst_pirl_post_warning (GstElement * element, GError ** error);
+
+/* GST_MESSAGE_PROGRESS that keeps the rules: START only once the element is PLAYING (gst-launch
+ * waits for ever for a progress that begins earlier), always ended exactly once. */
+typedef struct {
+  GstElement *element;          /* not owned */
+  const gchar *code;            /* "training" */
+  gboolean started;
+} GstPirlProgress;
+/** Posts START before the first CONTINUE; nothing before PLAYING. Any thread, one at a time. */
+void gst_pirl_progress_continue (GstPirlProgress * progress, const gchar * text);
+/** Ends it with COMPLETE, CANCELED or ERROR where it was started. */
+void gst_pirl_progress_end (GstPirlProgress * progress, GstProgressType type, const gchar * text);
+
+/* Registration, in plugin.c's table. */
+GST_ELEMENT_REGISTER_DECLARE (pirldatasetsrc);
+GST_ELEMENT_REGISTER_DECLARE (pirljigsaw);
+GST_ELEMENT_REGISTER_DECLARE (pirlembed);
+GST_ELEMENT_REGISTER_DECLARE (pirltrainsink);
+
+G_END_DECLS

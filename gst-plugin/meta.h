@@ -1,0 +1,84 @@
+/* gst-pirl: metas, events, queries and caps that several elements share.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The metas are GstCustomMeta without tags, so that decoders, converters and scalers keep them.
+ *
+ *   pirl-sample     index (uint64), count (uint64, 0 = unknown), epoch (uint), label (int, -1 =
+ *                   none), split (string: "train", "test" or ""), name (string)
+ *   pirl-pretext    transform (string: "jigsaw"), permutation (GstValueArray of int),
+ *                   permutation-index (int, -1 = from all), rotation (int, degrees),
+ *                   crops (GstValueArray of int: x, y, w, h of the image view and of the jigsaw view),
+ *                   flips (GstValueArray of int: image, then the cells),
+ *                   jitter (GstValueArray of double: brightness, contrast, saturation, hue, grayscale,
+ *                   blur radius for the image, then for each cell)
+ *   pirl-embedding  data (GBytes of little-endian float32), size (uint), layer (string), model
+ *                   (string), age (uint64, nanoseconds of running time since the frame it was
+ *                   computed from; 0 = this frame)
+ *   event pirl-dataset (sticky): count (uint64), n-classes (uint), class-names (GstValueArray of
+ *                   string), epochs (uint, 0 = endless), seed (uint64), hash (string)
+ *   query pirl-resume (custom, downstream): the sink answers epoch (uint64), index (uint64), seed
+ *                   (uint64), hash (string)
+ */
+#pragma once
+
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+#define GST_PIRL_SAMPLE_META "pirl-sample"
+#define GST_PIRL_PRETEXT_META "pirl-pretext"
+#define GST_PIRL_EMBEDDING_META "pirl-embedding"
+#define GST_PIRL_DATASET_EVENT "pirl-dataset"
+#define GST_PIRL_RESUME_QUERY "pirl-resume"
+
+/** Registers the metas (once a process). */
+void gst_pirl_meta_init (void);
+
+typedef struct {
+  guint64 index, count;
+  guint epoch;
+  gint label;
+  const gchar *split, *name;    /* owned by the meta on reading */
+} GstPirlSample;
+
+void gst_pirl_sample_add (GstBuffer * buffer, const GstPirlSample * sample);
+/** FALSE when the buffer has none. */
+gboolean gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample);
+
+/** Attaches an embedding; takes a reference on @data. Replaces an earlier one. */
+void gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
+    const gchar * model, GstClockTime age);
+
+typedef struct {
+  guint64 count;
+  guint n_classes;
+  gchar **class_names;          /* NULL-terminated, may be NULL */
+  guint epochs;
+  guint64 seed;
+  gchar *hash;
+} GstPirlDataset;
+
+GstEvent *gst_pirl_dataset_event_new (const GstPirlDataset * dataset);
+/** FALSE when @event is another; clear with gst_pirl_dataset_clear(). */
+gboolean gst_pirl_dataset_parse (GstEvent * event, GstPirlDataset * dataset);
+void gst_pirl_dataset_clear (GstPirlDataset * dataset);
+
+GstQuery *gst_pirl_resume_query_new (void);
+gboolean gst_pirl_is_resume_query (GstQuery * query);
+void gst_pirl_resume_answer (GstQuery * query, guint64 epoch, guint64 index, guint64 seed,
+    const gchar * hash);
+/** FALSE when nobody answered; @hash is owned by the query. */
+gboolean gst_pirl_resume_parse (GstQuery * query, guint64 * epoch, guint64 * index,
+    guint64 * seed, const gchar ** hash);
+
+/** other/tensors,format=static caps as NNStreamer writes them. */
+#define GST_PIRL_TENSORS_CAPS "other/tensors,format=(string)static"
+/** Two uint8 tensors 3:size:size:1 and 3:patch:patch:patches. */
+GstCaps *gst_pirl_views_caps (gint size, gint patch, gint patches, gint fps_n, gint fps_d);
+/** Reads them back; FALSE with a reason (transfer full) when they are something else. */
+gboolean gst_pirl_views_caps_parse (const GstCaps * caps, gint * size, gint * patch,
+    gint * patches, gchar ** reason);
+/** One float32 tensor dim:1:1:1. */
+GstCaps *gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d);
+
+G_END_DECLS

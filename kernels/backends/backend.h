@@ -1,0 +1,225 @@
+/* gst-pirl: what a backend must offer.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A backend is one table of functions (PirlBackend). It plans and runs *units* -- the pieces a
+ * network is made of -- and the few operations of contrastive learning that are no units. It
+ * chooses its own decomposition, layouts and fusions; everybody else sees dense tensors.
+ *
+ * Numerics follow PyTorch: BN normalises with the biased variance, keeps the unbiased one in
+ * running_var, momentum 0.1, eps 1e-5.
+ *
+ * Threads: a device and its plans belong to one thread at a time. Two devices may work at once.
+ */
+#pragma once
+
+#include "base/base.h"
+
+#define PIRL_BACKEND_VERSION 1
+
+/** n samples of c channels of h x w. Vectors have h = w = 1. */
+typedef struct {
+  gint n, c, h, w;
+} PirlDims;
+
+static inline gsize
+pirl_dims_count (PirlDims d)
+{
+  return (gsize) d.n * d.c * d.h * d.w;
+}
+
+/**
+ * PirlTensorDesc: how a backend keeps a value.
+ * @format: NULL = dense, n outermost, w innermost; else the backend's own description, owned by the
+ *   plan that produced the value. Vectors (h = w = 1) are always dense rows of c elements, so that
+ *   9 rows of 128 can be read as one row of 1152.
+ */
+typedef struct {
+  PirlDims dims;
+  PirlDType dtype;
+  gsize bytes;
+  gconstpointer format;
+} PirlTensorDesc;
+
+typedef enum {
+  PIRL_UNIT_INPUT,              /* uint8 RGB pictures -> (x/255 - mean) / std */
+  PIRL_UNIT_CONV,               /* conv [+ bias] [+ batch norm] [+ residual] [+ activation] */
+  PIRL_UNIT_MAXPOOL,
+  PIRL_UNIT_AVGPOOL,            /* over the whole picture: n,c,h,w -> n,c,1,1 */
+  PIRL_UNIT_LINEAR,             /* x W^T [+ bias] [+ activation], vectors */
+  PIRL_UNIT_BATCHNORM,          /* batch norm [+ activation] of vectors */
+  PIRL_UNIT_L2NORM,             /* x / max(|x|, 1e-12), vectors */
+  PIRL_UNIT_GROUP,              /* n,c -> n/g, g*c: a view; the planner's, no backend sees it */
+} PirlUnitKind;
+
+typedef enum { PIRL_ACT_NONE, PIRL_ACT_RELU, PIRL_ACT_RELU6 } PirlActivation;
+typedef enum { PIRL_MODE_TRAIN, PIRL_MODE_INFER } PirlMode;
+
+#define PIRL_BN_EPSILON 1e-5
+#define PIRL_BN_MOMENTUM 0.1
+
+/** What a unit computes: out = act (bn (conv (in) + bias) + residual). */
+typedef struct {
+  PirlUnitKind kind;
+  PirlMode mode;
+  PirlDType dtype;              /* of activations: F32; BF16 only in PIRL_MODE_INFER; the reference
+                                 * backend computes in F64 whatever stands here */
+  PirlDims input, output;       /* dense dims; output.n == input.n */
+  gint kernel, stride, padding, groups;        /* CONV (square, zeros) and MAXPOOL (-inf padding) */
+  gboolean bias, batch_norm, residual;
+  PirlActivation activation;
+  gboolean needs_input_gradient;        /* FALSE for what reads the INPUT unit */
+  gfloat mean[3], std[3];       /* INPUT */
+} PirlUnitDesc;
+
+/** A unit's parameters, each dense, in the device's param_dtype.
+ * WEIGHT: conv [out][in/groups][k][k], linear [out][in]. The others: [out]. */
+typedef enum {
+  PIRL_SLOT_WEIGHT,
+  PIRL_SLOT_BIAS,
+  PIRL_SLOT_BN_WEIGHT,
+  PIRL_SLOT_BN_BIAS,
+  PIRL_SLOT_BN_MEAN,
+  PIRL_SLOT_BN_VAR,
+  PIRL_N_SLOTS,
+} PirlSlot;
+
+typedef enum {
+  PIRL_PASS_PREPARE,            /* INFER: fold and pack the parameters into the plan; again after
+                                 * they changed. TRAIN: nothing to do */
+  PIRL_PASS_FORWARD,
+  PIRL_PASS_BACKWARD,           /* after FORWARD of the same plan in TRAIN mode */
+} PirlPass;
+
+/**
+ * PirlUnitBuffers: where a pass finds and leaves things.
+ *
+ * All are 64-byte aligned device memory that the caller owns; what a pass does not use may be NULL.
+ * FORWARD reads @input, @residual, @param; writes @output and, in TRAIN mode, @saved and (if
+ * @update_statistics) the running statistics in @param.
+ * BACKWARD reads @input, @output, @saved, @param, @d_output (and may destroy @d_output); writes
+ * @d_input and @d_residual (adds to them when the accumulate flag is set) and ADDS to @grad.
+ * The INPUT unit's @input is `const guint8 *const *`: n pointers to packed RGB pictures, h x w.
+ */
+typedef struct {
+  gconstpointer input, residual;
+  gpointer output;
+  gpointer saved, scratch;
+  gpointer param[PIRL_N_SLOTS];
+  gpointer grad[PIRL_N_SLOTS];
+  gpointer d_output, d_input, d_residual;
+  gboolean accumulate_input, accumulate_residual;
+  gboolean update_statistics;
+} PirlUnitBuffers;
+
+typedef enum { PIRL_LOSS_NCE, PIRL_LOSS_INFONCE } PirlLoss;
+
+/**
+ * PirlContrastDesc: one contrastive term against the memory bank.
+ *
+ * z_b: row b of the embedding (unit length), m_j: row j of the bank, s_bj = z_b . m_j,
+ * p_b: the sample's own row, J_b: its K negatives, tau: temperature, eps = 1.19e-7.
+ *
+ * InfoNCE: L_b = -s_bp/tau + log (exp (s_bp/tau) + sum_J exp (s_bj/tau))
+ * NCE (VISSL nce_loss.py): P_bj = exp (s_bj/tau) / Z, c = K/rows,
+ *   L_b = -log (P_bp / (P_bp + c + eps)) - sum_J log (c / (P_bj + c + eps))
+ * Result: mean of L_b over the batch; gradient of @scale * mean(L) with respect to z.
+ * Nothing of size batch x K x dim is ever in memory.
+ */
+typedef struct {
+  PirlLoss loss;
+  guint batch, dim;
+  guint64 rows;                 /* of the bank */
+  guint64 negatives;            /* K */
+  gdouble temperature;
+  gdouble z;                    /* Z of the NCE loss; unused otherwise */
+  gdouble scale;                /* lambda, or 1 - lambda */
+} PirlContrastDesc;
+
+typedef struct {
+  gdouble loss;                 /* mean of L_b, unscaled */
+  gdouble mean_exp;             /* mean of exp (s/tau) over the batch's positives and negatives:
+                                 * Z estimated from this batch is rows * mean_exp */
+  gdouble positive;             /* mean cosine of a sample with its own row */
+} PirlContrastStats;
+
+typedef struct _PirlBackend PirlBackend;
+typedef struct _PirlUnitPlan PirlUnitPlan;      /* each backend's own */
+
+/** An opened device; backends embed it as their first member. */
+typedef struct {
+  const PirlBackend *backend;
+  gchar *description;           /* "cpu (oneDNN 2.6.3, avx512_core_amx), 2 threads" */
+  PirlDType param_dtype;        /* F32; the reference: F64 */
+  guint n_threads;
+  gboolean deterministic;
+} PirlDevice;
+
+/** What a plan needs besides its tensors. */
+typedef struct {
+  gsize saved;                  /* bytes kept from FORWARD to BACKWARD */
+  gsize scratch;                /* bytes used inside one pass */
+} PirlUnitMemory;
+
+struct _PirlBackend {
+  guint version;                /* PIRL_BACKEND_VERSION */
+  const gchar *name;
+
+  /* Device. @index: 0 for the only one. */
+  PirlDevice *(*open) (guint index, guint n_threads, gboolean deterministic, GError **error);
+  void (*close) (PirlDevice *device);
+  /* TRUE when plans of (mode, dtype) run well here; @reason says why not (static string). */
+  gboolean (*supports) (PirlDevice *device, PirlMode mode, PirlDType dtype, const gchar **reason);
+
+  /* Memory: zeroed, 64-byte aligned. */
+  gpointer (*alloc) (PirlDevice *device, gsize bytes, GError **error);
+  void (*free) (PirlDevice *device, gpointer memory);
+  gboolean (*upload) (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes,
+      GError **error);
+  gboolean (*download) (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes,
+      GError **error);
+  gboolean (*zero) (PirlDevice *device, gpointer dst, gsize bytes, GError **error);
+
+  /* A value from and to dense floats on the host, n,c,h,w. */
+  gboolean (*tensor_write) (PirlDevice *device, const PirlTensorDesc *desc, gpointer dst,
+      const gfloat *src, GError **error);
+  gboolean (*tensor_read) (PirlDevice *device, const PirlTensorDesc *desc, gconstpointer src,
+      gfloat *dst, GError **error);
+
+  /* Units. @input and @residual say how those values are kept (INPUT: NULL); @output is filled.
+   * Gradients of a value are kept like the value. */
+  PirlUnitPlan *(*unit_plan) (PirlDevice *device, const PirlUnitDesc *desc,
+      const PirlTensorDesc *input, const PirlTensorDesc *residual, PirlTensorDesc *output,
+      PirlUnitMemory *memory, GError **error);
+  void (*unit_free) (PirlUnitPlan *plan);
+  gboolean (*unit_run) (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *buffers,
+      GError **error);
+
+  /* Contrast: see PirlContrastDesc. @embedding, @bank: dense rows in param_dtype on the device;
+   * @positive [batch] and @negative [batch][negatives] on the host; @negative NULL = every row but
+   * the positive one (then negatives == rows - 1). @d_embedding NULL = statistics only. */
+  gboolean (*contrast) (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer embedding,
+      gconstpointer bank, const guint32 *positive, const guint32 *negative,
+      gpointer d_embedding, PirlContrastStats *stats, GError **error);
+  /* m_p <- normalise (momentum * m_p + (1 - momentum) * z), in the order of the batch. */
+  gboolean (*bank_update) (PirlDevice *device, gpointer bank, guint dim, guint batch,
+      const guint32 *positive, gconstpointer embedding, gdouble momentum, GError **error);
+
+  /* SGD as PyTorch's: g += weight_decay * w; v = momentum * v + g; w -= lr * v. */
+  gboolean (*sgd) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
+      gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error);
+};
+
+/** Naive, double precision: the truth the others are compared with. */
+PIRL_API const PirlBackend *pirl_backend_reference (void);
+/** oneDNN. */
+PIRL_API const PirlBackend *pirl_backend_cpu (void);
+
+/**
+ * Opens "auto", "cpu", "reference" ("cuda", "cuda:N" say why they are not there). @n_threads 0 =
+ * the machine's cores. Errors: %PIRL_ERROR_INVALID for an unknown name (the text lists the known
+ * ones), %PIRL_ERROR_UNSUPPORTED. Free with pirl_device_close().
+ */
+PIRL_API PirlDevice *pirl_device_open (const gchar *name, guint n_threads, gboolean deterministic,
+    GError **error);
+PIRL_API void pirl_device_close (PirlDevice *device);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlDevice, pirl_device_close)

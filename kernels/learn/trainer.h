@@ -1,0 +1,126 @@
+/* gst-pirl: PIRL training (Misra and van der Maaten 2020), one step at a time.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A step, on a batch of B samples (image view I, p patches of the shuffled view I^t):
+ *
+ *   v_g = g (trunk (patches)),  L_g = contrast (v_g, bank),  backward of lambda L_g
+ *   v_f = f (trunk (images)),   L_f = contrast (v_f, bank),  backward of (1 - lambda) L_f
+ *   bank[i] <- normalise (momentum bank[i] + (1 - momentum) v_f)
+ *   SGD
+ *
+ * Both terms see the bank as it was before the step; only f of the image goes into it. The two
+ * passes run one after the other and share one arena.
+ */
+#pragma once
+
+#include "backends/backend.h"
+#include "net/resnet.h"
+#include "learn/schedule.h"
+
+typedef enum { PIRL_OBJECTIVE_PIRL, PIRL_OBJECTIVE_NPID } PirlObjective;
+/** Z of the NCE loss: running average (0.99), estimated once, or given. */
+typedef enum { PIRL_Z_EMA, PIRL_Z_FIRST_BATCH, PIRL_Z_FIXED } PirlZMode;
+/** Which views the running statistics of BN see. */
+typedef enum { PIRL_BN_BOTH, PIRL_BN_IMAGES } PirlBnStatistics;
+
+typedef struct {
+  PirlObjective objective;      /* NPID = PIRL with lambda 0, no patch pass */
+  PirlResnet trunk;
+  PirlHead head;
+  gint dim;                     /* of the embedding: 128 */
+  gint image_size, patch_size, patches;
+  guint batch;
+  PirlLoss loss;
+  PirlZMode z_mode;
+  gdouble z;                    /* Z / rows, for PIRL_Z_FIXED */
+  gdouble temperature;
+  guint64 negatives;            /* 0 = min (32000, rows - 1); rows - 1 = all, not drawn */
+  gboolean exclude_positive;    /* FALSE: a draw may hit the sample itself (the reference) */
+  gdouble lambda;
+  gdouble bank_momentum;
+  guint64 bank_rows;
+  PirlSchedule schedule;
+  gdouble momentum, weight_decay;
+  PirlBnStatistics bn_statistics;
+  guint64 seed;
+  gfloat mean[3], std[3];
+  gchar *device;                /* "auto", ... */
+  gchar *precision;             /* "auto", "f32" */
+  guint n_threads;
+  gboolean deterministic;
+} PirlTrainerConfig;
+
+/** The defaults of the elements (those that work on small and large sets). */
+PIRL_API void pirl_trainer_config_defaults (PirlTrainerConfig *config);
+
+typedef struct _PirlTrainer PirlTrainer;
+
+/** Plans everything. %PIRL_ERROR_INVALID says which setting cannot work and why. The config is
+ * copied. Random weights from the seed until something is loaded. */
+PIRL_API PirlTrainer *pirl_trainer_new (const PirlTrainerConfig *config, GError **error);
+PIRL_API void pirl_trainer_free (PirlTrainer *trainer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlTrainer, pirl_trainer_free)
+
+/** One batch; arrays of @batch elements. */
+typedef struct {
+  const guint8 *const *images;  /* S*S*3 bytes each */
+  const guint8 *const *patches; /* p*P*P*3 bytes each, patches one after the other */
+  const guint32 *rows;          /* bank row of each sample */
+  const gint *labels;           /* -1 = none; may be NULL */
+  guint32 epoch;
+} PirlBatch;
+
+typedef struct {
+  guint64 step;                 /* steps done, this one included */
+  gdouble loss;                 /* lambda L_g + (1 - lambda) L_f */
+  gdouble loss_image, loss_patches;
+  gdouble learning_rate;
+  gdouble z;                    /* Z / rows in use (NCE), else 0 */
+  gdouble positive_image, positive_patches;     /* mean cosine with the own bank row */
+  gdouble spread;               /* 1 - |mean of the batch's image embeddings|^2: 0 = collapsed */
+} PirlStepStats;
+
+/**
+ * Trains one batch. @cancel (may be NULL) is looked at between units: when set, FALSE with
+ * G_IO_ERROR_CANCELLED and nothing has changed but gradients and BN statistics are put back, so
+ * that the step can be run again later and gives the same result.
+ * %PIRL_ERROR_NOT_FINITE and %PIRL_ERROR_COLLAPSED name the step and the remedy.
+ */
+PIRL_API gboolean pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch,
+    const gint *cancel, PirlStepStats *stats, GError **error);
+
+/** Where in the data set a checkpoint stands, and what it is called with; strings may be NULL. */
+typedef struct {
+  guint64 epoch, index;         /* of the first sample not yet trained, in that epoch's order */
+  guint64 seed;                 /* the source's */
+  gchar *hash;                  /* the data set's */
+  gchar *class_names;           /* newline separated */
+  guint64 samples;              /* trained so far */
+} PirlPosition;
+PIRL_API void pirl_position_clear (PirlPosition *position);
+
+/** Starts from the weights in @path (trunk, and heads where present): not a resume. */
+PIRL_API gboolean pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path,
+    GError **error);
+/** Writes weights, metadata and `state.*` (velocity, bank, labels, Z, step, settings) atomically. */
+PIRL_API gboolean pirl_trainer_save (PirlTrainer *trainer, const gchar *path,
+    const PirlPosition *position, GError **error);
+/** Continues exactly where pirl_trainer_save() stood. Settings that change the arithmetic and
+ * differ are %PIRL_ERROR_MISMATCH, named with both values. */
+PIRL_API gboolean pirl_trainer_resume (PirlTrainer *trainer, const gchar *path,
+    PirlPosition *position, GError **error);
+/** Reads only the position of a checkpoint (to answer `pirl-resume` before there is a trainer). */
+PIRL_API gboolean pirl_trainer_peek (const gchar *path, PirlPosition *position, GError **error);
+
+PIRL_API guint64 pirl_trainer_steps (const PirlTrainer *trainer);
+PIRL_API const gchar *pirl_trainer_device (const PirlTrainer *trainer);
+/** Bytes of activations, parameters with their state, bank. */
+PIRL_API gsize pirl_trainer_bytes (const PirlTrainer *trainer);
+/** Leave-one-out kNN accuracy of the bank's rows against the labels seen (at most @limit queries,
+ * evenly spaced); NaN without labels. */
+PIRL_API gdouble pirl_trainer_bank_knn (PirlTrainer *trainer, guint limit);
+/** For tests: the parameters, and the bank as dense floats. */
+PIRL_API PirlParams *pirl_trainer_params (PirlTrainer *trainer);
+PIRL_API gboolean pirl_trainer_read_bank (PirlTrainer *trainer, gfloat *dst, GError **error);
+PIRL_API gboolean pirl_trainer_write_bank (PirlTrainer *trainer, const gfloat *src,
+    GError **error);

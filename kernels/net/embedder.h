@@ -1,0 +1,43 @@
+/* gst-pirl: a trained network as a function from a picture to a vector.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Reads our checkpoints and plain torchvision files. Preprocessing follows the file's metadata,
+ * else ImageNet's: short side to 256 (antialiased bilinear, Pillow's 8-bit arithmetic), centre crop
+ * 224, mean and std. Not thread-safe: one embedder, one thread at a time.
+ */
+#pragma once
+
+#include "backends/backend.h"
+#include "vision/image.h"
+
+typedef struct _PirlEmbedder PirlEmbedder;
+
+/**
+ * @layer: "embedding" (head f, unit length), "logits" (fc), "res5" .. "res1" (global average).
+ * NULL = "embedding" where the file has a head, else "res5". @precision: "auto", "f32", "bf16".
+ * A layer that the file does not have is %PIRL_ERROR_MISMATCH and lists those it has.
+ */
+PIRL_API PirlEmbedder *pirl_embedder_new (const gchar *model_file, const gchar *layer,
+    const gchar *device, const gchar *precision, guint n_threads, guint batch, GError **error);
+/** An untrained network (for comparison): random weights from @seed, no file. */
+PIRL_API PirlEmbedder *pirl_embedder_new_random (const gchar *arch, gint base_width,
+    gint image_size, guint64 seed, const gchar *layer, const gchar *device, const gchar *precision,
+    guint n_threads, guint batch, GError **error);
+PIRL_API void pirl_embedder_free (PirlEmbedder *embedder);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlEmbedder, pirl_embedder_free)
+
+/** Length of the vector. */
+PIRL_API guint pirl_embedder_size (const PirlEmbedder *embedder);
+PIRL_API const gchar *pirl_embedder_layer (const PirlEmbedder *embedder);
+/** "resnet50, <sha-like hash of the weights>": what the `model` field of the meta says. */
+PIRL_API const gchar *pirl_embedder_model (const PirlEmbedder *embedder);
+PIRL_API const gchar *pirl_embedder_device (const PirlEmbedder *embedder);
+/** "f32" or "bf16", after `auto` was decided. */
+PIRL_API const gchar *pirl_embedder_precision (const PirlEmbedder *embedder);
+
+/** Resizes, crops and embeds n <= batch RGB pictures of any size into n rows of floats. */
+PIRL_API gboolean pirl_embedder_run (PirlEmbedder *embedder, const PirlImage *const *pictures,
+    guint n, gfloat *out, GError **error);
+/** The same from one dense normalised input 3,h,w (batch must be 1): for parity tests. */
+PIRL_API gboolean pirl_embedder_run_floats (PirlEmbedder *embedder, const gfloat *input,
+    gfloat *out, GError **error);

@@ -1,0 +1,62 @@
+/* gst-pirl: the parameters of a network.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * One arena for values, one for gradients, one for SGD's velocity, in the device's param_dtype.
+ * Order: weights (decayed) | biases and BN affine (not decayed) | running statistics (buffers).
+ */
+#pragma once
+
+#include "net/graph.h"
+#include "base/safetensors.h"
+
+typedef enum { PIRL_ARENA_VALUE, PIRL_ARENA_GRADIENT, PIRL_ARENA_VELOCITY, PIRL_N_ARENAS } PirlArena;
+
+typedef struct _PirlParams PirlParams;
+
+/** The union by name of what the graphs need. @trainable: with gradients and velocity.
+ * A name with two shapes is %PIRL_ERROR_MISMATCH. The device must outlive it. */
+PIRL_API PirlParams *pirl_params_new (PirlDevice *device, PirlGraph *const *graphs, guint n_graphs,
+    gboolean trainable, GError **error);
+PIRL_API void pirl_params_free (PirlParams *params);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlParams, pirl_params_free)
+
+PIRL_API guint pirl_params_count (const PirlParams *params);
+PIRL_API const PirlParamSpec *pirl_params_spec (const PirlParams *params, guint i);
+/** -1 when there is none of that name. */
+PIRL_API gint pirl_params_find (const PirlParams *params, const gchar *name);
+/** Device memory of parameter @i; NULL for gradients of buffers. */
+PIRL_API gpointer pirl_params_data (PirlParams *params, PirlArena arena, guint i);
+/** Copies from and to dense floats on the host. */
+PIRL_API gboolean pirl_params_read (PirlParams *params, PirlArena arena, guint i, gfloat *dst,
+    GError **error);
+PIRL_API gboolean pirl_params_write (PirlParams *params, PirlArena arena, guint i,
+    const gfloat *src, GError **error);
+
+/**
+ * Initial values: convolutions normal with std sqrt(2 / (k k out)) (torchvision: kaiming, fan out,
+ * relu); linear weights and biases U(+-1/sqrt(fan_in)) (PyTorch); BN 1 and 0; running mean 0,
+ * variance 1. A parameter's stream is (seed, 0, crc32 (name), PIRL_PURPOSE_WEIGHTS).
+ */
+PIRL_API gboolean pirl_params_init (PirlParams *params, guint64 seed, GError **error);
+
+/** What a file gave. */
+typedef struct {
+  guint loaded;
+  GPtrArray *missing;           /* gchar *: names the file lacks, left as they were */
+} PirlLoadReport;
+
+/**
+ * Takes every parameter that @file has (F32, F16, BF16, F64 converted). Known prefixes of other
+ * projects are tried ("module.", "backbone.", "_feature_blocks.", "encoder."). Missing names that
+ * start with one of @required (NULL-terminated prefixes; NULL = nothing is required) and wrong
+ * shapes are %PIRL_ERROR_MISMATCH, in the manner of `model "x.safetensors": tensor
+ * layer3.0.conv1.weight has shape [256,512,1,1], resnet50 needs [256,1024,1,1]`.
+ */
+PIRL_API gboolean pirl_params_load (PirlParams *params, const PirlSafetensors *file,
+    const gchar *const *required, PirlLoadReport *report, GError **error);
+PIRL_API void pirl_load_report_clear (PirlLoadReport *report);
+
+PIRL_API gboolean pirl_params_zero_gradients (PirlParams *params, GError **error);
+/** One SGD step over all trainable parameters; weight decay on weights only. */
+PIRL_API gboolean pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum,
+    gdouble weight_decay, GError **error);

@@ -1,0 +1,58 @@
+/* gst-pirl: pictures in memory, decoding and resizing.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/base.h"
+
+/** 8-bit RGB; row y starts at data + y * stride. */
+typedef struct {
+  gint width, height;
+  gsize stride;                 /* bytes, >= 3 * width */
+  guint8 *data;
+} PirlImage;
+
+/** Allocates packed rows (stride = 3 * width); release with pirl_image_clear(). */
+PIRL_API void pirl_image_init (PirlImage *image, gint width, gint height);
+PIRL_API void pirl_image_clear (PirlImage *image);
+/** Fits @image (from pirl_image_init() or zeroed) to a size, reusing its memory where it can. */
+PIRL_API void pirl_image_resize_storage (PirlImage *image, gint width, gint height);
+PIRL_API void pirl_image_copy (const PirlImage *src, PirlImage *dst);
+
+/** What decoding met that was not an error. */
+typedef struct {
+  gboolean truncated;           /* the file ended early or had damaged data; the rest is grey */
+  gint orientation;             /* EXIF 1..8, already applied */
+} PirlDecodeInfo;
+
+/**
+ * Decodes a JPEG (grey, YCbCr, RGB, CMYK and YCCK, progressive) or PNG (alpha dropped, 16 bit
+ * reduced) to RGB, turned upright by its EXIF orientation. Pixels are those of Pillow's
+ * Image.open().convert("RGB") (libjpeg-turbo's defaults: ISLOW, fancy upsampling).
+ * @max_pixels guards against bombs (0 = 256 million). A truncated JPEG with at least a header and
+ * some rows decodes with info->truncated set, unless @strict. Errors: %PIRL_ERROR_FORMAT with the
+ * library's reason. Never exits, whatever the data. @info may be NULL.
+ */
+PIRL_API gboolean pirl_image_decode (gconstpointer data, gsize size, gsize max_pixels,
+    gboolean strict, PirlImage *image, PirlDecodeInfo *info, GError **error);
+/** Reads and decodes a file; messages name it. */
+PIRL_API gboolean pirl_image_load (const gchar *path, PirlImage *image, PirlDecodeInfo *info,
+    GError **error);
+/** Writes a PNG (for plots and mosaics). */
+PIRL_API gboolean pirl_image_save_png (const PirlImage *image, const gchar *path, GError **error);
+
+/** Memory of the resizer, reused from call to call. One a thread. */
+typedef struct _PirlResizer PirlResizer;
+PIRL_API PirlResizer *pirl_resizer_new (void);
+PIRL_API void pirl_resizer_free (PirlResizer *resizer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlResizer, pirl_resizer_free)
+/**
+ * Antialiased bilinear, bit-identical to Pillow's Image.resize (size, BILINEAR, box) for 8-bit RGB:
+ * horizontal, then vertical pass, 8-bit between them, coefficients rounded to 22 bits. @dst's
+ * storage is given (its width and height are the target); the box is in source pixels.
+ */
+PIRL_API void pirl_resize (PirlResizer *resizer, const PirlImage *src, gdouble x, gdouble y,
+    gdouble width, gdouble height, PirlImage *dst);
+/** torchvision's Resize (short side @resize) and CenterCrop (@crop): only the pixels that the crop
+ * keeps are computed, bit-identical to doing it in two steps. @dst is fitted to crop x crop. */
+PIRL_API void pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize,
+    gint crop, PirlImage *dst);

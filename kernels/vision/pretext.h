@@ -1,0 +1,71 @@
+/* gst-pirl: the two views of a sample: geometry, draws and rendering.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Image view: RandomResizedCrop of image_size, colour, flip. Jigsaw view (VISSL,
+ * img_patches_tensor.py): an independent RandomResizedCrop of crop_size, cut into grid x grid cells,
+ * a patch of patch_size at a random offset in each cell, colour and flip drawn for each patch,
+ * patches in the order of a permutation.
+ */
+#pragma once
+
+#include "vision/augment.h"
+
+#define PIRL_MAX_GRID 5
+#define PIRL_MAX_PATCHES (PIRL_MAX_GRID * PIRL_MAX_GRID)
+
+typedef struct {
+  gint image_size;              /* 224 */
+  gint crop_size;               /* 255 */
+  gint patch_size;              /* 64 */
+  gint grid;                    /* 3 */
+  gfloat crop_scale_min, crop_scale_max;        /* area of the image view's crop: .08, 1 */
+  gfloat patch_crop_scale_min;  /* of the jigsaw view's: .6 */
+  gboolean flip;                /* with probability 1/2 */
+  PirlAugment augment;
+} PirlPretextConfig;
+
+/** The reference's geometry for an image size: crop = round (size * 255 / 224), rounded down to a
+ * multiple of grid; patch = round (size * 64 / 224). */
+PIRL_API void pirl_pretext_config_defaults (PirlPretextConfig *config, gint image_size, gint grid);
+/** %PIRL_ERROR_INVALID says which number does not fit which. */
+PIRL_API gboolean pirl_pretext_config_check (const PirlPretextConfig *config, GError **error);
+
+typedef struct {
+  gint x, y, width, height;     /* in pixels of the source */
+} PirlBox;
+
+/** All draws of one sample. */
+typedef struct {
+  PirlBox image_crop, patch_crop;
+  PirlColour image_colour, patch_colour[PIRL_MAX_PATCHES];      /* by cell, not by position */
+  gint offset_x[PIRL_MAX_PATCHES], offset_y[PIRL_MAX_PATCHES];  /* by cell */
+  gint permutation_index;       /* in the set; -1 = drawn from all */
+  guint8 permutation[PIRL_MAX_PATCHES]; /* position i shows cell permutation[i] */
+} PirlPretext;
+
+/** A set of permutations of grid*grid cells. */
+typedef struct _PirlPermutations PirlPermutations;
+/** @n permutations chosen greedily for the largest minimum Hamming distance to those chosen before
+ * (candidates drawn from @seed where all of them are too many); n = 0: all, drawn uniformly.
+ * Not unref'ed: free with pirl_permutations_free(). */
+PIRL_API PirlPermutations *pirl_permutations_new (gint grid, guint n, guint64 seed, GError **error);
+PIRL_API void pirl_permutations_free (PirlPermutations *set);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlPermutations, pirl_permutations_free)
+PIRL_API guint pirl_permutations_count (const PirlPermutations *set);
+PIRL_API const guint8 *pirl_permutations_nth (const PirlPermutations *set, guint i);
+
+/** torchvision's RandomResizedCrop.get_params: ten tries of area U[min,max] and log-uniform ratio
+ * 3/4..4/3, then the largest centred crop within those ratios. */
+PIRL_API void pirl_random_resized_crop (PirlRng *rng, gint width, gint height, gfloat scale_min,
+    gfloat scale_max, PirlBox *box);
+/** Draws everything for sample (seed, epoch, index) of @width x @height. @permutation >= 0 takes
+ * that member of the set, -1 draws one. */
+PIRL_API void pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
+    gint permutation, gint width, gint height, guint64 seed, guint32 epoch, guint64 index,
+    PirlPretext *pretext);
+/** Renders the image view (S*S*3 packed bytes). */
+PIRL_API void pirl_pretext_render_image (const PirlPretextConfig *config,
+    const PirlPretext *pretext, PirlResizer *resizer, const PirlImage *src, guint8 *dst);
+/** Renders the patches in their shuffled order (grid*grid * P*P*3 packed bytes). */
+PIRL_API void pirl_pretext_render_patches (const PirlPretextConfig *config,
+    const PirlPretext *pretext, PirlResizer *resizer, const PirlImage *src, guint8 *dst);
