@@ -1,0 +1,133 @@
+/* gst-pirl: properties and messages that several elements share (see common.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "common.h"
+#include "base/base.h"
+
+#include <gio/gio.h>
+
+void
+gst_pirl_install_device_properties (GObjectClass * klass, guint first)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
+  g_object_class_install_property (klass, first,
+      g_param_spec_string ("device", "Device",
+          "What computes: cpu, cuda:N, or auto (a GPU that works, else the CPU)", "auto", flags));
+  g_object_class_install_property (klass, first + 1,
+      g_param_spec_string ("precision", "Precision",
+          "Arithmetic: f32, bf16, or auto (a fixed rule by device and instruction set)", "auto",
+          flags));
+  g_object_class_install_property (klass, first + 2,
+      g_param_spec_uint ("n-threads", "Threads",
+          "Threads that compute (0 = as many as the machine has cores)", 0, 1024, 0, flags));
+}
+
+typedef struct {
+  gint code;
+  GQuark (*domain) (void);
+  gint gst_code;
+} ErrorRow;
+
+static const ErrorRow pirl_errors[] = {
+  {PIRL_ERROR_INVALID, gst_resource_error_quark, GST_RESOURCE_ERROR_SETTINGS},
+  {PIRL_ERROR_FORMAT, gst_stream_error_quark, GST_STREAM_ERROR_FORMAT},
+  {PIRL_ERROR_IO, gst_resource_error_quark, GST_RESOURCE_ERROR_READ},
+  {PIRL_ERROR_MISMATCH, gst_stream_error_quark, GST_STREAM_ERROR_WRONG_TYPE},
+  {PIRL_ERROR_UNSUPPORTED, gst_library_error_quark, GST_LIBRARY_ERROR_SETTINGS},
+  {PIRL_ERROR_NOT_FINITE, gst_stream_error_quark, GST_STREAM_ERROR_FAILED},
+  {PIRL_ERROR_COLLAPSED, gst_stream_error_quark, GST_STREAM_ERROR_FAILED},
+  {PIRL_ERROR_BACKEND, gst_library_error_quark, GST_LIBRARY_ERROR_FAILED},
+};
+
+/* GST_RESOURCE_ERROR_FAILED for what no table knows. */
+static void
+domain_of_error (const GError * error, GQuark * domain, gint * code)
+{
+  *domain = GST_RESOURCE_ERROR;
+  *code = GST_RESOURCE_ERROR_FAILED;
+  if (g_error_matches (error, G_FILE_ERROR, G_FILE_ERROR_NOENT)
+      || g_error_matches (error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND)) {
+    *code = GST_RESOURCE_ERROR_NOT_FOUND;
+  } else if (error->domain == G_FILE_ERROR || error->domain == G_IO_ERROR) {
+    *code = GST_RESOURCE_ERROR_READ;
+  } else if (error->domain == PIRL_ERROR) {
+    for (guint i = 0; i < G_N_ELEMENTS (pirl_errors); i++) {
+      if (pirl_errors[i].code == error->code) {
+        *domain = pirl_errors[i].domain ();
+        *code = pirl_errors[i].gst_code;
+      }
+    }
+  } else if (error->domain == GST_RESOURCE_ERROR || error->domain == GST_STREAM_ERROR
+      || error->domain == GST_LIBRARY_ERROR || error->domain == GST_CORE_ERROR) {
+    *domain = error->domain;
+    *code = error->code;
+  }
+}
+
+static void
+post (GstElement * element, GstMessageType type, GError ** error)
+{
+  GQuark domain;
+  gint code;
+
+  domain_of_error (*error, &domain, &code);
+  gst_element_message_full (element, type, domain, code, g_strdup ((*error)->message),
+      g_strdup_printf ("%s, code %d", g_quark_to_string ((*error)->domain), (*error)->code),
+      __FILE__, G_STRFUNC, __LINE__);
+  g_clear_error (error);
+}
+
+void
+gst_pirl_post_error (GstElement * element, GError ** error)
+{
+  post (element, GST_MESSAGE_ERROR, error);
+}
+
+void
+gst_pirl_post_warning (GstElement * element, GError ** error)
+{
+  post (element, GST_MESSAGE_WARNING, error);
+}
+
+static void
+post_progress (GstPirlProgress * progress, GstProgressType type, const gchar * text)
+{
+  gst_element_post_message (progress->element,
+      gst_message_new_progress (GST_OBJECT (progress->element), type, progress->code, text));
+}
+
+static gboolean
+is_playing (GstElement * element)
+{
+  gboolean playing;
+
+  GST_OBJECT_LOCK (element);
+  playing = GST_STATE (element) == GST_STATE_PLAYING;
+  GST_OBJECT_UNLOCK (element);
+  return playing;
+}
+
+void
+gst_pirl_progress_continue (GstPirlProgress * progress, const gchar * text)
+{
+  if (!progress->started) {
+    if (!is_playing (progress->element))
+      return;
+    progress->started = TRUE;
+    post_progress (progress, GST_PROGRESS_TYPE_START, text);
+  }
+  post_progress (progress, GST_PROGRESS_TYPE_CONTINUE, text);
+}
+
+void
+gst_pirl_progress_end (GstPirlProgress * progress, GstProgressType type, const gchar * text)
+{
+  if (!progress->started)
+    return;
+  progress->started = FALSE;
+  post_progress (progress, type, text);
+}

@@ -1,0 +1,292 @@
+/* gst-pirl: metas, events, queries and caps that several elements share (see meta.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "meta.h"
+
+#include <string.h>
+
+/* ---- metas ------------------------------------------------------------------------------ */
+
+void
+gst_pirl_meta_init (void)
+{
+  static const gchar *names[] = { GST_PIRL_SAMPLE_META, GST_PIRL_PRETEXT_META,
+    GST_PIRL_EMBEDDING_META
+  };
+  /* Not NULL: 1.22 reads the array. No tags: converters, scalers and decoders keep the meta. */
+  static const gchar *no_tags[] = { NULL };
+
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    /* A second registration of a name is a critical warning, and several shared objects of one
+     * process may hold this file. */
+    if (gst_meta_get_info (names[i]) == NULL)
+      gst_meta_register_custom (names[i], no_tags, NULL, NULL, NULL);
+  }
+}
+
+/* The structure of the meta called @name, of a new one where the buffer has none. */
+static GstStructure *
+ensure_structure (GstBuffer * buffer, const gchar * name)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, name);
+
+  if (meta == NULL)
+    meta = gst_buffer_add_custom_meta (buffer, name);
+  return gst_custom_meta_get_structure (meta);
+}
+
+void
+gst_pirl_sample_add (GstBuffer * buffer, const GstPirlSample * sample)
+{
+  gst_structure_set (ensure_structure (buffer, GST_PIRL_SAMPLE_META),
+      "index", G_TYPE_UINT64, sample->index, "count", G_TYPE_UINT64, sample->count,
+      "epoch", G_TYPE_UINT, sample->epoch, "label", G_TYPE_INT, sample->label,
+      "split", G_TYPE_STRING, sample->split ? sample->split : "",
+      "name", G_TYPE_STRING, sample->name ? sample->name : "", NULL);
+}
+
+gboolean
+gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_SAMPLE_META);
+  const GstStructure *s;
+
+  if (meta == NULL)
+    return FALSE;
+  s = gst_custom_meta_get_structure (meta);
+  memset (sample, 0, sizeof (*sample));
+  sample->label = -1;
+  if (!gst_structure_get_uint64 (s, "index", &sample->index))
+    return FALSE;
+  gst_structure_get_uint64 (s, "count", &sample->count);
+  gst_structure_get_uint (s, "epoch", &sample->epoch);
+  gst_structure_get_int (s, "label", &sample->label);
+  sample->split = gst_structure_get_string (s, "split");
+  sample->name = gst_structure_get_string (s, "name");
+  if (sample->split == NULL)
+    sample->split = "";
+  if (sample->name == NULL)
+    sample->name = "";
+  return TRUE;
+}
+
+void
+gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
+    const gchar * model, GstClockTime age)
+{
+  gst_structure_set (ensure_structure (buffer, GST_PIRL_EMBEDDING_META),
+      "data", G_TYPE_BYTES, data,
+      "size", G_TYPE_UINT, (guint) (g_bytes_get_size (data) / sizeof (gfloat)),
+      "layer", G_TYPE_STRING, layer, "model", G_TYPE_STRING, model,
+      "age", G_TYPE_UINT64, (guint64) age, NULL);
+}
+
+/* ---- the data set event ------------------------------------------------------------------- */
+
+GstEvent *
+gst_pirl_dataset_event_new (const GstPirlDataset * dataset)
+{
+  GstStructure *s = gst_structure_new (GST_PIRL_DATASET_EVENT,
+      "count", G_TYPE_UINT64, dataset->count, "n-classes", G_TYPE_UINT, dataset->n_classes,
+      "epochs", G_TYPE_UINT, dataset->epochs, "seed", G_TYPE_UINT64, dataset->seed,
+      "hash", G_TYPE_STRING, dataset->hash ? dataset->hash : "", NULL);
+  GValue names = G_VALUE_INIT;
+
+  gst_value_array_init (&names, dataset->n_classes);
+  for (guint i = 0; dataset->class_names && dataset->class_names[i]; i++) {
+    GValue name = G_VALUE_INIT;
+
+    g_value_init (&name, G_TYPE_STRING);
+    g_value_set_string (&name, dataset->class_names[i]);
+    gst_value_array_append_and_take_value (&names, &name);
+  }
+  gst_structure_take_value (s, "class-names", &names);
+  return gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM_STICKY, s);
+}
+
+/* The strings of an array as a NULL-terminated vector; NULL when it is empty. */
+static gchar **
+strings_of_array (const GValue * array)
+{
+  guint n = array && GST_VALUE_HOLDS_ARRAY (array) ? gst_value_array_get_size (array) : 0;
+  gchar **strings;
+
+  if (n == 0)
+    return NULL;
+  strings = g_new0 (gchar *, n + 1);
+  for (guint i = 0; i < n; i++) {
+    const GValue *v = gst_value_array_get_value (array, i);
+
+    strings[i] = g_strdup (G_VALUE_HOLDS_STRING (v) && g_value_get_string (v)
+        ? g_value_get_string (v) : "");
+  }
+  return strings;
+}
+
+gboolean
+gst_pirl_dataset_parse (GstEvent * event, GstPirlDataset * dataset)
+{
+  const GstStructure *s;
+
+  if (GST_EVENT_TYPE (event) != GST_EVENT_CUSTOM_DOWNSTREAM_STICKY
+      || !gst_event_has_name (event, GST_PIRL_DATASET_EVENT))
+    return FALSE;
+  s = gst_event_get_structure (event);
+  memset (dataset, 0, sizeof (*dataset));
+  gst_structure_get_uint64 (s, "count", &dataset->count);
+  gst_structure_get_uint (s, "n-classes", &dataset->n_classes);
+  gst_structure_get_uint (s, "epochs", &dataset->epochs);
+  gst_structure_get_uint64 (s, "seed", &dataset->seed);
+  dataset->hash = g_strdup (gst_structure_get_string (s, "hash"));
+  dataset->class_names = strings_of_array (gst_structure_get_value (s, "class-names"));
+  return TRUE;
+}
+
+void
+gst_pirl_dataset_clear (GstPirlDataset * dataset)
+{
+  g_clear_pointer (&dataset->class_names, g_strfreev);
+  g_clear_pointer (&dataset->hash, g_free);
+}
+
+/* ---- the resume query --------------------------------------------------------------------- */
+
+GstQuery *
+gst_pirl_resume_query_new (void)
+{
+  return gst_query_new_custom (GST_QUERY_CUSTOM, gst_structure_new_empty (GST_PIRL_RESUME_QUERY));
+}
+
+gboolean
+gst_pirl_is_resume_query (GstQuery * query)
+{
+  const GstStructure *s;
+
+  if (GST_QUERY_TYPE (query) != GST_QUERY_CUSTOM)
+    return FALSE;
+  s = gst_query_get_structure (query);
+  return s != NULL && gst_structure_has_name (s, GST_PIRL_RESUME_QUERY);
+}
+
+void
+gst_pirl_resume_answer (GstQuery * query, guint64 epoch, guint64 index, guint64 seed,
+    const gchar * hash)
+{
+  gst_structure_set (gst_query_writable_structure (query),
+      "epoch", G_TYPE_UINT64, epoch, "index", G_TYPE_UINT64, index,
+      "seed", G_TYPE_UINT64, seed, "hash", G_TYPE_STRING, hash ? hash : "", NULL);
+}
+
+gboolean
+gst_pirl_resume_parse (GstQuery * query, guint64 * epoch, guint64 * index, guint64 * seed,
+    const gchar ** hash)
+{
+  const GstStructure *s;
+
+  if (!gst_pirl_is_resume_query (query))
+    return FALSE;
+  s = gst_query_get_structure (query);
+  *hash = gst_structure_get_string (s, "hash");
+  return *hash != NULL && gst_structure_get_uint64 (s, "epoch", epoch)
+      && gst_structure_get_uint64 (s, "index", index)
+      && gst_structure_get_uint64 (s, "seed", seed);
+}
+
+/* ---- tensor caps -------------------------------------------------------------------------- */
+
+/* NNStreamer wants a framerate always; 0/1 stands for an unknown one. */
+static GstCaps *
+tensors_caps (gint n, const gchar * types, const gchar * dimensions, gint fps_n, gint fps_d)
+{
+  return gst_caps_new_simple ("other/tensors", "format", G_TYPE_STRING, "static",
+      "num_tensors", G_TYPE_INT, n, "types", G_TYPE_STRING, types,
+      "dimensions", G_TYPE_STRING, dimensions,
+      "framerate", GST_TYPE_FRACTION, fps_d > 0 ? fps_n : 0, fps_d > 0 ? fps_d : 1, NULL);
+}
+
+GstCaps *
+gst_pirl_views_caps (gint size, gint patch, gint patches, gint fps_n, gint fps_d)
+{
+  g_autofree gchar *dimensions =
+      g_strdup_printf ("3:%d:%d:1,3:%d:%d:%d", size, size, patch, patch, patches);
+
+  return tensors_caps (2, "uint8,uint8", dimensions, fps_n, fps_d);
+}
+
+GstCaps *
+gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d)
+{
+  g_autofree gchar *dimensions = g_strdup_printf ("%u:1:1:1", dim);
+
+  return tensors_caps (1, "float32", dimensions, fps_n, fps_d);
+}
+
+/* "3:64:64:1" into four numbers; missing outer ones are 1. */
+static gboolean
+parse_dimension (const gchar * text, gint dim[4])
+{
+  g_auto (GStrv) parts = g_strsplit (text, ":", -1);
+  guint n = g_strv_length (parts);
+
+  if (n < 1 || n > 4)
+    return FALSE;
+  for (guint i = 0; i < 4; i++) {
+    guint64 value = 1;
+
+    if (i < n && !g_ascii_string_to_unsigned (g_strstrip (parts[i]), 10, 1, G_MAXINT, &value, NULL))
+      return FALSE;
+    dim[i] = (gint) value;
+  }
+  return TRUE;
+}
+
+/* The same list as @want, whatever of NNStreamer's two separators it uses. */
+static gboolean
+same_list (const gchar * list, const gchar * want)
+{
+  g_autofree gchar *copy = g_strdup (list);
+
+  return g_strcmp0 (copy ? g_strdelimit (copy, ".", ',') : NULL, want) == 0;
+}
+
+gboolean
+gst_pirl_views_caps_parse (const GstCaps * caps, gint * size, gint * patch, gint * patches,
+    gchar ** reason)
+{
+  const GstStructure *s = gst_caps_get_size (caps) > 0 ? gst_caps_get_structure (caps, 0) : NULL;
+  const gchar *dimensions;
+  g_auto (GStrv) lists = NULL;
+  gint n = 0, image[4], views[4];
+
+  if (s == NULL || !gst_structure_has_name (s, "other/tensors"))
+    goto wrong;
+  dimensions = gst_structure_get_string (s, "dimensions");
+  if (!gst_structure_get_int (s, "num_tensors", &n) || n != 2 || dimensions == NULL
+      || g_strcmp0 (gst_structure_get_string (s, "format"), "static") != 0
+      || !same_list (gst_structure_get_string (s, "types"), "uint8,uint8"))
+    goto wrong;
+  lists = g_strsplit_set (dimensions, ",.", -1);
+  if (g_strv_length (lists) != 2 || !parse_dimension (lists[0], image)
+      || !parse_dimension (lists[1], views))
+    goto wrong;
+  if (image[0] != 3 || views[0] != 3 || image[1] != image[2] || image[3] != 1
+      || views[1] != views[2])
+    goto wrong;
+  *size = image[1];
+  *patch = views[1];
+  *patches = views[3];
+  return TRUE;
+
+wrong:
+  if (reason) {
+    g_autofree gchar *got = gst_caps_to_string (caps);
+
+    *reason = g_strdup_printf ("caps %s are not two views of a sample; pirljigsaw sends "
+        "other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\","
+        "dimensions=\"3:S:S:1,3:P:P:N\"", got);
+  }
+  return FALSE;
+}
