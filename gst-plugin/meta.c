@@ -45,7 +45,8 @@ gst_pirl_sample_add (GstBuffer * buffer, const GstPirlSample * sample)
       "index", G_TYPE_UINT64, sample->index, "count", G_TYPE_UINT64, sample->count,
       "epoch", G_TYPE_UINT, sample->epoch, "label", G_TYPE_INT, sample->label,
       "split", G_TYPE_STRING, sample->split ? sample->split : "",
-      "name", G_TYPE_STRING, sample->name ? sample->name : "", NULL);
+      "name", G_TYPE_STRING, sample->name ? sample->name : "",
+      "position", G_TYPE_UINT64, sample->position, NULL);
 }
 
 gboolean
@@ -64,6 +65,7 @@ gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample)
   gst_structure_get_uint64 (s, "count", &sample->count);
   gst_structure_get_uint (s, "epoch", &sample->epoch);
   gst_structure_get_int (s, "label", &sample->label);
+  gst_structure_get_uint64 (s, "position", &sample->position);
   sample->split = gst_structure_get_string (s, "split");
   sample->name = gst_structure_get_string (s, "name");
   if (sample->split == NULL)

@@ -4,7 +4,8 @@
  * The metas are GstCustomMeta without tags, so that decoders, converters and scalers keep them.
  *
  *   pirl-sample     index (uint64), count (uint64, 0 = unknown), epoch (uint), label (int, -1 =
- *                   none), split (string: "train", "test" or ""), name (string)
+ *                   none), split (string: "train", "test" or ""), name (string), position (uint64: of
+ *                   the sample in its epoch's order, unreadable ones counted)
  *   pirl-pretext    transform (string: "jigsaw"), permutation (GstValueArray of int),
  *                   permutation-index (int, -1 = from all), rotation (int, degrees),
  *                   crops (GstValueArray of int: x, y, w, h of the image view and of the jigsaw view),
@@ -39,6 +40,8 @@ typedef struct {
   guint epoch;
   gint label;
   const gchar *split, *name;    /* owned by the meta on reading */
+  guint64 position;             /* in its epoch's order, unreadable ones counted: what `pirl-resume`
+                                 * counts in */
 } GstPirlSample;
 
 void gst_pirl_sample_add (GstBuffer * buffer, const GstPirlSample * sample);
