@@ -1,0 +1,188 @@
+/* gst-pirl: contrastive terms, memory bank and SGD in double precision.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Formulas: PirlContrastDesc in backend.h (NCE: Misra and van der Maaten 2020, equation 5, in the
+ * form of VISSL's nce_loss.py). Embeddings [batch][dim], bank [rows][dim].
+ * Derivatives by the similarity s, with c = K/rows and P = exp (s/tau) / Z:
+ *   InfoNCE: dL/ds_p = (q_p - 1) / tau, dL/ds_j = q_j / tau, q = softmax over p and J
+ *   NCE:     dL/ds_p = -(c + eps) / (P_p + c + eps) / tau, dL/ds_j = P_j / (P_j + c + eps) / tau
+ */
+#include "backends/reference/reference.h"
+
+#include <math.h>
+
+#define NCE_EPSILON 1.19e-7     /* FLT_EPSILON to the digits of the header */
+#define NORM_FLOOR 1e-12
+
+/* One sample's rows of the bank, the positive first, with what is known of each. */
+typedef struct {
+  gsize n;                      /* 1 + K */
+  guint64 *row;
+  gdouble *similarity;
+  gdouble *slope;               /* dL/ds */
+} Candidates;
+
+static void
+candidates_fill (Candidates *candidates, const PirlContrastDesc *desc, const gdouble *z,
+    const gdouble *bank, guint32 positive, const guint32 *negative)
+{
+  gsize n = 0;
+
+  candidates->row[n++] = positive;
+  if (negative != NULL)
+    for (guint64 k = 0; k < desc->negatives; k++)
+      candidates->row[n++] = negative[k];
+  else
+    for (guint64 row = 0; row < desc->rows; row++)
+      if (row != positive)
+        candidates->row[n++] = row;
+
+  for (gsize i = 0; i < n; i++) {
+    const gdouble *m = bank + candidates->row[i] * desc->dim;
+    gdouble dot = 0.0;
+
+    for (guint d = 0; d < desc->dim; d++)
+      dot += z[d] * m[d];
+    candidates->similarity[i] = dot;
+  }
+}
+
+static gdouble
+infonce (const PirlContrastDesc *desc, Candidates *candidates)
+{
+  const gdouble tau = desc->temperature;
+  gdouble top = -INFINITY, sum = 0.0;
+
+  for (gsize i = 0; i < candidates->n; i++)
+    top = MAX (top, candidates->similarity[i] / tau);
+  for (gsize i = 0; i < candidates->n; i++)
+    sum += exp (candidates->similarity[i] / tau - top);
+  for (gsize i = 0; i < candidates->n; i++)
+    candidates->slope[i] = exp (candidates->similarity[i] / tau - top) / sum / tau;
+  candidates->slope[0] -= 1.0 / tau;
+  return top + log (sum) - candidates->similarity[0] / tau;
+}
+
+static gdouble
+nce (const PirlContrastDesc *desc, Candidates *candidates)
+{
+  const gdouble tau = desc->temperature;
+  const gdouble c = (gdouble) desc->negatives / (gdouble) desc->rows;
+  gdouble loss = 0.0;
+
+  for (gsize i = 0; i < candidates->n; i++) {
+    const gdouble p = exp (candidates->similarity[i] / tau) / desc->z;
+    const gdouble all = p + c + NCE_EPSILON;
+
+    /* The positive is asked to be data (p), the negatives to be noise (c). */
+    loss -= log ((i == 0 ? p : c) / all);
+    candidates->slope[i] = (i == 0 ? -(c + NCE_EPSILON) : p) / all / tau;
+  }
+  return loss;
+}
+
+static gboolean
+contrast_check (const PirlContrastDesc *desc, const guint32 *positive, const guint32 *negative,
+    GError **error)
+{
+  const gsize n_negative = negative ? (gsize) desc->batch * desc->negatives : 0;
+  const gchar *problem = NULL;
+
+  if (desc->batch == 0 || desc->dim == 0 || desc->rows == 0)
+    problem = "batch, dim and rows must be at least 1";
+  else if (!(desc->temperature > 0.0))
+    problem = "the temperature must be above 0";
+  else if (desc->loss == PIRL_LOSS_NCE && !(desc->z > 0.0))
+    problem = "the constant Z of the NCE loss must be above 0";
+  else if (negative == NULL && desc->negatives != desc->rows - 1)
+    problem = "all other rows as negatives means negatives = rows - 1";
+  for (guint b = 0; problem == NULL && b < desc->batch; b++)
+    if (positive[b] >= desc->rows)
+      problem = "a positive lies outside of the memory bank";
+  for (gsize i = 0; problem == NULL && i < n_negative; i++)
+    if (negative[i] >= desc->rows)
+      problem = "a negative lies outside of the memory bank";
+  if (problem != NULL)
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "contrast (batch %u, %" G_GUINT64_FORMAT " rows of %u, %" G_GUINT64_FORMAT
+        " negatives): %s", desc->batch, desc->rows, desc->dim, desc->negatives, problem);
+  return problem == NULL;
+}
+
+gboolean
+pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer embedding,
+    gconstpointer bank, const guint32 *positive, const guint32 *negative, gpointer d_embedding,
+    PirlContrastStats *stats, GError **error)
+{
+  const gsize n = 1 + desc->negatives;
+  gdouble loss = 0.0, sum_exp = 0.0, sum_positive = 0.0;
+
+  if (!contrast_check (desc, positive, negative, error))
+    return FALSE;
+
+  g_autofree guint64 *row = g_new (guint64, n);
+  g_autofree gdouble *similarity = g_new (gdouble, n);
+  g_autofree gdouble *slope = g_new (gdouble, n);
+  Candidates candidates = { n, row, similarity, slope };
+
+  for (guint b = 0; b < desc->batch; b++) {
+    const gdouble *z = (const gdouble *) embedding + (gsize) b * desc->dim;
+
+    candidates_fill (&candidates, desc, z, bank, positive[b],
+        negative ? negative + b * desc->negatives : NULL);
+    loss += desc->loss == PIRL_LOSS_NCE ? nce (desc, &candidates) : infonce (desc, &candidates);
+    sum_positive += similarity[0];
+    for (gsize i = 0; i < n; i++)
+      sum_exp += exp (similarity[i] / desc->temperature);
+    if (d_embedding == NULL)
+      continue;
+
+    gdouble *dz = (gdouble *) d_embedding + (gsize) b * desc->dim;
+    for (guint d = 0; d < desc->dim; d++)
+      dz[d] = 0.0;
+    for (gsize i = 0; i < n; i++)
+      for (guint d = 0; d < desc->dim; d++)
+        dz[d] += slope[i] * desc->scale / desc->batch
+            * ((const gdouble *) bank)[row[i] * desc->dim + d];
+  }
+
+  if (stats != NULL) {
+    stats->loss = loss / desc->batch;
+    stats->mean_exp = sum_exp / ((gdouble) desc->batch * n);
+    stats->positive = sum_positive / desc->batch;
+  }
+  return TRUE;
+}
+
+gboolean
+pirl_reference_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
+    const guint32 *positive, gconstpointer embedding, gdouble momentum, GError **error)
+{
+  for (guint b = 0; b < batch; b++) {
+    gdouble *m = (gdouble *) bank + (gsize) positive[b] * dim;
+    const gdouble *z = (const gdouble *) embedding + (gsize) b * dim;
+    gdouble square = 0.0;
+
+    for (guint d = 0; d < dim; d++) {
+      m[d] = momentum * m[d] + (1.0 - momentum) * z[d];
+      square += m[d] * m[d];
+    }
+    for (guint d = 0; d < dim; d++)
+      m[d] /= MAX (sqrt (square), NORM_FLOOR);
+  }
+  return TRUE;
+}
+
+gboolean
+pirl_reference_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
+    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
+{
+  gdouble *w = weights, *v = velocity;
+  const gdouble *g = gradients;
+
+  for (gsize i = 0; i < n; i++) {
+    v[i] = momentum * v[i] + g[i] + weight_decay * w[i];
+    w[i] -= lr * v[i];
+  }
+  return TRUE;
+}
