@@ -13,7 +13,9 @@ typedef struct {
   const gchar *name;
   PirlDType dtype;
   PirlShape shape;
-  gconstpointer data;           /* into the mapped file */
+  gconstpointer data;           /* into the mapped file; aligned to the dtype in files that we
+                                 * wrote, perhaps not in others': read it with pirl_to_float() or
+                                 * memcpy() */
   gsize size;                   /* bytes */
 } PirlTensor;
 
@@ -53,9 +55,11 @@ PIRL_API void pirl_safetensors_writer_metadata (PirlSafetensorsWriter *writer, c
 PIRL_API void pirl_safetensors_writer_add (PirlSafetensorsWriter *writer, const gchar *name,
     PirlDType dtype, const PirlShape *shape, gconstpointer data);
 /**
- * Writes to a temporary file in the directory of @path, fsyncs it, renames it over @path and
- * fsyncs the directory: a reader sees the old file or the new one, whole. On error nothing at
- * @path has changed and the temporary file is gone.
+ * Writes to the temporary file "@path.tmp", fsyncs it, renames it over @path and fsyncs the
+ * directory: a reader sees the old file or the new one, whole. On error (%PIRL_ERROR_IO; INVALID
+ * for two tensors of one name) nothing at @path has changed and the temporary file is gone; one
+ * that a killed writer left is reused. Two writers of one @path at the same moment: the second
+ * fails.
  */
 PIRL_API gboolean pirl_safetensors_writer_write (PirlSafetensorsWriter *writer, const gchar *path,
     GError **error);
