@@ -1,0 +1,229 @@
+/* gst-pirl: plots and mosaics with cairo.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "plot.h"
+
+#include <math.h>
+#include <cairo.h>
+
+enum { WIDTH = 900, HEIGHT = 480, LEFT = 70, RIGHT = 20, TOP = 44, BOTTOM = 54 };
+enum { TILE = 72, GAP = 6, HEAD = 34 };
+
+static const double colours[][3] = {
+  { .12, .38, .66 }, { .85, .37, .01 }, { .20, .55, .24 }, { .55, .25, .55 },
+};
+
+typedef struct {
+  double x0, x1, y0, y1;
+} Range;
+
+static gboolean
+save (cairo_surface_t *surface, const gchar *path, GError **error)
+{
+  cairo_status_t status = cairo_surface_write_to_png (surface, path);
+
+  cairo_surface_destroy (surface);
+  if (status == CAIRO_STATUS_SUCCESS)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_IO, "cannot write %s: %s", path,
+      cairo_status_to_string (status));
+  return FALSE;
+}
+
+static Range
+range_of (const PirlCurve *curves, guint n_curves)
+{
+  Range r = { INFINITY, -INFINITY, INFINITY, -INFINITY };
+
+  for (guint c = 0; c < n_curves; c++) {
+    for (gsize i = 0; i < curves[c].n; i++) {
+      if (!isfinite (curves[c].y[i]))
+        continue;
+      r.x0 = fmin (r.x0, curves[c].x[i]);
+      r.x1 = fmax (r.x1, curves[c].x[i]);
+      r.y0 = fmin (r.y0, curves[c].y[i]);
+      r.y1 = fmax (r.y1, curves[c].y[i]);
+    }
+  }
+  if (!(r.x1 > r.x0))
+    r.x0 = 0, r.x1 = 1;
+  if (!(r.y1 > r.y0))
+    r.y1 = r.y0 = isfinite (r.y0) ? r.y0 : 0, r.y1 += 1;
+  r.y0 -= .05 * (r.y1 - r.y0);
+  r.y1 += .05 * (r.y1 - r.y0);
+  return r;
+}
+
+/* The largest of 1, 2, 5 times a power of ten that gives at least five steps. */
+static double
+nice_step (double span)
+{
+  double power = pow (10, floor (log10 (span / 5)));
+
+  for (int i = 0; i < 3; i++) {
+    const double factor[] = { 5, 2, 1 };
+    if (span / (factor[i] * power) >= 5)
+      return factor[i] * power;
+  }
+  return power;
+}
+
+static double
+place_x (Range r, double x)
+{
+  return LEFT + (x - r.x0) / (r.x1 - r.x0) * (WIDTH - LEFT - RIGHT);
+}
+
+static double
+place_y (Range r, double y)
+{
+  return HEIGHT - BOTTOM - (y - r.y0) / (r.y1 - r.y0) * (HEIGHT - TOP - BOTTOM);
+}
+
+static void
+text (cairo_t *cr, double x, double y, double align, const gchar *string)
+{
+  cairo_text_extents_t e;
+
+  cairo_text_extents (cr, string, &e);
+  cairo_move_to (cr, x - align * e.x_advance, y);
+  cairo_show_text (cr, string);
+}
+
+static void
+draw_axes (cairo_t *cr, Range r, const gchar *title, const gchar *x_label, const gchar *y_label)
+{
+  double sx = nice_step (r.x1 - r.x0), sy = nice_step (r.y1 - r.y0);
+  gchar label[32];
+
+  cairo_set_line_width (cr, 1);
+  cairo_set_font_size (cr, 12);
+  for (double x = ceil (r.x0 / sx) * sx; x <= r.x1; x += sx) {
+    g_snprintf (label, sizeof label, "%g", x);
+    cairo_set_source_rgb (cr, .3, .3, .3);
+    text (cr, place_x (r, x), HEIGHT - BOTTOM + 18, .5, label);
+  }
+  for (double y = ceil (r.y0 / sy) * sy; y <= r.y1; y += sy) {
+    g_snprintf (label, sizeof label, "%g", fabs (y) < sy / 1e6 ? 0 : y);
+    cairo_set_source_rgb (cr, .88, .88, .88);
+    cairo_move_to (cr, LEFT, place_y (r, y));
+    cairo_line_to (cr, WIDTH - RIGHT, place_y (r, y));
+    cairo_stroke (cr);
+    cairo_set_source_rgb (cr, .3, .3, .3);
+    text (cr, LEFT - 8, place_y (r, y) + 4, 1, label);
+  }
+  text (cr, (LEFT + WIDTH - RIGHT) / 2., HEIGHT - 14, .5, x_label);
+  cairo_save (cr);
+  cairo_translate (cr, 18, (TOP + HEIGHT - BOTTOM) / 2.);
+  cairo_rotate (cr, -G_PI / 2);
+  text (cr, 0, 0, .5, y_label);
+  cairo_restore (cr);
+  cairo_set_source_rgb (cr, 0, 0, 0);
+  cairo_set_font_size (cr, 16);
+  text (cr, LEFT, 26, 0, title);
+}
+
+static void
+draw_curve (cairo_t *cr, Range r, const PirlCurve *curve, guint number)
+{
+  const double *c = colours[number % G_N_ELEMENTS (colours)];
+  gboolean pen_down = FALSE;
+
+  cairo_set_source_rgb (cr, c[0], c[1], c[2]);
+  cairo_set_line_width (cr, 1.8);
+  for (gsize i = 0; i < curve->n; i++) {
+    if (!isfinite (curve->y[i])) {
+      pen_down = FALSE;
+      continue;
+    }
+    (pen_down ? cairo_line_to : cairo_move_to) (cr, place_x (r, curve->x[i]),
+        place_y (r, curve->y[i]));
+    pen_down = TRUE;
+  }
+  cairo_stroke (cr);
+  cairo_set_font_size (cr, 13);
+  text (cr, WIDTH - RIGHT - 8, TOP + 18 + 18 * number, 1, curve->name);
+}
+
+gboolean
+pirl_plot_curves (const gchar *path, const gchar *title, const gchar *x_label,
+    const gchar *y_label, const PirlCurve *curves, guint n_curves, GError **error)
+{
+  cairo_surface_t *surface = cairo_image_surface_create (CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
+  cairo_t *cr = cairo_create (surface);
+  Range r = range_of (curves, n_curves);
+
+  cairo_set_source_rgb (cr, 1, 1, 1);
+  cairo_paint (cr);
+  cairo_select_font_face (cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+  draw_axes (cr, r, title, x_label, y_label);
+  for (guint c = 0; c < n_curves; c++)
+    draw_curve (cr, r, &curves[c], c);
+  cairo_destroy (cr);
+  return save (surface, path, error);
+}
+
+static void
+draw_picture (cairo_t *cr, const PirlImage *image, double x, double y)
+{
+  cairo_surface_t *s = cairo_image_surface_create (CAIRO_FORMAT_RGB24, image->width,
+      image->height);
+  guint8 *rows = cairo_image_surface_get_data (s);
+  int stride = cairo_image_surface_get_stride (s);
+
+  for (gint j = 0; j < image->height; j++) {
+    guint32 *out = (guint32 *) (void *) (rows + (gsize) j * stride);
+    const guint8 *in = image->data + j * image->stride;
+    for (gint i = 0; i < image->width; i++)
+      out[i] = (guint32) in[3 * i] << 16 | in[3 * i + 1] << 8 | in[3 * i + 2];
+  }
+  cairo_surface_mark_dirty (s);
+  cairo_save (cr);
+  cairo_translate (cr, x, y);
+  cairo_scale (cr, (double) TILE / image->width, (double) TILE / image->height);
+  cairo_set_source_surface (cr, s, 0, 0);
+  cairo_paint (cr);
+  cairo_restore (cr);
+  cairo_surface_destroy (s);
+}
+
+static void
+draw_frame (cairo_t *cr, gint agrees, double x, double y)
+{
+  if (agrees < 0)
+    return;
+  cairo_set_source_rgb (cr, agrees ? .1 : .8, agrees ? .6 : .1, .15);
+  cairo_set_line_width (cr, 3);
+  cairo_rectangle (cr, x, y, TILE, TILE);
+  cairo_stroke (cr);
+}
+
+gboolean
+pirl_plot_neighbours (const gchar *path, const PirlMosaicRow *rows, guint n_rows,
+    const gchar *const *group_names, guint n_groups, guint n, GError **error)
+{
+  const int step = TILE + GAP, block = n * step + 3 * GAP;
+  cairo_surface_t *surface = cairo_image_surface_create (CAIRO_FORMAT_RGB24,
+      2 * GAP + step + 3 * GAP + n_groups * block, HEAD + n_rows * step + GAP);
+  cairo_t *cr = cairo_create (surface);
+
+  cairo_set_source_rgb (cr, 1, 1, 1);
+  cairo_paint (cr);
+  cairo_select_font_face (cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+  cairo_set_font_size (cr, 14);
+  cairo_set_source_rgb (cr, 0, 0, 0);
+  text (cr, GAP, 22, 0, "query");
+  for (guint g = 0; g < n_groups; g++)
+    text (cr, GAP + step + 3 * GAP + g * block, 22, 0, group_names[g]);
+
+  for (guint r = 0; r < n_rows; r++) {
+    double y = HEAD + r * step;
+    draw_picture (cr, rows[r].query, GAP, y);
+    for (guint i = 0; i < n_groups * n; i++) {
+      double x = GAP + step + 3 * GAP + (i / n) * block + (i % n) * step;
+      draw_picture (cr, rows[r].tiles[i].image, x, y);
+      draw_frame (cr, rows[r].tiles[i].agrees, x, y);
+    }
+  }
+  cairo_destroy (cr);
+  return save (surface, path, error);
+}

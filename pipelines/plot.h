@@ -1,0 +1,33 @@
+/* gst-pirl: the pictures that quickstart leaves.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "vision/image.h"
+
+/** One line of a plot: y over x, @n points. */
+typedef struct {
+  const gchar *name;
+  const gdouble *x, *y;
+  gsize n;
+} PirlCurve;
+
+/** Draws @curves over one pair of axes into a PNG. Points that are not finite are left out. */
+gboolean pirl_plot_curves (const gchar *path, const gchar *title, const gchar *x_label,
+    const gchar *y_label, const PirlCurve *curves, guint n_curves, GError **error);
+
+/** A picture of the mosaic; @agrees: 1 = same class as the row's query (green), 0 = another (red),
+ * -1 = not known (no frame). */
+typedef struct {
+  const PirlImage *image;
+  gint agrees;
+} PirlTile;
+
+/** One row of the mosaic: a query, and its @n neighbours under each of @n_groups networks. */
+typedef struct {
+  const PirlImage *query;
+  const PirlTile *tiles;        /* [n_groups][n] */
+} PirlMosaicRow;
+
+/** Queries left, then a block of neighbours for each of the @group_names. */
+gboolean pirl_plot_neighbours (const gchar *path, const PirlMosaicRow *rows, guint n_rows,
+    const gchar *const *group_names, guint n_groups, guint n, GError **error);
