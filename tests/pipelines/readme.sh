@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs every gst-launch-1.0 line of the README as it stands, in order, in an empty folder that has
+# only what the lines above it made. Lines that need a camera or a screen are checked for syntax:
+# their elements must exist.
+. "$(dirname "$0")/common.sh"
+cd "$scratch" || exit 1
+
+sed -n '/^```sh$/,/^```$/p' "$PIRL_SOURCE/README.md" | sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' \
+  | grep -E '^gst-(launch|inspect)-1\.0 ' >lines
+[ -s lines ] || fail "the README has no lines to run"
+# The folder that the lines call `photos`.
+mkdir photos
+gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=96&classes=4&size=96' \
+  ! videoconvert ! jpegenc ! multifilesink location=photos/%03d.jpg || fail "making photos"
+
+while IFS= read -r line; do
+  case $line in
+    *v4l2src* | *autovideosink*)
+      for element in $(echo "$line" | tr '!' '\n' | sed 's/^gst-launch-1.0//' | awk '{print $1}' \
+          | grep -E '^pirl|^adacompress'); do
+        gst-inspect-1.0 --exists "$element" || fail "no element $element in: $line"
+      done
+      echo "checked: $line" ;;
+    *)
+      timeout 200 sh -c "$line" >log 2>&1 </dev/null || { cat log; fail "$line"; }
+      echo "ran: $line" ;;
+  esac
+done <lines
