@@ -464,12 +464,6 @@ slides (PirlUnitKind kind)
   return kind == PIRL_UNIT_CONV || kind == PIRL_UNIT_MAXPOOL;
 }
 
-static gboolean
-same_dims (PirlDims a, PirlDims b)
-{
-  return a.n == b.n && a.c == b.c && a.h == b.h && a.w == b.w;
-}
-
 /* What is wrong with the window of a CONV or MAXPOOL, or NULL. */
 static const gchar *
 window_problem (const PirlUnitDesc *desc)
@@ -507,9 +501,6 @@ unit_problem (const PirlUnitDesc *desc)
     return "the output must be vectors (h = w = 1)";
   if (desc->kind != PIRL_UNIT_CONV && desc->kind != PIRL_UNIT_LINEAR && out.c != in.c)
     return "input and output must have the same channels";
-  if ((desc->kind == PIRL_UNIT_BATCHNORM || desc->kind == PIRL_UNIT_L2NORM
-          || desc->kind == PIRL_UNIT_INPUT) && !same_dims (in, out))
-    return "input and output must have the same dims";
   if (desc->batch_norm && desc->mode == PIRL_MODE_TRAIN && out.n * plane (out) < 2)
     return "batch norm needs more than one value a channel to train";
   return NULL;
@@ -526,6 +517,8 @@ normalise_desc (const PirlUnitDesc *given)
     desc.kernel = desc.stride = desc.groups = 1;
     desc.padding = 0;
   }
+  if (desc.kind == PIRL_UNIT_INPUT)
+    desc.input = desc.output;
   if (desc.kind == PIRL_UNIT_BATCHNORM)
     desc.batch_norm = TRUE;
   if (desc.kind != PIRL_UNIT_CONV && desc.kind != PIRL_UNIT_BATCHNORM)

@@ -1,0 +1,10 @@
+/* gst-pirl: the table of units and shapes that the unit tests run.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "units-harness.h"
+
+/** The cases in training mode; array of UnitCase, the same for every run. Transfer full. */
+GArray *units_cases (void);
+/** The same case for inference in @dtype. */
+UnitCase units_case_infer (const UnitCase *train, PirlDType dtype);
