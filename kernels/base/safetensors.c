@@ -503,7 +503,7 @@ pirl_safetensors_open_bytes (GBytes *bytes, const gchar *name, GError **error)
   g_autoptr (PirlSafetensors) file = g_new0 (PirlSafetensors, 1);
   gsize size;
   const guint8 *data = g_bytes_get_data (bytes, &size);
-  guint64 length;
+  guint64 length = 0;
 
   file->name = g_strdup (name);
   file->bytes = g_bytes_ref (bytes);
