@@ -1,0 +1,461 @@
+/* gst-pirl: the parameters of a network: arenas, initialisation, loading, SGD.
+ *
+ * An arena is one block of device memory; every parameter starts at a multiple of 16 elements and
+ * the gaps stay zero, so that the optimiser runs over whole regions at once.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "net/names.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+/* 64 bytes of float32: what backends want their tensors aligned to. */
+#define ALIGN_ELEMENTS 16
+
+/* The regions of an arena, in order. */
+enum { REGION_WEIGHTS, REGION_AFFINE, REGION_BUFFERS, N_REGIONS };
+
+struct _PirlParams {
+  PirlDevice *device;
+  GPtrArray *specs;             /* PirlParamSpec *, in arena order */
+  GArray *offsets;              /* gsize, in elements */
+  GHashTable *index;            /* name -> position + 1 */
+  gsize end[N_REGIONS];         /* in elements */
+  gpointer arena[PIRL_N_ARENAS];
+};
+
+static guint
+slot_region (PirlSlot slot)
+{
+  switch (slot) {
+    case PIRL_SLOT_WEIGHT:
+      return REGION_WEIGHTS;
+    case PIRL_SLOT_BN_MEAN:
+    case PIRL_SLOT_BN_VAR:
+      return REGION_BUFFERS;
+    default:
+      return REGION_AFFINE;
+  }
+}
+
+static void
+spec_free (gpointer data)
+{
+  PirlParamSpec *spec = data;
+
+  g_free (spec->name);
+  g_free (spec);
+}
+
+static gsize
+arena_elements (const PirlParams *params, PirlArena arena)
+{
+  return params->end[arena == PIRL_ARENA_VALUE ? REGION_BUFFERS : REGION_AFFINE];
+}
+
+static gsize
+arena_bytes (const PirlParams *params, PirlArena arena)
+{
+  return arena_elements (params, arena) * pirl_dtype_size (params->device->param_dtype);
+}
+
+/* Adds @spec where its name is new; FALSE when the name is there with another shape. */
+static gboolean
+params_add (PirlParams *params, const PirlParamSpec *spec, gsize *end, GError **error)
+{
+  const gint known = pirl_params_find (params, spec->name);
+  PirlParamSpec *copy;
+
+  if (known >= 0) {
+    const PirlParamSpec *other = pirl_params_spec (params, (guint) known);
+
+    if (!pirl_shape_equal (&other->shape, &spec->shape)) {
+      g_autofree gchar *a = pirl_shape_to_string (&other->shape);
+      g_autofree gchar *b = pirl_shape_to_string (&spec->shape);
+
+      g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+          "two networks share the parameter %s, but one needs it %s and the other %s",
+          spec->name, a, b);
+      return FALSE;
+    }
+    return TRUE;
+  }
+  copy = g_new (PirlParamSpec, 1);
+  *copy = *spec;
+  copy->name = g_strdup (spec->name);
+  g_ptr_array_add (params->specs, copy);
+  g_array_append_val (params->offsets, *end);
+  g_hash_table_insert (params->index, copy->name, GUINT_TO_POINTER (params->specs->len));
+  *end += (pirl_shape_count (&spec->shape) + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+  return TRUE;
+}
+
+static gboolean
+params_add_region (PirlParams *params, PirlGraph *const *graphs, guint n_graphs, guint region,
+    gsize *end, GError **error)
+{
+  for (guint g = 0; g < n_graphs; g++)
+    for (guint i = 0; i < graphs[g]->params->len; i++) {
+      const PirlParamSpec *spec = g_ptr_array_index (graphs[g]->params, i);
+
+      if (slot_region (spec->slot) == region && !params_add (params, spec, end, error))
+        return FALSE;
+    }
+  return TRUE;
+}
+
+PirlParams *
+pirl_params_new (PirlDevice *device, PirlGraph *const *graphs, guint n_graphs, gboolean trainable,
+    GError **error)
+{
+  g_autoptr (PirlParams) params = g_new0 (PirlParams, 1);
+  const guint n_arenas = trainable ? PIRL_N_ARENAS : 1;
+  gsize end = 0;
+
+  params->device = device;
+  params->specs = g_ptr_array_new_with_free_func (spec_free);
+  params->offsets = g_array_new (FALSE, FALSE, sizeof (gsize));
+  params->index = g_hash_table_new (g_str_hash, g_str_equal);
+  for (guint region = 0; region < N_REGIONS; region++) {
+    if (!params_add_region (params, graphs, n_graphs, region, &end, error))
+      return NULL;
+    params->end[region] = end;
+  }
+  for (guint arena = 0; arena < n_arenas; arena++) {
+    params->arena[arena] = device->backend->alloc (device,
+        MAX (arena_bytes (params, arena), 1), error);
+    if (!params->arena[arena])
+      return NULL;
+  }
+  return g_steal_pointer (&params);
+}
+
+void
+pirl_params_free (PirlParams *params)
+{
+  if (!params)
+    return;
+  for (guint arena = 0; arena < PIRL_N_ARENAS; arena++)
+    if (params->arena[arena])
+      params->device->backend->free (params->device, params->arena[arena]);
+  g_hash_table_unref (params->index);
+  g_array_unref (params->offsets);
+  g_ptr_array_unref (params->specs);
+  g_free (params);
+}
+
+guint
+pirl_params_count (const PirlParams *params)
+{
+  return params->specs->len;
+}
+
+const PirlParamSpec *
+pirl_params_spec (const PirlParams *params, guint i)
+{
+  return g_ptr_array_index (params->specs, i);
+}
+
+gint
+pirl_params_find (const PirlParams *params, const gchar *name)
+{
+  return (gint) GPOINTER_TO_UINT (g_hash_table_lookup (params->index, name)) - 1;
+}
+
+static gpointer
+arena_at (PirlParams *params, PirlArena arena, gsize element)
+{
+  return (guint8 *) params->arena[arena]
+      + element * pirl_dtype_size (params->device->param_dtype);
+}
+
+gpointer
+pirl_params_data (PirlParams *params, PirlArena arena, guint i)
+{
+  if (!params->arena[arena] || (arena != PIRL_ARENA_VALUE
+          && slot_region (pirl_params_spec (params, i)->slot) == REGION_BUFFERS))
+    return NULL;
+  return arena_at (params, arena, g_array_index (params->offsets, gsize, i));
+}
+
+gpointer
+pirl_params_buffers (PirlParams *params, gsize *bytes)
+{
+  const gsize first = params->end[REGION_AFFINE];
+
+  *bytes = (params->end[REGION_BUFFERS] - first) * pirl_dtype_size (params->device->param_dtype);
+  return arena_at (params, PIRL_ARENA_VALUE, first);
+}
+
+gsize
+pirl_params_bytes (const PirlParams *params)
+{
+  gsize bytes = 0;
+
+  for (guint arena = 0; arena < PIRL_N_ARENAS; arena++)
+    if (params->arena[arena])
+      bytes += arena_bytes (params, arena);
+  return bytes;
+}
+
+static gpointer
+params_data_checked (PirlParams *params, PirlArena arena, guint i, GError **error)
+{
+  gpointer data = pirl_params_data (params, arena, i);
+
+  if (!data)
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "parameter %s has no %s",
+        pirl_params_spec (params, i)->name,
+        arena == PIRL_ARENA_GRADIENT ? "gradient" : "velocity");
+  return data;
+}
+
+gboolean
+pirl_params_read (PirlParams *params, PirlArena arena, guint i, gfloat *dst, GError **error)
+{
+  PirlDevice *device = params->device;
+  const PirlDType dtype = device->param_dtype;
+  const gsize n = pirl_shape_count (&pirl_params_spec (params, i)->shape);
+  gconstpointer src = params_data_checked (params, arena, i, error);
+  g_autofree guint8 *host = NULL;
+
+  if (!src)
+    return FALSE;
+  if (dtype == PIRL_DTYPE_F32)
+    return device->backend->download (device, dst, src, n * sizeof (gfloat), error);
+  host = g_malloc (n * pirl_dtype_size (dtype));
+  if (!device->backend->download (device, host, src, n * pirl_dtype_size (dtype), error))
+    return FALSE;
+  pirl_to_float (dtype, host, dst, n);
+  return TRUE;
+}
+
+gboolean
+pirl_params_write (PirlParams *params, PirlArena arena, guint i, const gfloat *src, GError **error)
+{
+  PirlDevice *device = params->device;
+  const PirlDType dtype = device->param_dtype;
+  const gsize n = pirl_shape_count (&pirl_params_spec (params, i)->shape);
+  gpointer dst = params_data_checked (params, arena, i, error);
+  g_autofree guint8 *host = NULL;
+
+  if (!dst)
+    return FALSE;
+  if (dtype == PIRL_DTYPE_F32)
+    return device->backend->upload (device, dst, src, n * sizeof (gfloat), error);
+  host = g_malloc (n * pirl_dtype_size (dtype));
+  pirl_from_float (dtype, src, host, n);
+  return device->backend->upload (device, dst, host, n * pirl_dtype_size (dtype), error);
+}
+
+/* CRC-32 of IEEE 802.3 (reflected polynomial 0xedb88320), as zlib's crc32(). */
+static guint32
+name_crc32 (const gchar *name)
+{
+  guint32 crc = 0xffffffffu;
+
+  for (; *name; name++) {
+    crc ^= (guint8) *name;
+    for (guint bit = 0; bit < 8; bit++)
+      crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1)));
+  }
+  return ~crc;
+}
+
+static void
+param_draw (const PirlParamSpec *spec, guint64 seed, gfloat *values, gsize n)
+{
+  PirlRng rng;
+
+  pirl_rng_init (&rng, seed, 0, name_crc32 (spec->name), PIRL_PURPOSE_WEIGHTS);
+  if (spec->shape.rank == 4) {
+    const gint64 *dim = spec->shape.dim;
+    const gfloat deviation = (gfloat) sqrt (2.0 / (gdouble) (dim[0] * dim[2] * dim[3]));
+
+    for (gsize i = 0; i < n; i++)
+      values[i] = deviation * pirl_rng_normal (&rng);
+  } else {
+    const gfloat bound = (gfloat) (1.0 / sqrt ((gdouble) spec->fan_in));
+
+    for (gsize i = 0; i < n; i++)
+      values[i] = pirl_rng_range (&rng, -bound, bound);
+  }
+}
+
+gboolean
+pirl_params_init (PirlParams *params, guint64 seed, GError **error)
+{
+  for (guint i = 0; i < pirl_params_count (params); i++) {
+    const PirlParamSpec *spec = pirl_params_spec (params, i);
+    const gsize n = pirl_shape_count (&spec->shape);
+    g_autofree gfloat *values = g_new (gfloat, n);
+
+    if (spec->slot == PIRL_SLOT_WEIGHT || spec->slot == PIRL_SLOT_BIAS) {
+      param_draw (spec, seed, values, n);
+    } else {
+      const gfloat value = spec->slot == PIRL_SLOT_BN_WEIGHT || spec->slot == PIRL_SLOT_BN_VAR;
+
+      for (gsize k = 0; k < n; k++)
+        values[k] = value;
+    }
+    if (!pirl_params_write (params, PIRL_ARENA_VALUE, i, values, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+const PirlTensor *
+pirl_tensor_find (const PirlSafetensors *file, const gchar *name)
+{
+  static const gchar *const prefixes[] = {
+    "", "module.", "backbone.", "_feature_blocks.", "encoder.", "module.backbone.",
+    "module.encoder.", "module.encoder_q.", "trunk._feature_blocks.",
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (prefixes); i++) {
+    g_autofree gchar *full = g_strconcat (prefixes[i], name, NULL);
+    const PirlTensor *tensor = pirl_safetensors_lookup (file, full);
+
+    if (tensor)
+      return tensor;
+  }
+  return NULL;
+}
+
+static gboolean
+dtype_is_float (PirlDType dtype)
+{
+  return dtype == PIRL_DTYPE_F32 || dtype == PIRL_DTYPE_F16 || dtype == PIRL_DTYPE_BF16
+      || dtype == PIRL_DTYPE_F64;
+}
+
+gboolean
+pirl_tensor_check (const PirlSafetensors *file, const PirlTensor *tensor, const gchar *name,
+    const PirlShape *shape, GError **error)
+{
+  g_autofree gchar *model = g_path_get_basename (pirl_safetensors_name (file));
+
+  if (!pirl_shape_equal (&tensor->shape, shape)) {
+    g_autofree gchar *has = pirl_shape_to_string (&tensor->shape);
+    g_autofree gchar *needs = pirl_shape_to_string (shape);
+
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+        "model \"%s\": tensor %s has shape %s, this network needs %s; is it another architecture?",
+        model, name, has, needs);
+    return FALSE;
+  }
+  if (!dtype_is_float (tensor->dtype)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+        "model \"%s\": tensor %s is of type %s; weights must be F32, F16, BF16 or F64", model,
+        name, pirl_dtype_name (tensor->dtype));
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+name_is_required (const gchar *name, const gchar *const *required)
+{
+  for (; required && *required; required++)
+    if (g_str_has_prefix (name, *required))
+      return TRUE;
+  return FALSE;
+}
+
+/* Checks everything before anything is taken, so that a wrong file changes nothing. */
+static gboolean
+load_check (PirlParams *params, const PirlSafetensors *file, const gchar *const *required,
+    GError **error)
+{
+  for (guint i = 0; i < pirl_params_count (params); i++) {
+    const PirlParamSpec *spec = pirl_params_spec (params, i);
+    const PirlTensor *tensor = pirl_tensor_find (file, spec->name);
+
+    if (tensor) {
+      if (!pirl_tensor_check (file, tensor, spec->name, &spec->shape, error))
+        return FALSE;
+    } else if (name_is_required (spec->name, required)) {
+      g_autofree gchar *model = g_path_get_basename (pirl_safetensors_name (file));
+      g_autofree gchar *needs = pirl_shape_to_string (&spec->shape);
+
+      g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+          "model \"%s\" has no tensor %s (this network needs it, of shape %s); is it another "
+          "architecture?", model, spec->name, needs);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+gboolean
+pirl_params_load (PirlParams *params, const PirlSafetensors *file, const gchar *const *required,
+    PirlLoadReport *report, GError **error)
+{
+  if (report) {
+    report->loaded = 0;
+    report->missing = g_ptr_array_new_with_free_func (g_free);
+  }
+  if (!load_check (params, file, required, error))
+    return FALSE;
+  for (guint i = 0; i < pirl_params_count (params); i++) {
+    const PirlParamSpec *spec = pirl_params_spec (params, i);
+    const PirlTensor *tensor = pirl_tensor_find (file, spec->name);
+    const gsize n = pirl_shape_count (&spec->shape);
+    g_autofree gfloat *values = NULL;
+
+    if (!tensor) {
+      if (report)
+        g_ptr_array_add (report->missing, g_strdup (spec->name));
+      continue;
+    }
+    values = g_new (gfloat, n);
+    pirl_to_float (tensor->dtype, tensor->data, values, n);
+    if (!pirl_params_write (params, PIRL_ARENA_VALUE, i, values, error))
+      return FALSE;
+    if (report)
+      report->loaded++;
+  }
+  return TRUE;
+}
+
+void
+pirl_load_report_clear (PirlLoadReport *report)
+{
+  g_clear_pointer (&report->missing, g_ptr_array_unref);
+  report->loaded = 0;
+}
+
+gboolean
+pirl_params_zero_gradients (PirlParams *params, GError **error)
+{
+  PirlDevice *device = params->device;
+
+  return device->backend->zero (device, params->arena[PIRL_ARENA_GRADIENT],
+      arena_bytes (params, PIRL_ARENA_GRADIENT), error);
+}
+
+gboolean
+pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum, gdouble weight_decay,
+    GError **error)
+{
+  static const struct {
+    guint region;
+    gdouble decay;
+  } groups[] = { {REGION_WEIGHTS, 1}, {REGION_AFFINE, 0} };
+  PirlDevice *device = params->device;
+  gsize first = 0;
+
+  for (guint i = 0; i < G_N_ELEMENTS (groups); i++) {
+    const gsize end = params->end[groups[i].region];
+
+    if (end > first && !device->backend->sgd (device, end - first,
+            arena_at (params, PIRL_ARENA_VALUE, first),
+            arena_at (params, PIRL_ARENA_GRADIENT, first),
+            arena_at (params, PIRL_ARENA_VELOCITY, first), lr, momentum,
+            weight_decay * groups[i].decay, error))
+      return FALSE;
+    first = end;
+  }
+  return TRUE;
+}

@@ -1,0 +1,18 @@
+/* gst-pirl: what the files of net/ and learn/ know of each other beyond the public headers.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "net/params.h"
+
+/** Tensor @name of a torchvision network, as it stands or under a prefix of another project
+ * ("module.", "backbone.", ...); NULL when there is none. */
+const PirlTensor *pirl_tensor_find (const PirlSafetensors *file, const gchar *name);
+
+/** Checks that @tensor of @file is floating point and has @shape. */
+gboolean pirl_tensor_check (const PirlSafetensors *file, const PirlTensor *tensor,
+    const gchar *name, const PirlShape *shape, GError **error);
+
+/** Device memory of all running statistics, one after the other, and its length in bytes. */
+gpointer pirl_params_buffers (PirlParams *params, gsize *bytes);
+/** Device bytes of all three arenas. */
+gsize pirl_params_bytes (const PirlParams *params);
