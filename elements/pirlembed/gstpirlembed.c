@@ -1,11 +1,921 @@
-/* gst-pirl: pirlembed.
+/* gst-pirl: pirlembed, the embedding of every frame as a meta or a tensor.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "common.h"
 
-static gboolean
-register_nothing_yet (GstPlugin * plugin)
+/**
+ * SECTION:element-pirlembed
+ * @title: pirlembed
+ * @short_description: attaches a trained network's embedding to video frames
+ *
+ * Runs a trained network on frames and passes them on untouched, with the meta `pirl-embedding`. The
+ * network comes from `model-file`: a checkpoint that pirltrainsink wrote, or a torchvision ResNet
+ * saved as safetensors. Architecture, input size, mean and standard deviation are read from the
+ * file; where it does not say, they are ImageNet's: short side to 256 pixels, centre crop of 224.
+ * Every raw video format is taken and converted to full-range RGB by its colorimetry.
+ *
+ * When downstream takes tensors and no video, `other/tensors,format=static,num_tensors=1,
+ * types="float32",dimensions="D:1:1:1"` leaves the source pad instead.
+ *
+ * ## How often
+ *
+ * `interval=1` embeds every frame, and a frame waits for its embedding; `interval=N` every Nth one.
+ * With `interval=0` no frame ever waits: a worker embeds the newest frame whenever it is free, and
+ * the others pass at once with the last embedding there is and its age (none before the first one is
+ * ready; as tensors such frames are dropped). The default is -1: 0 behind a live source, else 1.
+ * Waits end at once when the pipeline flushes or stops; stopping takes no longer than one inference.
+ * With `interval` above 0 behind a live source, the LATENCY query gets the measured time added.
+ *
+ * ## Models
+ *
+ * The model is loaded, and run once on a black picture, on the way from READY to PAUSED: about a
+ * second for a ResNet-50. A file that is missing or damaged is an element error. `model-file` may be
+ * set while playing: the new model is loaded aside, takes over between two frames, and the signal
+ * #GstPirlEmbed::model-updated is emitted; a file that cannot be used leaves the old model at work and
+ * `model-file` at the old path, and posts a warning message.
+ *
+ * ## Meta
+ *
+ * `pirl-embedding`: `data` (GBytes, little-endian float32), `size` (uint, their number), `layer`
+ * (string), `model` (string, architecture and hash of the weights), `age` (uint64, nanoseconds of
+ * running time since the frame that it was computed from; 0 = this frame, 2^64-1 = unknown because
+ * frames have no timestamps).
+ *
+ * Quality of service is off by default.
+ *
+ * ## Example launch lines
+ * |[
+ * gst-launch-1.0 v4l2src ! videoconvert ! pirlembed model-file=shapes.safetensors ! videoconvert ! autovideosink
+ * ]| A camera's frames with embeddings, for an application to read.
+ * |[
+ * gst-launch-1.0 pirldatasetsrc location=photos ! pirlembed model-file=resnet50.safetensors layer=res5 ! other/tensors ! filesink location=features.f32
+ * ]| Features of a folder of pictures, 2048 floats each.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "common.h"
+#include "embedworker.h"
+#include "meta.h"
+
+#include <gst/base/gstbasetransform.h>
+#include <gst/video/video.h>
+
+GST_DEBUG_CATEGORY_STATIC (pirl_embed_debug);
+#define GST_CAT_DEFAULT pirl_embed_debug
+
+#define DEFAULT_INTERVAL -1
+#define INTERVAL_AUTO -1
+/* The LATENCY message is posted again when the measured latency leaves this band around the one
+ * that was answered last. */
+#define LATENCY_GROWN 1.25
+#define LATENCY_SHRUNK 0.5
+
+enum {
+  PROP_0,
+  PROP_MODEL_FILE,
+  PROP_LAYER,
+  PROP_INTERVAL,
+  PROP_STATS,
+  PROP_DEVICE,                  /* three: device, precision, n-threads */
+  PROP_PRECISION,
+  PROP_N_THREADS,
+};
+
+enum { SIGNAL_MODEL_UPDATED, N_SIGNALS };
+static guint signals[N_SIGNALS];
+static GParamSpec *model_file_pspec;
+
+#define GST_TYPE_PIRL_EMBED (gst_pirl_embed_get_type ())
+G_DECLARE_FINAL_TYPE (GstPirlEmbed, gst_pirl_embed, GST, PIRL_EMBED, GstBaseTransform)
+
+struct _GstPirlEmbed {
+  GstBaseTransform parent;
+
+  /* Under the object lock. */
+  EmbedSettings settings;       /* as set */
+  gchar *in_use;                /* the model file at work */
+  gint interval;                /* as set */
+  gint live;                    /* of upstream; -1 = not asked yet */
+  EmbedWorker *worker;          /* from start() to stop() */
+  guint size;                   /* of its vectors */
+  guint64 frames, skipped;
+  GstClockTime latency, answered;       /* measured, and as answered to the last LATENCY query */
+
+  /* Streaming thread. */
+  gboolean tensors;             /* what leaves the source pad */
+  GstVideoInfo info, rgb;
+  GstVideoConverter *converter; /* NULL = the input is full-range RGB */
+  guint64 count;                /* frames since the start or the last flush */
+};
+
+#define TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)1, types=(string)float32, " \
+    "framerate=(fraction)[0,max]"
+
+static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
+    GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_VIDEO_CAPS_MAKE (GST_VIDEO_FORMATS_ALL)));
+
+static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
+    GST_PAD_ALWAYS,
+    GST_STATIC_CAPS (GST_VIDEO_CAPS_MAKE (GST_VIDEO_FORMATS_ALL) "; " TENSORS_CAPS));
+
+G_DEFINE_FINAL_TYPE (GstPirlEmbed, gst_pirl_embed, GST_TYPE_BASE_TRANSFORM)
+GST_ELEMENT_REGISTER_DEFINE (pirlembed, "pirlembed", GST_RANK_NONE, GST_TYPE_PIRL_EMBED)
+
+/* ---- settings ----------------------------------------------------------------------------- */
+
+/* On the loading thread. */
+static void
+model_failed (const gchar * path, GError * error, gpointer user_data)
 {
-  return FALSE;
+  GstPirlEmbed *self = user_data;
+  GError *copy = g_error_copy (error);
+  gboolean current;
+
+  GST_OBJECT_LOCK (self);
+  current = g_strcmp0 (self->settings.model_file, path) == 0;
+  if (current) {
+    g_free (self->settings.model_file);
+    self->settings.model_file = g_strdup (self->in_use);
+  }
+  GST_OBJECT_UNLOCK (self);
+  g_prefix_error (&copy, "The model stays as it was: ");
+  gst_pirl_post_warning (GST_ELEMENT (self), &copy);
+  if (current)
+    g_object_notify_by_pspec (G_OBJECT (self), model_file_pspec);
 }
 
-GST_ELEMENT_REGISTER_DEFINE_CUSTOM (pirlembed, register_nothing_yet);
+static void
+set_model_file (GstPirlEmbed * self, const gchar * path)
+{
+  g_free (self->settings.model_file);
+  self->settings.model_file = g_strdup (path);
+  if (self->worker != NULL)
+    embed_worker_load (self->worker, path ? path : "");
+}
+
+static void
+set_string (gchar ** field, const GValue * value)
+{
+  g_free (*field);
+  *field = g_value_dup_string (value);
+}
+
+static void
+gst_pirl_embed_set_property (GObject * object, guint id, const GValue * value, GParamSpec * pspec)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (object);
+
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+    case PROP_MODEL_FILE:
+      set_model_file (self, g_value_get_string (value));
+      break;
+    case PROP_LAYER:
+      set_string (&self->settings.layer, value);
+      break;
+    case PROP_DEVICE:
+      set_string (&self->settings.device, value);
+      break;
+    case PROP_PRECISION:
+      set_string (&self->settings.precision, value);
+      break;
+    case PROP_N_THREADS:
+      self->settings.n_threads = g_value_get_uint (value);
+      break;
+    case PROP_INTERVAL:
+      self->interval = g_value_get_int (value);
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+      break;
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+/* With the object lock. */
+static GstStructure *
+statistics (GstPirlEmbed * self)
+{
+  guint64 embedded = 0;
+  gdouble seconds = 0, first = 0;
+  g_autofree gchar *model = NULL;
+
+  if (self->worker != NULL) {
+    embed_worker_statistics (self->worker, &embedded, &seconds, &first);
+    model = embed_worker_describe (self->worker);
+  }
+  return gst_structure_new ("application/x-pirlembed-stats",
+      "frames", G_TYPE_UINT64, self->frames, "embedded", G_TYPE_UINT64, embedded,
+      "skipped", G_TYPE_UINT64, self->skipped,
+      "mean-ms", G_TYPE_DOUBLE, embedded > 0 ? 1000 * seconds / embedded : 1000 * first,
+      "model", G_TYPE_STRING, model ? model : "", NULL);
+}
+
+static void
+gst_pirl_embed_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (object);
+
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+    case PROP_MODEL_FILE:
+      g_value_set_string (value, self->settings.model_file);
+      break;
+    case PROP_LAYER:
+      g_value_set_string (value, self->settings.layer);
+      break;
+    case PROP_DEVICE:
+      g_value_set_string (value, self->settings.device);
+      break;
+    case PROP_PRECISION:
+      g_value_set_string (value, self->settings.precision);
+      break;
+    case PROP_N_THREADS:
+      g_value_set_uint (value, self->settings.n_threads);
+      break;
+    case PROP_INTERVAL:
+      g_value_set_int (value, self->interval);
+      break;
+    case PROP_STATS:
+      g_value_take_boxed (value, statistics (self));
+      break;
+    default:
+      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+      break;
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+/* ---- states ------------------------------------------------------------------------------- */
+
+static EmbedWorker *
+worker_new (GstPirlEmbed * self, GError ** error)
+{
+  EmbedSettings settings;
+  EmbedWorker *worker = NULL;
+
+  GST_OBJECT_LOCK (self);
+  settings = (EmbedSettings) {
+    .model_file = g_strdup (self->settings.model_file),
+    .layer = g_strdup (self->settings.layer),
+    .device = g_strdup (self->settings.device),
+    .precision = g_strdup (self->settings.precision),
+    .n_threads = self->settings.n_threads
+  };
+  GST_OBJECT_UNLOCK (self);
+  if (settings.model_file == NULL || *settings.model_file == '\0') {
+    g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "No model to embed with: "
+        "set model-file to a checkpoint that pirltrainsink wrote, or to a torchvision ResNet in "
+        "safetensors");
+  } else {
+    worker = embed_worker_new (&settings, model_failed, self, error);
+  }
+  embed_settings_clear (&settings);
+  return worker;
+}
+
+static gboolean
+gst_pirl_embed_start (GstBaseTransform * trans)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  GError *error = NULL;
+  EmbedWorker *worker = worker_new (self, &error);
+  g_autofree gchar *text = NULL;
+  guint64 inferences;
+  gdouble seconds, first;
+
+  if (worker == NULL) {
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+    return FALSE;
+  }
+  embed_worker_statistics (worker, &inferences, &seconds, &first);
+  text = embed_worker_describe (worker);
+  GST_INFO_OBJECT (self, "%s, %.1f ms a picture", text, 1000 * first);
+
+  GST_OBJECT_LOCK (self);
+  self->worker = worker;
+  self->size = embed_worker_size (worker);
+  g_free (self->in_use);
+  self->in_use = g_strdup (self->settings.model_file);
+  self->live = -1;
+  self->frames = self->skipped = 0;
+  self->latency = first * GST_SECOND;
+  self->answered = 0;
+  GST_OBJECT_UNLOCK (self);
+  self->count = 0;
+  return TRUE;
+}
+
+static gboolean
+gst_pirl_embed_stop (GstBaseTransform * trans)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  EmbedWorker *worker;
+
+  GST_OBJECT_LOCK (self);
+  worker = g_steal_pointer (&self->worker);
+  self->size = 0;
+  GST_OBJECT_UNLOCK (self);
+  if (worker != NULL)
+    embed_worker_free (worker);
+  g_clear_pointer (&self->converter, gst_video_converter_free);
+  return TRUE;
+}
+
+/* From any thread: TRUE lets the streaming thread out of its wait and forgets all embeddings. */
+static void
+gst_pirl_embed_set_flushing (GstPirlEmbed * self, gboolean flushing)
+{
+  GST_OBJECT_LOCK (self);
+  if (self->worker != NULL)
+    embed_worker_set_flushing (self->worker, flushing);
+  GST_OBJECT_UNLOCK (self);
+}
+
+static GstStateChangeReturn
+gst_pirl_embed_change_state (GstElement * element, GstStateChange transition)
+{
+  /* Before the pads are deactivated, which waits for the streaming thread. */
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
+    gst_pirl_embed_set_flushing (GST_PIRL_EMBED (element), TRUE);
+  return GST_ELEMENT_CLASS (gst_pirl_embed_parent_class)->change_state (element, transition);
+}
+
+/* ---- negotiation -------------------------------------------------------------------------- */
+
+static gboolean
+is_video (const GstStructure * structure)
+{
+  return gst_structure_has_name (structure, "video/x-raw");
+}
+
+/* The tensors that frames like @video become; without dimensions while no model is loaded. */
+static GstCaps *
+tensors_for (GstPirlEmbed * self, const GstStructure * video, gboolean fixed)
+{
+  const GValue *rate = gst_structure_get_value (video, "framerate");
+  GstCaps *caps;
+  guint size;
+
+  GST_OBJECT_LOCK (self);
+  size = self->size;
+  GST_OBJECT_UNLOCK (self);
+  caps = size > 0 ? gst_pirl_embedding_caps (size, 0, 1) : gst_caps_from_string (TENSORS_CAPS);
+  if (rate != NULL)
+    gst_caps_set_value (caps, "framerate", rate);
+  else if (!fixed)
+    gst_caps_set_simple (caps, "framerate", GST_TYPE_FRACTION_RANGE, 0, 1, G_MAXINT, 1, NULL);
+  return caps;
+}
+
+static GstCaps *
+caps_for_src (GstPirlEmbed * self, const GstCaps * caps)
+{
+  GstCaps *result = gst_caps_copy (caps);
+  gboolean fixed = gst_caps_is_fixed (caps);
+
+  for (guint i = 0; i < gst_caps_get_size (caps); i++)
+    result = gst_caps_merge (result, tensors_for (self, gst_caps_get_structure (caps, i), fixed));
+  return result;
+}
+
+static GstCaps *
+caps_for_sink (const GstCaps * caps)
+{
+  GstCaps *result = gst_caps_new_empty ();
+
+  for (guint i = 0; i < gst_caps_get_size (caps); i++) {
+    const GstStructure *s = gst_caps_get_structure (caps, i);
+    GstCaps *video;
+
+    if (is_video (s)) {
+      video = gst_caps_copy_nth (caps, i);
+    } else {
+      const GValue *rate = gst_structure_get_value (s, "framerate");
+
+      video = gst_caps_make_writable (gst_static_pad_template_get_caps (&sink_template));
+      if (rate != NULL)
+        gst_caps_set_value (video, "framerate", rate);
+    }
+    result = gst_caps_merge (result, video);
+  }
+  return result;
+}
+
+static GstCaps *
+gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection direction, GstCaps * caps,
+    GstCaps * filter)
+{
+  GstCaps *result = direction == GST_PAD_SINK
+      ? caps_for_src (GST_PIRL_EMBED (trans), caps) : caps_for_sink (caps);
+
+  if (filter != NULL) {
+    GstCaps *all = result;
+
+    result = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref (all);
+  }
+  return result;
+}
+
+/* Video wherever downstream takes it: who wants tensors says so by taking nothing else. */
+static GstCaps *
+gst_pirl_embed_fixate_caps (GstBaseTransform * trans, GstPadDirection direction, GstCaps * caps,
+    GstCaps * othercaps)
+{
+  if (direction == GST_PAD_SINK) {
+    GstCaps *video = gst_caps_intersect (caps, othercaps);
+
+    if (!gst_caps_is_empty (video)) {
+      gst_caps_unref (othercaps);
+      return gst_caps_fixate (video);
+    }
+    gst_caps_unref (video);
+  }
+  return gst_caps_fixate (othercaps);
+}
+
+/* A converter to full-range RGB by the input's matrix and range; none where the input is that. */
+static gboolean
+make_converter (GstPirlEmbed * self)
+{
+  const GstVideoInfo *in = &self->info;
+
+  g_clear_pointer (&self->converter, gst_video_converter_free);
+  if (GST_VIDEO_INFO_FORMAT (in) == GST_VIDEO_FORMAT_RGB
+      && in->colorimetry.range != GST_VIDEO_COLOR_RANGE_16_235)
+    return TRUE;
+  if (!gst_video_info_set_format (&self->rgb, GST_VIDEO_FORMAT_RGB, in->width, in->height))
+    return FALSE;
+  self->rgb.fps_n = in->fps_n;
+  self->rgb.fps_d = in->fps_d;
+  self->rgb.interlace_mode = in->interlace_mode;
+  self->converter = gst_video_converter_new (in, &self->rgb,
+      gst_structure_new ("options", GST_VIDEO_CONVERTER_OPT_DITHER_METHOD,
+          GST_TYPE_VIDEO_DITHER_METHOD, GST_VIDEO_DITHER_NONE,
+          GST_VIDEO_CONVERTER_OPT_THREADS, G_TYPE_UINT, 1, NULL));
+  return self->converter != NULL;
+}
+
+static gboolean
+gst_pirl_embed_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * outcaps)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+
+  if (!gst_video_info_from_caps (&self->info, incaps) || !make_converter (self)) {
+    GST_ERROR_OBJECT (self, "cannot convert %" GST_PTR_FORMAT " to RGB", incaps);
+    return FALSE;
+  }
+  self->tensors = !is_video (gst_caps_get_structure (outcaps, 0));
+  gst_base_transform_set_in_place (trans, !self->tensors);
+  return TRUE;
+}
+
+/* ---- how often, and what it costs --------------------------------------------------------- */
+
+static gboolean
+upstream_is_live (GstPirlEmbed * self)
+{
+  GstQuery *query = gst_query_new_latency ();
+  gboolean live = FALSE;
+
+  if (gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
+    gst_query_parse_latency (query, &live, NULL, NULL);
+  gst_query_unref (query);
+  return live;
+}
+
+/* The interval in force: 0, or every Nth frame. */
+static gint
+gst_pirl_embed_interval (GstPirlEmbed * self)
+{
+  gint interval, live;
+
+  GST_OBJECT_LOCK (self);
+  interval = self->interval;
+  live = self->live;
+  GST_OBJECT_UNLOCK (self);
+  if (interval != INTERVAL_AUTO)
+    return interval;
+  if (live < 0) {
+    live = upstream_is_live (self);
+    GST_OBJECT_LOCK (self);
+    self->live = live;
+    GST_OBJECT_UNLOCK (self);
+    GST_INFO_OBJECT (self, "upstream is %s: interval=%d", live ? "live" : "not live", !live);
+  }
+  return live ? 0 : 1;
+}
+
+/* Follows the time from a frame's arrival to its embedding: up at once, down slowly. */
+static void
+measure_latency (GstPirlEmbed * self, GstClockTime elapsed)
+{
+  gboolean changed;
+
+  GST_OBJECT_LOCK (self);
+  self->latency = MAX (elapsed, self->latency - self->latency / 16);
+  changed = self->answered > 0 && (self->latency > LATENCY_GROWN * self->answered
+      || self->latency < LATENCY_SHRUNK * self->answered);
+  if (changed)
+    self->answered = self->latency;
+  GST_OBJECT_UNLOCK (self);
+  if (changed)
+    gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
+}
+
+static gboolean
+answer_latency (GstPirlEmbed * self, GstQuery * query)
+{
+  GstClockTime own = 0, min, max;
+  gboolean live;
+  gint interval;
+
+  if (!gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
+    return FALSE;
+  gst_query_parse_latency (query, &live, &min, &max);
+  GST_OBJECT_LOCK (self);
+  interval = self->interval;
+  if (live && interval > 0 && self->worker != NULL)
+    own = self->answered = self->latency;
+  GST_OBJECT_UNLOCK (self);
+  if (own > 0) {
+    GST_DEBUG_OBJECT (self, "adding a latency of %" GST_TIME_FORMAT, GST_TIME_ARGS (own));
+    gst_query_set_latency (query, live, min + own,
+        GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
+  }
+  return TRUE;
+}
+
+static gboolean
+gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQuery * query)
+{
+  if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
+    return answer_latency (GST_PIRL_EMBED (trans), query);
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->query (trans, direction, query);
+}
+
+/* ---- allocation --------------------------------------------------------------------------- */
+
+/* Frames that pass through are for downstream to allocate. */
+static gboolean
+gst_pirl_embed_propose_allocation (GstBaseTransform * trans, GstQuery * decide, GstQuery * query)
+{
+  if (!GST_PIRL_EMBED (trans)->tensors)
+    return gst_pad_peer_query (GST_BASE_TRANSFORM_SRC_PAD (trans), query);
+  gst_query_add_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
+  return TRUE;
+}
+
+static gboolean
+gst_pirl_embed_decide_allocation (GstBaseTransform * trans, GstQuery * query)
+{
+  while (gst_query_get_n_allocation_pools (query) > 0)
+    gst_query_remove_nth_allocation_pool (query, 0);
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->decide_allocation (trans, query);
+}
+
+/* Only the metas of a frame are written: its memory is shared, never copied. */
+static GstFlowReturn
+gst_pirl_embed_prepare_output (GstBaseTransform * trans, GstBuffer * in, GstBuffer ** out)
+{
+  if (GST_PIRL_EMBED (trans)->tensors) {
+    *out = gst_buffer_new ();
+    GST_BASE_TRANSFORM_GET_CLASS (trans)->copy_metadata (trans, in, *out);
+  } else {
+    *out = gst_buffer_is_writable (in) ? in : gst_buffer_copy (in);
+  }
+  return GST_FLOW_OK;
+}
+
+/* ---- frames ------------------------------------------------------------------------------- */
+
+/* A model that was loaded aside takes over here, before the frame is negotiated and allocated. */
+static GstFlowReturn
+gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuffer * in)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  g_autofree gchar *path = embed_worker_swap (self->worker);
+
+  if (path != NULL) {
+    guint size = embed_worker_size (self->worker);
+    gboolean resized;
+
+    GST_OBJECT_LOCK (self);
+    resized = size != self->size;
+    self->size = size;
+    g_free (self->in_use);
+    self->in_use = g_strdup (path);
+    GST_OBJECT_UNLOCK (self);
+    if (resized && self->tensors)
+      gst_base_transform_reconfigure_src (trans);
+    GST_INFO_OBJECT (self, "model %s took over", path);
+    g_signal_emit (self, signals[SIGNAL_MODEL_UPDATED], 0, path);
+  }
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->submit_input_buffer (trans,
+      discont, in);
+}
+
+static gboolean
+frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, PirlImage * picture)
+{
+  GstVideoFrame frame;
+
+  if (!gst_video_frame_map (&frame, &self->info, buffer, GST_MAP_READ)) {
+    GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d %s "
+            "picture, which has %" G_GSIZE_FORMAT, gst_buffer_get_size (buffer), self->info.width,
+            self->info.height, GST_VIDEO_INFO_NAME (&self->info), self->info.size), (NULL));
+    return FALSE;
+  }
+  pirl_image_resize_storage (picture, self->info.width, self->info.height);
+  if (self->converter != NULL) {
+    GstVideoFrame rgb = {.info = self->rgb,.flags = frame.flags,.data = {picture->data} };
+
+    rgb.info.stride[0] = picture->stride;
+    gst_video_converter_frame (self->converter, &frame, &rgb);
+  } else {
+    const PirlImage view = {
+      .width = self->info.width,.height = self->info.height,
+      .stride = GST_VIDEO_FRAME_PLANE_STRIDE (&frame, 0),
+      .data = GST_VIDEO_FRAME_PLANE_DATA (&frame, 0)
+    };
+
+    pirl_image_copy (&view, picture);
+  }
+  gst_video_frame_unmap (&frame);
+  return TRUE;
+}
+
+/* Hands the frame to the worker; @wait until it is embedded. With neither a wait nor a free worker
+ * nothing happens. */
+static GstFlowReturn
+offer_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now, gboolean wait)
+{
+  gint64 begin = g_get_monotonic_time ();
+  PirlImage *picture = embed_worker_acquire (self->worker, wait);
+
+  if (picture == NULL)
+    return wait ? GST_FLOW_FLUSHING : GST_FLOW_OK;
+  if (!frame_to_picture (self, buffer, picture))
+    return GST_FLOW_ERROR;
+  embed_worker_submit (self->worker, now);
+  if (!wait)
+    return GST_FLOW_OK;
+  if (!embed_worker_drain (self->worker))
+    return GST_FLOW_FLUSHING;
+  measure_latency (self, (g_get_monotonic_time () - begin) * GST_USECOND);
+  return GST_FLOW_OK;
+}
+
+static GstClockTime
+age_of (GstClockTime then, GstClockTime now)
+{
+  if (!GST_CLOCK_TIME_IS_VALID (then) || !GST_CLOCK_TIME_IS_VALID (now))
+    return GST_CLOCK_TIME_NONE;
+  return now > then ? now - then : then - now;
+}
+
+/* The embedding for this frame: its own, or the last one there is; NULL before the first. */
+static GstFlowReturn
+embed_frame (GstPirlEmbed * self, GstBuffer * buffer, EmbedResult ** result, GstClockTime * age)
+{
+  GstClockTime now = gst_segment_to_running_time (&GST_BASE_TRANSFORM (self)->segment,
+      GST_FORMAT_TIME, GST_BUFFER_PTS (buffer));
+  gint interval = gst_pirl_embed_interval (self);
+  gboolean due = interval > 0 && self->count % interval == 0;
+  GError *error = NULL;
+  GstFlowReturn ret;
+
+  if (due || interval == 0) {
+    ret = offer_frame (self, buffer, now, due);
+    if (ret != GST_FLOW_OK)
+      return ret;
+  }
+  self->count++;
+  *result = embed_worker_latest (self->worker, &error);
+  if (error != NULL) {
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+    return GST_FLOW_ERROR;
+  }
+  /* With a wait the vector is this frame's; only then its age is known without timestamps. */
+  *age = due ? 0 : *result != NULL ? age_of ((*result)->tag, now) : GST_CLOCK_TIME_NONE;
+  GST_OBJECT_LOCK (self);
+  self->frames++;
+  self->skipped += *age != 0;
+  GST_OBJECT_UNLOCK (self);
+  return GST_FLOW_OK;
+}
+
+static void
+attach (GstBuffer * buffer, const EmbedResult * result, GstClockTime age)
+{
+  gst_pirl_embedding_add (buffer, result->data, result->layer, result->model, age);
+}
+
+static GstFlowReturn
+gst_pirl_embed_transform_ip (GstBaseTransform * trans, GstBuffer * buffer)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  EmbedResult *result = NULL;
+  GstClockTime age;
+  GstFlowReturn ret;
+
+  if (gst_buffer_get_size (buffer) == 0)
+    return GST_FLOW_OK;         /* a gap: there is no picture */
+  ret = embed_frame (self, buffer, &result, &age);
+  if (result != NULL) {
+    attach (buffer, result, age);
+    embed_result_unref (result);
+  }
+  return ret;
+}
+
+static GstMemory *
+memory_of_bytes (GBytes * bytes)
+{
+  gsize size;
+  gconstpointer data = g_bytes_get_data (bytes, &size);
+
+  return gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, (gpointer) data, size, 0, size,
+      g_bytes_ref (bytes), (GDestroyNotify) g_bytes_unref);
+}
+
+static GstFlowReturn
+gst_pirl_embed_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer * out)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  EmbedResult *result = NULL;
+  GstClockTime age;
+  GstFlowReturn ret;
+
+  if (gst_buffer_get_size (in) == 0)
+    return GST_BASE_TRANSFORM_FLOW_DROPPED;
+  ret = embed_frame (self, in, &result, &age);
+  if (ret != GST_FLOW_OK || result == NULL)
+    return ret != GST_FLOW_OK ? ret : GST_BASE_TRANSFORM_FLOW_DROPPED;
+  gst_buffer_append_memory (out, memory_of_bytes (result->data));
+  attach (out, result, age);
+  embed_result_unref (result);
+  return GST_FLOW_OK;
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+/* The last inference may still be running, with nobody waiting for it (interval=0): its failure is
+ * to be heard before the end. */
+static void
+drain (GstPirlEmbed * self)
+{
+  GError *error = NULL;
+  EmbedResult *result;
+
+  if (!embed_worker_drain (self->worker))
+    return;
+  result = embed_worker_latest (self->worker, &error);
+  g_clear_pointer (&result, embed_result_unref);
+  if (error != NULL)
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+}
+
+static gboolean
+gst_pirl_embed_sink_event (GstBaseTransform * trans, GstEvent * event)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+
+  switch (GST_EVENT_TYPE (event)) {
+    case GST_EVENT_FLUSH_START:
+      gst_pirl_embed_set_flushing (self, TRUE);
+      break;
+    case GST_EVENT_FLUSH_STOP:
+      gst_pirl_embed_set_flushing (self, FALSE);
+      self->count = 0;
+      break;
+    case GST_EVENT_EOS:
+      drain (self);
+      break;
+    default:
+      break;
+  }
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->sink_event (trans, event);
+}
+
+/* ---- class -------------------------------------------------------------------------------- */
+
+static void
+gst_pirl_embed_finalize (GObject * object)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (object);
+
+  embed_settings_clear (&self->settings);
+  g_free (self->in_use);
+  G_OBJECT_CLASS (gst_pirl_embed_parent_class)->finalize (object);
+}
+
+static void
+install_properties (GObjectClass * klass)
+{
+  const GParamFlags rw = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
+
+  /**
+   * GstPirlEmbed:model-file:
+   *
+   * A checkpoint of pirltrainsink, or a torchvision ResNet in safetensors. May be set while playing;
+   * see the section on models.
+   */
+  model_file_pspec = g_param_spec_string ("model-file", "Model file",
+      "Checkpoint of pirltrainsink, or a torchvision ResNet in safetensors", NULL,
+      rw | GST_PARAM_MUTABLE_PLAYING);
+  g_object_class_install_property (klass, PROP_MODEL_FILE, model_file_pspec);
+  /**
+   * GstPirlEmbed:layer:
+   *
+   * What to take from the network: `embedding` (the projection head's output, unit length), `logits`
+   * (the classifier's), or `res5`, `res4`, `res3`, `res2`, `res1` (averaged over the picture). Unset:
+   * `embedding` where the file has a head, else `res5`.
+   */
+  g_object_class_install_property (klass, PROP_LAYER,
+      g_param_spec_string ("layer", "Layer",
+          "Output to take: embedding, logits, res5 ... res1 "
+          "(unset = embedding where the file has a head, else res5)", NULL,
+          rw | GST_PARAM_MUTABLE_READY));
+  /**
+   * GstPirlEmbed:interval:
+   *
+   * 1 = every frame, N = every Nth, 0 = as the machine manages, without ever holding a frame back,
+   * -1 = 0 behind a live source, else 1.
+   */
+  g_object_class_install_property (klass, PROP_INTERVAL,
+      g_param_spec_int ("interval", "Interval",
+          "Embed every Nth frame (0 = as the machine manages, holding no frame back; "
+          "-1 = 0 behind a live source, else 1)", INTERVAL_AUTO, G_MAXINT, DEFAULT_INTERVAL,
+          rw | GST_PARAM_MUTABLE_PLAYING));
+  /**
+   * GstPirlEmbed:stats:
+   *
+   * Structure `application/x-pirlembed-stats`: `frames` (uint64) seen, `embedded` (uint64)
+   * inferences, `skipped` (uint64) frames that passed with an older embedding or none, `mean-ms`
+   * (double) of an inference, `model` (string) the network, its layer, precision and device.
+   */
+  g_object_class_install_property (klass, PROP_STATS,
+      g_param_spec_boxed ("stats", "Statistics",
+          "Frames seen, embedded and skipped, and milliseconds of an inference",
+          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+  gst_pirl_install_device_properties (klass, PROP_DEVICE);
+}
+
+static void
+gst_pirl_embed_class_init (GstPirlEmbedClass * klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
+
+  GST_DEBUG_CATEGORY_INIT (pirl_embed_debug, "pirlembed", 0, "embeddings of frames");
+
+  object_class->set_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_set_property);
+  object_class->get_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_get_property);
+  object_class->finalize = GST_DEBUG_FUNCPTR (gst_pirl_embed_finalize);
+  install_properties (object_class);
+
+  /**
+   * GstPirlEmbed::model-updated:
+   * @embed: the element
+   * @path: the file of the model that took over
+   *
+   * Emitted on the streaming thread before the first frame that the new model embeds.
+   */
+  signals[SIGNAL_MODEL_UPDATED] = g_signal_new ("model-updated", G_TYPE_FROM_CLASS (klass),
+      G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1, G_TYPE_STRING);
+
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+  gst_element_class_set_static_metadata (element_class, "Embedding of frames",
+      "Filter/Analyzer/Video",
+      "Attaches a trained network's embedding to video frames, or sends it as tensors",
+      "The gst-pirl developers");
+
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_pirl_embed_change_state);
+  trans_class->start = GST_DEBUG_FUNCPTR (gst_pirl_embed_start);
+  trans_class->stop = GST_DEBUG_FUNCPTR (gst_pirl_embed_stop);
+  trans_class->transform_caps = GST_DEBUG_FUNCPTR (gst_pirl_embed_transform_caps);
+  trans_class->fixate_caps = GST_DEBUG_FUNCPTR (gst_pirl_embed_fixate_caps);
+  trans_class->set_caps = GST_DEBUG_FUNCPTR (gst_pirl_embed_set_caps);
+  trans_class->query = GST_DEBUG_FUNCPTR (gst_pirl_embed_query);
+  trans_class->propose_allocation = GST_DEBUG_FUNCPTR (gst_pirl_embed_propose_allocation);
+  trans_class->decide_allocation = GST_DEBUG_FUNCPTR (gst_pirl_embed_decide_allocation);
+  trans_class->prepare_output_buffer = GST_DEBUG_FUNCPTR (gst_pirl_embed_prepare_output);
+  trans_class->submit_input_buffer = GST_DEBUG_FUNCPTR (gst_pirl_embed_submit_input);
+  trans_class->transform_ip = GST_DEBUG_FUNCPTR (gst_pirl_embed_transform_ip);
+  trans_class->transform = GST_DEBUG_FUNCPTR (gst_pirl_embed_transform);
+  trans_class->sink_event = GST_DEBUG_FUNCPTR (gst_pirl_embed_sink_event);
+}
+
+static void
+gst_pirl_embed_init (GstPirlEmbed * self)
+{
+  self->settings.device = g_strdup ("auto");
+  self->settings.precision = g_strdup ("auto");
+  self->interval = DEFAULT_INTERVAL;
+  self->live = -1;
+  gst_base_transform_set_qos_enabled (GST_BASE_TRANSFORM (self), FALSE);
+}

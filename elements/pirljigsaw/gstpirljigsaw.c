@@ -1,11 +1,916 @@
-/* gst-pirl: pirljigsaw.
+/* gst-pirl: pirljigsaw, the two views of a picture that PIRL learns from.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/**
+ * SECTION:element-pirljigsaw
+ * @title: pirljigsaw
+ * @short_description: makes the image view and the shuffled jigsaw view of every frame
+ *
+ * For every RGB frame the element draws two independent random crops. The first one, augmented,
+ * is the *image view* of `image-size` pixels. The second one is scaled to `crop-size`, cut into
+ * `grid` x `grid` cells, a *patch* of `patch-size` is taken at a random place inside every cell,
+ * and the patches are put into the order of a permutation (Misra and van der Maaten, "Self-Supervised
+ * Learning of Pretext-Invariant Representations", 2020; geometry of the VISSL code).
+ *
+ * ## What leaves the source pad
+ *
+ * - `other/tensors,format=static,num_tensors=2,types="uint8,uint8",dimensions="3:S:S:1,3:P:P:N"`:
+ *   both views, one memory each. The choice wherever downstream can take it.
+ * - `video/x-raw,format=RGB`: the shuffled patches as a mosaic with gaps of two pixels, to look at,
+ *   when downstream takes only video.
+ *
+ * The source caps depend on the properties and the framerate only: frames of ever changing size, as
+ * data sets have them, go through without any renegotiation.
+ *
+ * Every draw is a function of (`seed`, epoch, index) of the sample, read from the meta
+ * `pirl-sample` that pirldatasetsrc attaches; threads, order and restarts do not matter. Frames
+ * without that meta, a camera's, are numbered from 0 when the element starts.
+ *
+ * ## Meta
+ *
+ * Buffers keep `pirl-sample` and get `pirl-pretext`: `transform` (string, "jigsaw"), `permutation`
+ * (array of int: position i shows cell permutation[i]), `permutation-index` (int, the number in the
+ * set of `permutations`, -1 when all are in use), `rotation` (int, degrees), `crops` (array of int: x,
+ * y, width, height of the image view's crop, then of the jigsaw view's), `flips` (array of int: the
+ * image view, then every cell), `jitter` (array of double: brightness, contrast, saturation, hue,
+ * grayscale, blur radius of the image view, then of every cell).
+ *
+ * Quality of service is off by default, because a frame skipped is a sample not trained.
+ *
+ * ## Example launch lines
+ * |[
+ * gst-launch-1.0 videotestsrc num-buffers=90 ! videoconvert ! pirljigsaw ! fakesink silent=false -v
+ * ]| Shows the caps of the two views.
+ * |[
+ * gst-launch-1.0 videotestsrc pattern=smpte ! videoconvert ! pirljigsaw ! videoconvert ! autovideosink
+ * ]| Looks at the shuffled mosaic.
+ * |[
+ * gst-launch-1.0 pirldatasetsrc location="synthetic:shapes?count=2000&classes=10&size=96" epochs=5 ! pirljigsaw image-size=64 ! pirltrainsink arch=resnet18 batch-size=32 checkpoint-file=shapes.safetensors
+ * ]| Trains on a procedural data set.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
 #include "common.h"
+#include "meta.h"
+#include "vision/pretext.h"
+
+#include <gst/base/gstbasetransform.h>
+#include <gst/video/video.h>
+#include <string.h>
+
+GST_DEBUG_CATEGORY_STATIC (pirl_jigsaw_debug);
+#define GST_CAT_DEFAULT pirl_jigsaw_debug
+
+#define MOSAIC_GAP 2            /* pixels between the patches */
+#define MAX_SIDE 32767
+#define DEFAULT_SEED 0
+#define DEFAULT_FLIP TRUE
+
+typedef enum { TRANSFORM_JIGSAW } GstPirlJigsawTransform;
+#define DEFAULT_TRANSFORM TRANSFORM_JIGSAW
+
+/* Whole-number properties, fixed while the element runs. */
+typedef struct {
+  gint image_size, crop_size, patch_size, grid, permutations, permutation;
+} JigsawGeometry;
+
+typedef struct {
+  const gchar *name, *nick, *blurb;
+  gint minimum, maximum, value;
+  gsize offset;                 /* in JigsawGeometry */
+} IntegerRow;
+
+#define AT(field) G_STRUCT_OFFSET (JigsawGeometry, field)
+static const IntegerRow integers[] = {
+  /**
+   * GstPirlJigsaw:image-size:
+   *
+   * Side of the image view in pixels.
+   */
+  {"image-size", "Image size", "Side of the image view in pixels", 1, 4096, 224, AT (image_size)},
+  /**
+   * GstPirlJigsaw:crop-size:
+   *
+   * Side in pixels to which the jigsaw view's crop is scaled before it is cut into cells.
+   * 0 = image-size * 255 / 224, the reference's ratio, rounded down to a multiple of `grid`.
+   */
+  {"crop-size", "Crop size",
+        "Side in pixels of the picture that is cut into cells (0 = image-size * 255 / 224)",
+      0, 8192, 0, AT (crop_size)},
+  /**
+   * GstPirlJigsaw:patch-size:
+   *
+   * Side of a patch in pixels, at most a cell's. 0 = image-size * 64 / 224, the reference's ratio.
+   */
+  {"patch-size", "Patch size", "Side of a patch in pixels (0 = image-size * 64 / 224)",
+      0, 4096, 0, AT (patch_size)},
+  /**
+   * GstPirlJigsaw:grid:
+   *
+   * Cells on each side of the puzzle.
+   */
+  {"grid", "Grid", "Cells on each side of the puzzle", 1, PIRL_MAX_GRID, 3, AT (grid)},
+  /**
+   * GstPirlJigsaw:permutations:
+   *
+   * How many orders of the patches there are to draw from: a set chosen so that any two differ in as
+   * many places as can be. 0 = all of them.
+   */
+  {"permutations", "Permutations",
+        "Size of the set of permutations with large Hamming distance (0 = all there are)",
+      0, 100000, 0, AT (permutations)},
+  /**
+   * GstPirlJigsaw:permutation:
+   *
+   * Number of the one permutation of the set to use always. -1 = draw one for each frame.
+   */
+  {"permutation", "Permutation", "Number of the permutation to use always (-1 = draw one)",
+      -1, G_MAXINT, -1, AT (permutation)},
+};
+#undef AT
+
+typedef struct {
+  const gchar *name, *nick, *blurb;
+  gfloat maximum, value;
+  gsize offset;                 /* in PirlPretextConfig */
+} StrengthRow;
+
+#define AT(field) G_STRUCT_OFFSET (PirlPretextConfig, field)
+static const StrengthRow strengths[] = {
+  /**
+   * GstPirlJigsaw:brightness:
+   *
+   * Brightness is multiplied by a factor drawn from 1 - brightness to 1 + brightness.
+   */
+  {"brightness", "Brightness", "Brightness factor is drawn from 1 - this to 1 + this",
+      1, 0.4f, AT (augment.brightness)},
+  /**
+   * GstPirlJigsaw:contrast:
+   *
+   * Contrast is multiplied by a factor drawn from 1 - contrast to 1 + contrast.
+   */
+  {"contrast", "Contrast", "Contrast factor is drawn from 1 - this to 1 + this",
+      1, 0.4f, AT (augment.contrast)},
+  /**
+   * GstPirlJigsaw:saturation:
+   *
+   * Saturation is multiplied by a factor drawn from 1 - saturation to 1 + saturation.
+   */
+  {"saturation", "Saturation", "Saturation factor is drawn from 1 - this to 1 + this",
+      1, 0.4f, AT (augment.saturation)},
+  /**
+   * GstPirlJigsaw:hue:
+   *
+   * Hue is turned by an angle drawn from -hue to hue, in turns.
+   */
+  {"hue", "Hue", "Hue shift in turns is drawn from -this to this", 0.5f, 0.4f, AT (augment.hue)},
+  /**
+   * GstPirlJigsaw:grayscale:
+   *
+   * Probability that a view or a patch loses its colour.
+   */
+  {"grayscale", "Grayscale", "Probability of losing the colour", 1, 0.2f, AT (augment.grayscale)},
+  /**
+   * GstPirlJigsaw:photometric:
+   *
+   * Probability of the reference's photometric block: posterize, sharpness, solarize, autocontrast.
+   */
+  {"photometric", "Photometric",
+        "Probability of posterize, sharpness, solarize and autocontrast",
+      1, 0, AT (augment.photometric)},
+  /**
+   * GstPirlJigsaw:blur:
+   *
+   * Probability of a Gaussian blur; its radius is 0.1 to 2 pixels at 224 pixels.
+   */
+  {"blur", "Blur", "Probability of a Gaussian blur", 1, 0, AT (augment.blur)},
+  /**
+   * GstPirlJigsaw:crop-scale-min:
+   *
+   * Least share of the picture's area that the image view's crop has.
+   */
+  {"crop-scale-min", "Least crop", "Least share of the area in the image view's crop",
+      1, 0.08f, AT (crop_scale_min)},
+  /**
+   * GstPirlJigsaw:patch-crop-scale-min:
+   *
+   * Least share of the picture's area that the jigsaw view's crop has.
+   */
+  {"patch-crop-scale-min", "Least jigsaw crop",
+        "Least share of the area in the jigsaw view's crop", 1, 0.6f, AT (patch_crop_scale_min)},
+};
+#undef AT
+
+enum {
+  PROP_0,
+  PROP_TRANSFORM,
+  PROP_FLIP,
+  PROP_SEED,
+  PROP_INTEGERS,
+  PROP_STRENGTHS = PROP_INTEGERS + G_N_ELEMENTS (integers),
+  PROP_END = PROP_STRENGTHS + G_N_ELEMENTS (strengths),
+};
+
+typedef enum { FORM_TENSORS, FORM_MOSAIC } JigsawForm;
+
+#define GST_TYPE_PIRL_JIGSAW (gst_pirl_jigsaw_get_type ())
+G_DECLARE_FINAL_TYPE (GstPirlJigsaw, gst_pirl_jigsaw, GST, PIRL_JIGSAW, GstBaseTransform)
+
+struct _GstPirlJigsaw {
+  GstBaseTransform parent;
+
+  /* Settings, under the object lock. */
+  JigsawGeometry geometry;      /* as set */
+  PirlPretextConfig strengths;  /* as set; its geometry is not used */
+  GstPirlJigsawTransform transform;
+  guint64 seed;
+
+  /* From start() to stop(); written with the object lock. */
+  PirlPretextConfig running;    /* the geometry in use */
+  gint permutation;             /* in use */
+  PirlPermutations *set;        /* NULL = not started */
+
+  /* Streaming thread. */
+  GstVideoInfo info;            /* of the input */
+  gboolean configured;          /* @info and @form stand */
+  JigsawForm form;
+  GstVideoInfo mosaic;
+  guint64 frames;               /* frames without a number of their own so far */
+  PirlResizer *resizer;
+  guint8 *scratch;              /* the patches of a mosaic */
+};
+
+static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
+    GST_PAD_ALWAYS,
+    GST_STATIC_CAPS ("video/x-raw, format=(string)RGB, width=(int)[1,32767], "
+        "height=(int)[1,32767], framerate=(fraction)[0,max]"));
+
+static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
+    GST_PAD_ALWAYS,
+    GST_STATIC_CAPS (GST_PIRL_TENSORS_CAPS ", num_tensors=(int)2, types=(string)\"uint8,uint8\", "
+        "framerate=(fraction)[0,max]; " GST_VIDEO_CAPS_MAKE ("RGB")));
+
+G_DEFINE_FINAL_TYPE (GstPirlJigsaw, gst_pirl_jigsaw, GST_TYPE_BASE_TRANSFORM)
+GST_ELEMENT_REGISTER_DEFINE (pirljigsaw, "pirljigsaw", GST_RANK_NONE, GST_TYPE_PIRL_JIGSAW)
+
+#define GST_TYPE_PIRL_JIGSAW_TRANSFORM (gst_pirl_jigsaw_transform_get_type ())
+static GType
+gst_pirl_jigsaw_transform_get_type (void)
+{
+  static gsize type = 0;
+  static const GEnumValue values[] = {
+    {TRANSFORM_JIGSAW, "Patches of a grid in a drawn order", "jigsaw"},
+    {0, NULL, NULL},
+  };
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstPirlJigsawTransform", values));
+  return type;
+}
+
+/* ---- settings ----------------------------------------------------------------------------- */
+
+static gint
+patches_of (const PirlPretextConfig * config)
+{
+  return config->grid * config->grid;
+}
+
+static gint
+mosaic_side (const PirlPretextConfig * config)
+{
+  return config->grid * config->patch_size + (config->grid - 1) * MOSAIC_GAP;
+}
+
+/* The settings that a frame is drawn with: the geometry that start() fixed (before: as set, with
+ * the reference's ratios where 0) and the strengths of this moment. */
+static void
+gst_pirl_jigsaw_snapshot (GstPirlJigsaw * self, PirlPretextConfig * config)
+{
+  const JigsawGeometry *g = &self->geometry;
+
+  GST_OBJECT_LOCK (self);
+  if (self->set != NULL) {
+    *config = self->running;
+  } else {
+    pirl_pretext_config_defaults (config, g->image_size, g->grid);
+    if (g->crop_size > 0)
+      config->crop_size = g->crop_size;
+    if (g->patch_size > 0)
+      config->patch_size = g->patch_size;
+  }
+  config->augment = self->strengths.augment;
+  config->crop_scale_min = self->strengths.crop_scale_min;
+  config->patch_crop_scale_min = self->strengths.patch_crop_scale_min;
+  config->flip = self->strengths.flip;
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+gst_pirl_jigsaw_set_property (GObject * object, guint id, const GValue * value, GParamSpec * pspec)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (object);
+
+  GST_OBJECT_LOCK (self);
+  if (id >= PROP_STRENGTHS && id < PROP_END) {
+    G_STRUCT_MEMBER (gfloat, &self->strengths, strengths[id - PROP_STRENGTHS].offset) =
+        g_value_get_float (value);
+  } else if (id >= PROP_INTEGERS && id < PROP_STRENGTHS) {
+    G_STRUCT_MEMBER (gint, &self->geometry, integers[id - PROP_INTEGERS].offset) =
+        g_value_get_int (value);
+  } else if (id == PROP_TRANSFORM) {
+    self->transform = g_value_get_enum (value);
+  } else if (id == PROP_FLIP) {
+    self->strengths.flip = g_value_get_boolean (value);
+  } else if (id == PROP_SEED) {
+    self->seed = g_value_get_uint64 (value);
+  } else {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+gst_pirl_jigsaw_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (object);
+
+  GST_OBJECT_LOCK (self);
+  if (id >= PROP_STRENGTHS && id < PROP_END) {
+    g_value_set_float (value,
+        G_STRUCT_MEMBER (gfloat, &self->strengths, strengths[id - PROP_STRENGTHS].offset));
+  } else if (id >= PROP_INTEGERS && id < PROP_STRENGTHS) {
+    g_value_set_int (value,
+        G_STRUCT_MEMBER (gint, &self->geometry, integers[id - PROP_INTEGERS].offset));
+  } else if (id == PROP_TRANSFORM) {
+    g_value_set_enum (value, self->transform);
+  } else if (id == PROP_FLIP) {
+    g_value_set_boolean (value, self->strengths.flip);
+  } else if (id == PROP_SEED) {
+    g_value_set_uint64 (value, self->seed);
+  } else {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+/* ---- states ------------------------------------------------------------------------------- */
 
 static gboolean
-register_nothing_yet (GstPlugin * plugin)
+check_permutation (gint permutation, const PirlPermutations * set, GError ** error)
 {
+  guint count = pirl_permutations_count (set);
+
+  if (permutation < 0 || (guint) permutation < count)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "permutation=%d is not one of the %u "
+      "permutations there are: choose 0 to %u, or -1 to draw one for each frame",
+      permutation, count, count - 1);
   return FALSE;
 }
 
-GST_ELEMENT_REGISTER_DEFINE_CUSTOM (pirljigsaw, register_nothing_yet);
+static gboolean
+gst_pirl_jigsaw_start (GstBaseTransform * trans)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
+  g_autoptr (PirlPermutations) set = NULL;
+  PirlPretextConfig config;
+  JigsawGeometry geometry;
+  GError *error = NULL;
+  guint64 seed;
+
+  gst_pirl_jigsaw_snapshot (self, &config);
+  GST_OBJECT_LOCK (self);
+  geometry = self->geometry;
+  seed = self->seed;
+  GST_OBJECT_UNLOCK (self);
+
+  if (!pirl_pretext_config_check (&config, &error))
+    goto failed;
+  set = pirl_permutations_new (config.grid, (guint) geometry.permutations, seed, &error);
+  if (set == NULL || !check_permutation (geometry.permutation, set, &error))
+    goto failed;
+
+  GST_OBJECT_LOCK (self);
+  self->running = config;
+  self->permutation = geometry.permutation;
+  self->set = g_steal_pointer (&set);
+  GST_OBJECT_UNLOCK (self);
+  self->resizer = pirl_resizer_new ();
+  self->frames = 0;
+  self->configured = FALSE;
+  GST_INFO_OBJECT (self, "image view %d px, %dx%d patches of %d px from %d px", config.image_size,
+      config.grid, config.grid, config.patch_size, config.crop_size);
+  return TRUE;
+
+failed:
+  gst_pirl_post_error (GST_ELEMENT (self), &error);
+  return FALSE;
+}
+
+static gboolean
+gst_pirl_jigsaw_stop (GstBaseTransform * trans)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
+  PirlPermutations *set;
+
+  GST_OBJECT_LOCK (self);
+  set = g_steal_pointer (&self->set);
+  GST_OBJECT_UNLOCK (self);
+  pirl_permutations_free (set);
+  g_clear_pointer (&self->resizer, pirl_resizer_free);
+  g_clear_pointer (&self->scratch, g_free);
+  self->configured = FALSE;
+  return TRUE;
+}
+
+/* ---- negotiation -------------------------------------------------------------------------- */
+
+static GstCaps *
+mosaic_caps (const PirlPretextConfig * config)
+{
+  gint side = mosaic_side (config);
+
+  return gst_caps_new_simple ("video/x-raw", "format", G_TYPE_STRING, "RGB",
+      "width", G_TYPE_INT, side, "height", G_TYPE_INT, side,
+      "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1,
+      "interlace-mode", G_TYPE_STRING, "progressive", NULL);
+}
+
+static GstCaps *
+views_caps (const PirlPretextConfig * config)
+{
+  return gst_pirl_views_caps (config->image_size, config->patch_size, patches_of (config), 0, 1);
+}
+
+/* What can leave the source pad, in our order of preference. */
+static GstCaps *(*const forms[]) (const PirlPretextConfig * config) = {
+  [FORM_TENSORS] = views_caps,
+  [FORM_MOSAIC] = mosaic_caps,
+};
+
+/* Gives @to the framerate of @from: NNStreamer's tensors always name one, 0/1 when unknown. */
+static void
+copy_framerate (const GstStructure * from, gboolean fixed, GstCaps * to)
+{
+  const GValue *rate = gst_structure_get_value (from, "framerate");
+
+  if (rate != NULL)
+    gst_caps_set_value (to, "framerate", rate);
+  else if (fixed)
+    gst_caps_set_simple (to, "framerate", GST_TYPE_FRACTION, 0, 1, NULL);
+  else
+    gst_caps_set_simple (to, "framerate", GST_TYPE_FRACTION_RANGE, 0, 1, G_MAXINT, 1, NULL);
+}
+
+static GstCaps *
+caps_for_src (GstPirlJigsaw * self, const GstCaps * caps)
+{
+  GstCaps *result = gst_caps_new_empty ();
+  gboolean fixed = gst_caps_is_fixed (caps);
+  PirlPretextConfig config;
+
+  gst_pirl_jigsaw_snapshot (self, &config);
+  for (guint f = 0; f < G_N_ELEMENTS (forms); f++) {
+    for (guint i = 0; i < gst_caps_get_size (caps); i++) {
+      GstCaps *form = forms[f] (&config);
+
+      copy_framerate (gst_caps_get_structure (caps, i), fixed, form);
+      result = gst_caps_merge (result, form);
+    }
+  }
+  return result;
+}
+
+/* RGB frames of any size, at the framerate that downstream asks for. */
+static GstCaps *
+caps_for_sink (const GstCaps * caps)
+{
+  GstCaps *result = gst_caps_new_empty ();
+
+  for (guint i = 0; i < gst_caps_get_size (caps); i++) {
+    const GValue *rate = gst_structure_get_value (gst_caps_get_structure (caps, i), "framerate");
+    GstCaps *video = gst_static_pad_template_get_caps (&sink_template);
+
+    video = gst_caps_make_writable (video);
+    if (rate != NULL)
+      gst_caps_set_value (video, "framerate", rate);
+    result = gst_caps_merge (result, video);
+  }
+  return result;
+}
+
+static GstCaps *
+gst_pirl_jigsaw_transform_caps (GstBaseTransform * trans, GstPadDirection direction,
+    GstCaps * caps, GstCaps * filter)
+{
+  GstCaps *result = direction == GST_PAD_SINK
+      ? caps_for_src (GST_PIRL_JIGSAW (trans), caps) : caps_for_sink (caps);
+
+  if (filter != NULL) {
+    GstCaps *all = result;
+
+    result = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref (all);
+  }
+  return result;
+}
+
+/* Downstream's order of preference does not count: its first choice may be the mosaic, and a
+ * trainer behind it would get pictures to look at. */
+static GstCaps *
+gst_pirl_jigsaw_fixate_caps (GstBaseTransform * trans, GstPadDirection direction, GstCaps * caps,
+    GstCaps * othercaps)
+{
+  GstCaps *own, *choice;
+
+  if (direction != GST_PAD_SINK)
+    return gst_caps_fixate (othercaps);
+  own = caps_for_src (GST_PIRL_JIGSAW (trans), caps);
+  choice = gst_caps_intersect_full (own, othercaps, GST_CAPS_INTERSECT_FIRST);
+  if (gst_caps_is_empty (choice)) {
+    /* Nothing is linked: the base class offers the input's caps. */
+    gst_caps_replace (&choice, own);
+  }
+  gst_caps_unref (own);
+  gst_caps_unref (othercaps);
+  return gst_caps_fixate (choice);
+}
+
+static gboolean
+gst_pirl_jigsaw_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * outcaps)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
+  const GstStructure *out = gst_caps_get_structure (outcaps, 0);
+
+  self->configured = FALSE;
+  if (!gst_video_info_from_caps (&self->info, incaps))
+    goto unknown_caps;
+  self->form = gst_structure_has_name (out, "video/x-raw") ? FORM_MOSAIC : FORM_TENSORS;
+  if (self->form == FORM_MOSAIC) {
+    if (!gst_video_info_from_caps (&self->mosaic, outcaps))
+      goto unknown_caps;
+    g_free (self->scratch);
+    self->scratch = g_malloc ((gsize) patches_of (&self->running) * self->running.patch_size
+        * self->running.patch_size * 3);
+  }
+  self->configured = TRUE;
+  return TRUE;
+
+unknown_caps:
+  GST_ERROR_OBJECT (self, "cannot read caps %" GST_PTR_FORMAT " -> %" GST_PTR_FORMAT, incaps,
+      outcaps);
+  return FALSE;
+}
+
+/* TRUE when @caps change nothing but the input's size: then only @info follows, and neither the
+ * source caps, nor downstream, nor the allocation are asked again. */
+static gboolean
+gst_pirl_jigsaw_adopt_size (GstPirlJigsaw * self, const GstCaps * caps)
+{
+  GstPad *srcpad = GST_BASE_TRANSFORM_SRC_PAD (self);
+  GstVideoInfo info;
+
+  if (!self->configured || GST_PAD_NEEDS_RECONFIGURE (srcpad) || !gst_pad_has_current_caps (srcpad))
+    return FALSE;
+  if (!gst_video_info_from_caps (&info, caps)
+      || GST_VIDEO_INFO_FORMAT (&info) != GST_VIDEO_FORMAT_RGB
+      || GST_VIDEO_INFO_FPS_N (&info) != GST_VIDEO_INFO_FPS_N (&self->info)
+      || GST_VIDEO_INFO_FPS_D (&info) != GST_VIDEO_INFO_FPS_D (&self->info))
+    return FALSE;
+  self->info = info;
+  GST_LOG_OBJECT (self, "input is now %dx%d", info.width, info.height);
+  return TRUE;
+}
+
+static gboolean
+gst_pirl_jigsaw_sink_event (GstBaseTransform * trans, GstEvent * event)
+{
+  if (GST_EVENT_TYPE (event) == GST_EVENT_CAPS) {
+    GstCaps *caps;
+
+    gst_event_parse_caps (event, &caps);
+    if (gst_pirl_jigsaw_adopt_size (GST_PIRL_JIGSAW (trans), caps)) {
+      gst_event_unref (event);
+      return TRUE;
+    }
+  }
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_jigsaw_parent_class)->sink_event (trans, event);
+}
+
+/* ---- allocation --------------------------------------------------------------------------- */
+
+static gboolean
+gst_pirl_jigsaw_propose_allocation (GstBaseTransform * trans, GstQuery * decide, GstQuery * query)
+{
+  gst_query_add_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
+  return TRUE;
+}
+
+/* Our buffers are small and of two memories: no pool of downstream's fits them. */
+static gboolean
+gst_pirl_jigsaw_decide_allocation (GstBaseTransform * trans, GstQuery * query)
+{
+  while (gst_query_get_n_allocation_pools (query) > 0)
+    gst_query_remove_nth_allocation_pool (query, 0);
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_jigsaw_parent_class)->decide_allocation (trans, query);
+}
+
+static GstFlowReturn
+gst_pirl_jigsaw_prepare_output (GstBaseTransform * trans, GstBuffer * in, GstBuffer ** out)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
+  const PirlPretextConfig *c = &self->running;
+  GstBuffer *buffer = gst_buffer_new ();
+
+  if (self->form == FORM_TENSORS) {
+    const gsize sizes[] = { (gsize) c->image_size * c->image_size * 3,
+      (gsize) patches_of (c) * c->patch_size * c->patch_size * 3
+    };
+
+    for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
+      gst_buffer_append_memory (buffer, gst_allocator_alloc (NULL, sizes[i], NULL));
+  } else {
+    gst_buffer_append_memory (buffer,
+        gst_allocator_alloc (NULL, GST_VIDEO_INFO_SIZE (&self->mosaic), NULL));
+  }
+  GST_BASE_TRANSFORM_GET_CLASS (trans)->copy_metadata (trans, in, buffer);
+  *out = buffer;
+  return GST_FLOW_OK;
+}
+
+/* An older pretext does not describe these views; all the rest is the base class's to judge. */
+static gboolean
+gst_pirl_jigsaw_transform_meta (GstBaseTransform * trans, GstBuffer * out, GstMeta * meta,
+    GstBuffer * in)
+{
+  if (gst_meta_info_is_custom (meta->info)
+      && gst_custom_meta_has_name ((GstCustomMeta *) meta, GST_PIRL_PRETEXT_META))
+    return FALSE;
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_jigsaw_parent_class)->transform_meta (trans, out, meta,
+      in);
+}
+
+/* ---- frames ------------------------------------------------------------------------------- */
+
+static void
+append_int (GValue * array, gint number)
+{
+  GValue value = G_VALUE_INIT;
+
+  g_value_init (&value, G_TYPE_INT);
+  g_value_set_int (&value, number);
+  gst_value_array_append_and_take_value (array, &value);
+}
+
+static void
+append_jitter (GValue * array, const PirlColour * colour)
+{
+  const gdouble numbers[] = { colour->brightness, colour->contrast, colour->saturation,
+    colour->hue, colour->grayscale ? 1 : 0, colour->blur_radius
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (numbers); i++) {
+    GValue value = G_VALUE_INIT;
+
+    g_value_init (&value, G_TYPE_DOUBLE);
+    g_value_set_double (&value, numbers[i]);
+    gst_value_array_append_and_take_value (array, &value);
+  }
+}
+
+static void
+append_box (GValue * array, const PirlBox * box)
+{
+  append_int (array, box->x);
+  append_int (array, box->y);
+  append_int (array, box->width);
+  append_int (array, box->height);
+}
+
+static void
+add_pretext_meta (GstBuffer * buffer, const PirlPretext * pretext, gint patches)
+{
+  GstStructure *s =
+      gst_custom_meta_get_structure (gst_buffer_add_custom_meta (buffer, GST_PIRL_PRETEXT_META));
+  GValue permutation = G_VALUE_INIT, crops = G_VALUE_INIT;
+  GValue flips = G_VALUE_INIT, jitter = G_VALUE_INIT;
+
+  gst_value_array_init (&permutation, patches);
+  gst_value_array_init (&crops, 8);
+  gst_value_array_init (&flips, patches + 1);
+  gst_value_array_init (&jitter, 6 * (patches + 1));
+  append_box (&crops, &pretext->image_crop);
+  append_box (&crops, &pretext->patch_crop);
+  append_int (&flips, pretext->image_colour.flip);
+  append_jitter (&jitter, &pretext->image_colour);
+  for (gint i = 0; i < patches; i++) {
+    append_int (&permutation, pretext->permutation[i]);
+    append_int (&flips, pretext->patch_colour[i].flip);
+    append_jitter (&jitter, &pretext->patch_colour[i]);
+  }
+  gst_structure_set (s, "transform", G_TYPE_STRING, "jigsaw",
+      "permutation-index", G_TYPE_INT, pretext->permutation_index, "rotation", G_TYPE_INT, 0, NULL);
+  gst_structure_take_value (s, "permutation", &permutation);
+  gst_structure_take_value (s, "crops", &crops);
+  gst_structure_take_value (s, "flips", &flips);
+  gst_structure_take_value (s, "jitter", &jitter);
+}
+
+static gboolean
+render_views (GstPirlJigsaw * self, const PirlPretextConfig * config, const PirlPretext * pretext,
+    const PirlImage * image, GstBuffer * out)
+{
+  void (*const render[]) (const PirlPretextConfig *, const PirlPretext *, PirlResizer *,
+      const PirlImage *, guint8 *) = { pirl_pretext_render_image, pirl_pretext_render_patches };
+
+  for (guint i = 0; i < G_N_ELEMENTS (render); i++) {
+    GstMemory *memory = gst_buffer_peek_memory (out, i);
+    GstMapInfo map;
+
+    if (!gst_memory_map (memory, &map, GST_MAP_WRITE))
+      return FALSE;
+    render[i] (config, pretext, self->resizer, image, map.data);
+    gst_memory_unmap (memory, &map);
+  }
+  return TRUE;
+}
+
+static gboolean
+render_mosaic (GstPirlJigsaw * self, const PirlPretextConfig * config, const PirlPretext * pretext,
+    const PirlImage * image, GstBuffer * out)
+{
+  const gsize row = (gsize) config->patch_size * 3;
+  const gint step = config->patch_size + MOSAIC_GAP;
+  const guint8 *src = self->scratch;
+  GstMapInfo map;
+
+  if (!gst_buffer_map (out, &map, GST_MAP_WRITE))
+    return FALSE;
+  memset (map.data, 0, map.size);
+  pirl_pretext_render_patches (config, pretext, self->resizer, image, self->scratch);
+  for (gint i = 0; i < patches_of (config); i++) {
+    gsize stride = GST_VIDEO_INFO_PLANE_STRIDE (&self->mosaic, 0);
+    guint8 *dst = map.data + (gsize) (i / config->grid) * step * stride
+        + (gsize) (i % config->grid) * step * 3;
+
+    for (gint y = 0; y < config->patch_size; y++, src += row, dst += stride)
+      memcpy (dst, src, row);
+  }
+  gst_buffer_unmap (out, &map);
+  return TRUE;
+}
+
+static void
+gst_pirl_jigsaw_draw (GstPirlJigsaw * self, GstBuffer * in, const PirlPretextConfig * config,
+    const PirlImage * image, PirlPretext * pretext)
+{
+  GstPirlSample sample;
+  guint64 seed;
+
+  GST_OBJECT_LOCK (self);
+  seed = self->seed;
+  GST_OBJECT_UNLOCK (self);
+  if (!gst_pirl_sample_get (in, &sample)) {
+    sample.epoch = 0;
+    sample.index = self->frames++;
+  }
+  pirl_pretext_draw (config, self->set, self->permutation, image->width, image->height, seed,
+      sample.epoch, sample.index, pretext);
+}
+
+static GstFlowReturn
+gst_pirl_jigsaw_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer * out)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
+  PirlPretextConfig config;
+  PirlPretext pretext;
+  PirlImage image;
+  GstVideoFrame frame;
+  gboolean rendered;
+
+  if (gst_buffer_get_size (in) == 0) {
+    GST_DEBUG_OBJECT (self, "a buffer without a picture (a gap) has no views");
+    return GST_BASE_TRANSFORM_FLOW_DROPPED;
+  }
+  if (!gst_video_frame_map (&frame, &self->info, in, GST_MAP_READ))
+    goto cannot_map;
+  image = (PirlImage) {
+    .width = GST_VIDEO_FRAME_WIDTH (&frame),.height = GST_VIDEO_FRAME_HEIGHT (&frame),
+    .stride = GST_VIDEO_FRAME_PLANE_STRIDE (&frame, 0),
+    .data = GST_VIDEO_FRAME_PLANE_DATA (&frame, 0)
+  };
+  gst_pirl_jigsaw_snapshot (self, &config);
+  gst_pirl_jigsaw_draw (self, in, &config, &image, &pretext);
+  rendered = (self->form == FORM_MOSAIC ? render_mosaic : render_views) (self, &config, &pretext,
+      &image, out);
+  gst_video_frame_unmap (&frame);
+  if (!rendered)
+    goto cannot_map;
+  add_pretext_meta (out, &pretext, patches_of (&config));
+  return GST_FLOW_OK;
+
+cannot_map:
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d RGB "
+          "picture, which has %" G_GSIZE_FORMAT, gst_buffer_get_size (in), self->info.width,
+          self->info.height, self->info.size), (NULL));
+  return GST_FLOW_ERROR;
+}
+
+/* ---- class -------------------------------------------------------------------------------- */
+
+static void
+install_properties (GObjectClass * klass)
+{
+  const GParamFlags rw = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
+
+  /**
+   * GstPirlJigsaw:transform:
+   *
+   * What is done to the second view.
+   */
+  g_object_class_install_property (klass, PROP_TRANSFORM,
+      g_param_spec_enum ("transform", "Transform", "What is done to the second view",
+          GST_TYPE_PIRL_JIGSAW_TRANSFORM, DEFAULT_TRANSFORM, rw | GST_PARAM_MUTABLE_READY));
+  /**
+   * GstPirlJigsaw:flip:
+   *
+   * Mirror the image view, and every patch for itself, with probability one half.
+   */
+  g_object_class_install_property (klass, PROP_FLIP,
+      g_param_spec_boolean ("flip", "Flip",
+          "Mirror the image view and every patch with probability one half", DEFAULT_FLIP,
+          rw | GST_PARAM_MUTABLE_PLAYING));
+  /**
+   * GstPirlJigsaw:seed:
+   *
+   * All draws depend on this, on the sample's epoch and on its index, and on nothing else.
+   */
+  g_object_class_install_property (klass, PROP_SEED,
+      g_param_spec_uint64 ("seed", "Seed",
+          "What all draws depend on, with the sample's epoch and index", 0, G_MAXUINT64,
+          DEFAULT_SEED, rw | GST_PARAM_MUTABLE_READY));
+  for (guint i = 0; i < G_N_ELEMENTS (integers); i++) {
+    const IntegerRow *r = &integers[i];
+
+    g_object_class_install_property (klass, PROP_INTEGERS + i,
+        g_param_spec_int (r->name, r->nick, r->blurb, r->minimum, r->maximum, r->value,
+            rw | GST_PARAM_MUTABLE_READY));
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (strengths); i++) {
+    const StrengthRow *r = &strengths[i];
+
+    g_object_class_install_property (klass, PROP_STRENGTHS + i,
+        g_param_spec_float (r->name, r->nick, r->blurb, 0, r->maximum, r->value,
+            rw | GST_PARAM_MUTABLE_PLAYING));
+  }
+}
+
+static void
+gst_pirl_jigsaw_class_init (GstPirlJigsawClass * klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
+
+  GST_DEBUG_CATEGORY_INIT (pirl_jigsaw_debug, "pirljigsaw", 0, "views of a picture for PIRL");
+
+  object_class->set_property = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_set_property);
+  object_class->get_property = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_get_property);
+  install_properties (object_class);
+
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+  gst_element_class_set_static_metadata (element_class, "PIRL jigsaw views",
+      "Filter/Effect/Video",
+      "Makes an augmented view and a view of shuffled patches of every picture",
+      "The gst-pirl developers");
+  gst_type_mark_as_plugin_api (GST_TYPE_PIRL_JIGSAW_TRANSFORM, 0);
+
+  trans_class->start = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_start);
+  trans_class->stop = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_stop);
+  trans_class->transform_caps = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_transform_caps);
+  trans_class->fixate_caps = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_fixate_caps);
+  trans_class->set_caps = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_set_caps);
+  trans_class->sink_event = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_sink_event);
+  trans_class->propose_allocation = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_propose_allocation);
+  trans_class->decide_allocation = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_decide_allocation);
+  trans_class->prepare_output_buffer = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_prepare_output);
+  trans_class->transform_meta = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_transform_meta);
+  trans_class->transform = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_transform);
+}
+
+static void
+gst_pirl_jigsaw_init (GstPirlJigsaw * self)
+{
+  self->transform = DEFAULT_TRANSFORM;
+  self->seed = DEFAULT_SEED;
+  self->strengths.flip = DEFAULT_FLIP;
+  for (guint i = 0; i < G_N_ELEMENTS (integers); i++)
+    G_STRUCT_MEMBER (gint, &self->geometry, integers[i].offset) = integers[i].value;
+  for (guint i = 0; i < G_N_ELEMENTS (strengths); i++)
+    G_STRUCT_MEMBER (gfloat, &self->strengths, strengths[i].offset) = strengths[i].value;
+  gst_base_transform_set_qos_enabled (GST_BASE_TRANSFORM (self), FALSE);
+}
