@@ -1,0 +1,461 @@
+/* gst-pirl: checkpoints: a model file that can be trained on.
+ *
+ * Tensors: trunk and heads by their PyTorch names; "state.velocity.<name>" of every trained one;
+ * "state.bank" [rows, dim]; "state.labels" [rows] (I32, -1 = none seen). Metadata: what an embedder
+ * needs (architecture, input_size, resize, mean, std), every setting that changes the arithmetic,
+ * "state.*" (step, z, collapsed) and "position.*". Whole numbers are decimal, others the shortest
+ * decimal that reads back to the same bits, in the C locale: a resumed run continues bit for bit.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "learn/private.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VELOCITY_PREFIX "state.velocity."
+
+typedef enum { SETTING_INT, SETTING_UINT, SETTING_UINT64, SETTING_BOOL, SETTING_DOUBLE,
+  SETTING_TRIPLE, SETTING_ENUM } SettingType;
+
+typedef struct {
+  const gchar *key;
+  SettingType type;
+  gsize offset;                 /* in PirlTrainerConfig */
+  const gchar *const *names;    /* SETTING_ENUM */
+} Setting;
+
+static const gchar *const objective_names[] = { "pirl", "npid" };
+static const gchar *const head_names[] = { "linear", "bn", "mlp" };
+static const gchar *const loss_names[] = { "nce", "infonce" };
+static const gchar *const z_mode_names[] = { "ema", "first-batch", "fixed" };
+static const gchar *const schedule_names[] = { "cosine", "step", "constant" };
+static const gchar *const bn_statistics_names[] = { "both", "images" };
+static const gchar *const architecture_names[] = { "resnet18", "resnet34", "resnet50" };
+
+#define FIELD(field) offsetof (PirlTrainerConfig, field)
+
+static const Setting settings[] = {
+  {"architecture", SETTING_ENUM, FIELD (trunk.depth), architecture_names},
+  {"base_width", SETTING_INT, FIELD (trunk.base_width)},
+  {"input_size", SETTING_INT, FIELD (image_size)},
+  {"mean", SETTING_TRIPLE, FIELD (mean)},
+  {"std", SETTING_TRIPLE, FIELD (std)},
+  {"objective", SETTING_ENUM, FIELD (objective), objective_names},
+  {"head", SETTING_ENUM, FIELD (head), head_names},
+  {"embedding_dim", SETTING_INT, FIELD (dim)},
+  {"patch_size", SETTING_INT, FIELD (patch_size)},
+  {"patches", SETTING_INT, FIELD (patches)},
+  {"batch_size", SETTING_UINT, FIELD (batch)},
+  {"loss", SETTING_ENUM, FIELD (loss), loss_names},
+  {"z_mode", SETTING_ENUM, FIELD (z_mode), z_mode_names},
+  {"z", SETTING_DOUBLE, FIELD (z)},
+  {"temperature", SETTING_DOUBLE, FIELD (temperature)},
+  {"negatives", SETTING_UINT64, FIELD (negatives)},
+  {"exclude_positive", SETTING_BOOL, FIELD (exclude_positive)},
+  {"lambda", SETTING_DOUBLE, FIELD (lambda)},
+  {"bank_momentum", SETTING_DOUBLE, FIELD (bank_momentum)},
+  {"bank_size", SETTING_UINT64, FIELD (bank_rows)},
+  {"lr_schedule", SETTING_ENUM, FIELD (schedule.kind), schedule_names},
+  {"learning_rate", SETTING_DOUBLE, FIELD (schedule.base)},
+  {"learning_rate_end", SETTING_DOUBLE, FIELD (schedule.end)},
+  {"warmup_steps", SETTING_UINT64, FIELD (schedule.warmup)},
+  {"total_steps", SETTING_UINT64, FIELD (schedule.total)},
+  {"momentum", SETTING_DOUBLE, FIELD (momentum)},
+  {"weight_decay", SETTING_DOUBLE, FIELD (weight_decay)},
+  {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names},
+  {"seed", SETTING_UINT64, FIELD (seed)},
+};
+
+/* The whole numbers of a PirlPosition and of the trainer's state. */
+typedef struct {
+  const gchar *key;
+  gsize offset;
+} Counter;
+
+static const Counter position_counters[] = {
+  {"position.epoch", offsetof (PirlPosition, epoch)},
+  {"position.index", offsetof (PirlPosition, index)},
+  {"position.seed", offsetof (PirlPosition, seed)},
+  {"position.samples", offsetof (PirlPosition, samples)},
+};
+
+void
+pirl_position_clear (PirlPosition *position)
+{
+  g_clear_pointer (&position->hash, g_free);
+  g_clear_pointer (&position->class_names, g_free);
+}
+
+/* --- settings as text --- */
+
+static gchar *
+format_uint64 (guint64 value)
+{
+  return g_strdup_printf ("%" G_GUINT64_FORMAT, value);
+}
+
+/* The shortest decimal that reads back the same, as double or, with @single, as float. */
+static gchar *
+format_number (gdouble value, gboolean single)
+{
+  gchar text[G_ASCII_DTOSTR_BUF_SIZE];
+
+  for (gint digits = single ? 6 : 15; digits <= 17; digits++) {
+    gchar format[8];
+    gdouble read;
+
+    g_snprintf (format, sizeof format, "%%.%dg", digits);
+    g_ascii_formatd (text, sizeof text, format, value);
+    read = g_ascii_strtod (text, NULL);
+    if (single ? (gfloat) read == (gfloat) value : read == value)
+      break;
+  }
+  return g_strdup (text);
+}
+
+static gchar *
+format_triple (const gfloat triple[3])
+{
+  g_autofree gchar *a = format_number (triple[0], TRUE);
+  g_autofree gchar *b = format_number (triple[1], TRUE);
+  g_autofree gchar *c = format_number (triple[2], TRUE);
+
+  return g_strjoin (",", a, b, c, NULL);
+}
+
+static gchar *
+format_setting (const PirlTrainerConfig *config, const Setting *setting)
+{
+  const gpointer field = (guint8 *) config + setting->offset;
+
+  switch (setting->type) {
+    case SETTING_INT:
+      return g_strdup_printf ("%d", *(const gint *) field);
+    case SETTING_UINT:
+      return g_strdup_printf ("%u", *(const guint *) field);
+    case SETTING_UINT64:
+      return format_uint64 (*(const guint64 *) field);
+    case SETTING_BOOL:
+      return g_strdup (*(const gboolean *) field ? "true" : "false");
+    case SETTING_DOUBLE:
+      return format_number (*(const gdouble *) field, FALSE);
+    case SETTING_TRIPLE:
+      return format_triple (field);
+    case SETTING_ENUM:
+      return g_strdup (setting->names[*(const gint *) field]);
+  }
+  return NULL;
+}
+
+/* The configuration with what has no effect set to 0, so that it is neither kept nor compared. */
+static PirlTrainerConfig
+effective_config (const PirlTrainer *trainer)
+{
+  PirlTrainerConfig config = trainer->config;
+
+  if (config.z_mode != PIRL_Z_FIXED || config.loss != PIRL_LOSS_NCE)
+    config.z = 0;
+  if (config.schedule.kind != PIRL_SCHEDULE_COSINE || config.schedule.total == 0)
+    config.schedule.end = 0;
+  if (config.schedule.kind == PIRL_SCHEDULE_CONSTANT)
+    config.schedule.total = 0;
+  return config;
+}
+
+/* --- saving --- */
+
+static void
+add_counter (PirlSafetensorsWriter *writer, const gchar *key, guint64 value)
+{
+  g_autofree gchar *text = format_uint64 (value);
+
+  pirl_safetensors_writer_metadata (writer, key, text);
+}
+
+static void
+save_metadata (const PirlTrainer *trainer, const PirlPosition *position,
+    PirlSafetensorsWriter *writer)
+{
+  const PirlTrainerConfig config = effective_config (trainer);
+  g_autofree gchar *z = format_number (trainer->z, FALSE);
+  g_autofree gchar *resize = g_strdup_printf ("%d (shorter side, bilinear, antialiased), then "
+      "centre crop %d", (config.image_size * 256 + 112) / 224, config.image_size);
+
+  pirl_safetensors_writer_metadata (writer, "format", "pt");
+  pirl_safetensors_writer_metadata (writer, "resize", resize);
+  for (guint i = 0; i < G_N_ELEMENTS (settings); i++) {
+    g_autofree gchar *value = format_setting (&config, &settings[i]);
+
+    pirl_safetensors_writer_metadata (writer, settings[i].key, value);
+  }
+  add_counter (writer, "state.step", trainer->step);
+  add_counter (writer, "state.collapsed", trainer->collapsed);
+  pirl_safetensors_writer_metadata (writer, "state.z", z);
+  if (!position)
+    return;
+  for (guint i = 0; i < G_N_ELEMENTS (position_counters); i++)
+    add_counter (writer, position_counters[i].key,
+        *(const guint64 *) (gconstpointer) ((const guint8 *) position
+            + position_counters[i].offset));
+  if (position->hash)
+    pirl_safetensors_writer_metadata (writer, "position.hash", position->hash);
+  if (position->class_names)
+    pirl_safetensors_writer_metadata (writer, "class_names", position->class_names);
+}
+
+/* Copies one arena's tensor to the host (kept in @hosts until the write) and adds it. */
+static gboolean
+save_param (PirlTrainer *trainer, PirlArena arena, guint i, PirlSafetensorsWriter *writer,
+    GPtrArray *hosts, GError **error)
+{
+  const PirlParamSpec *spec = pirl_params_spec (trainer->params, i);
+  gfloat *values = g_new (gfloat, pirl_shape_count (&spec->shape));
+  g_autofree gchar *name = g_strconcat (arena == PIRL_ARENA_VELOCITY ? VELOCITY_PREFIX : "",
+      spec->name, NULL);
+
+  g_ptr_array_add (hosts, values);
+  if (!pirl_params_read (trainer->params, arena, i, values, error))
+    return FALSE;
+  pirl_safetensors_writer_add (writer, name, PIRL_DTYPE_F32, &spec->shape, values);
+  return TRUE;
+}
+
+static gboolean
+save_params (PirlTrainer *trainer, PirlArena arena, PirlSafetensorsWriter *writer,
+    GPtrArray *hosts, GError **error)
+{
+  for (guint i = 0; i < pirl_params_count (trainer->params); i++)
+    if (pirl_params_data (trainer->params, arena, i)
+        && !save_param (trainer, arena, i, writer, hosts, error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
+save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts, GError **error)
+{
+  const gint64 rows = (gint64) trainer->config.bank_rows;
+  const PirlShape bank = { 2, {rows, trainer->config.dim} }, labels = { 1, {rows} };
+  gfloat *values = g_new (gfloat, pirl_shape_count (&bank));
+
+  g_ptr_array_add (hosts, values);
+  if (!pirl_trainer_read_bank (trainer, values, error))
+    return FALSE;
+  pirl_safetensors_writer_add (writer, "state.bank", PIRL_DTYPE_F32, &bank, values);
+  pirl_safetensors_writer_add (writer, "state.labels", PIRL_DTYPE_I32, &labels, trainer->labels);
+  return TRUE;
+}
+
+gboolean
+pirl_trainer_save (PirlTrainer *trainer, const gchar *path, const PirlPosition *position,
+    GError **error)
+{
+  g_autoptr (PirlSafetensorsWriter) writer = pirl_safetensors_writer_new ();
+  g_autoptr (GPtrArray) hosts = g_ptr_array_new_with_free_func (g_free);
+
+  save_metadata (trainer, position, writer);
+  return save_params (trainer, PIRL_ARENA_VALUE, writer, hosts, error)
+      && save_params (trainer, PIRL_ARENA_VELOCITY, writer, hosts, error)
+      && save_bank (trainer, writer, hosts, error)
+      && pirl_safetensors_writer_write (writer, path, error);
+}
+
+/* --- loading --- */
+
+gboolean
+pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path, GError **error)
+{
+  static const gchar *const required[] = { "conv1.", "bn1.", "layer", NULL };
+  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
+  PirlResnet found;
+
+  if (!file || !pirl_resnet_detect (file, &found, error))
+    return FALSE;
+  if (found.depth != trainer->config.trunk.depth
+      || found.base_width != trainer->config.trunk.base_width) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+        "model \"%s\" is a %s of base width %d, the network to train is a %s of base width %d; "
+        "set arch to what the file has", path, pirl_resnet_name (&found), found.base_width,
+        pirl_resnet_name (&trainer->config.trunk), trainer->config.trunk.base_width);
+    return FALSE;
+  }
+  return pirl_params_load (trainer->params, file, required, NULL, error);
+}
+
+static gboolean
+read_counter (const PirlSafetensors *file, const gchar *key, guint64 *value, GError **error)
+{
+  const gchar *text = pirl_safetensors_metadata (file, key);
+
+  if (text && g_ascii_string_to_unsigned (text, 10, 0, G_MAXUINT64, value, NULL))
+    return TRUE;
+  if (text)
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
+        "checkpoint \"%s\": metadata %s is \"%s\"; it must be a whole number",
+        pirl_safetensors_name (file), key, text);
+  else
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+        "\"%s\" has no metadata %s: it is a model, not a checkpoint to resume from; use it as "
+        "model-file to start from its weights", pirl_safetensors_name (file), key);
+  return FALSE;
+}
+
+static gboolean
+read_position (const PirlSafetensors *file, PirlPosition *position, GError **error)
+{
+  guint64 step;
+
+  *position = (PirlPosition) { 0 };
+  if (!read_counter (file, "state.step", &step, error))
+    return FALSE;
+  /* A checkpoint saved without a position stands at the beginning. */
+  for (guint i = 0; i < G_N_ELEMENTS (position_counters); i++)
+    if (pirl_safetensors_metadata (file, position_counters[i].key)
+        && !read_counter (file, position_counters[i].key,
+            (guint64 *) (gpointer) ((guint8 *) position + position_counters[i].offset), error))
+      return FALSE;
+  position->hash = g_strdup (pirl_safetensors_metadata (file, "position.hash"));
+  position->class_names = g_strdup (pirl_safetensors_metadata (file, "class_names"));
+  return TRUE;
+}
+
+gboolean
+pirl_trainer_peek (const gchar *path, PirlPosition *position, GError **error)
+{
+  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
+
+  *position = (PirlPosition) { 0 };
+  return file && read_position (file, position, error);
+}
+
+static gboolean
+check_settings (const PirlTrainer *trainer, const PirlSafetensors *file, GError **error)
+{
+  const PirlTrainerConfig config = effective_config (trainer);
+
+  for (guint i = 0; i < G_N_ELEMENTS (settings); i++) {
+    const gchar *theirs = pirl_safetensors_metadata (file, settings[i].key);
+    g_autofree gchar *ours = format_setting (&config, &settings[i]);
+
+    if (g_strcmp0 (theirs, ours) != 0) {
+      g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+          "checkpoint \"%s\" was trained with %s = %s, now it is %s; resume with the same "
+          "settings, or start from its weights with model-file", pirl_safetensors_name (file),
+          settings[i].key, theirs ? theirs : "(nothing)", ours);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+static const PirlTensor *
+find_state (const PirlSafetensors *file, const gchar *name, const PirlShape *shape, GError **error)
+{
+  const PirlTensor *tensor = pirl_safetensors_lookup (file, name);
+
+  if (!tensor) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+        "checkpoint \"%s\" has no tensor %s; it cannot be resumed from",
+        pirl_safetensors_name (file), name);
+    return NULL;
+  }
+  return pirl_tensor_check (file, tensor, name, shape, error) ? tensor : NULL;
+}
+
+/* Checks (@write FALSE) or takes every tensor of one arena. */
+static gboolean
+resume_params (PirlTrainer *trainer, const PirlSafetensors *file, PirlArena arena, gboolean write,
+    GError **error)
+{
+  for (guint i = 0; i < pirl_params_count (trainer->params); i++) {
+    const PirlParamSpec *spec = pirl_params_spec (trainer->params, i);
+    const gsize n = pirl_shape_count (&spec->shape);
+    g_autofree gchar *name = g_strconcat (arena == PIRL_ARENA_VELOCITY ? VELOCITY_PREFIX : "",
+        spec->name, NULL);
+    g_autofree gfloat *values = NULL;
+    const PirlTensor *tensor;
+
+    if (!pirl_params_data (trainer->params, arena, i))
+      continue;
+    tensor = find_state (file, name, &spec->shape, error);
+    if (!tensor)
+      return FALSE;
+    if (!write)
+      continue;
+    values = g_new (gfloat, n);
+    pirl_to_float (tensor->dtype, tensor->data, values, n);
+    if (!pirl_params_write (trainer->params, arena, i, values, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
+resume_bank (PirlTrainer *trainer, const PirlSafetensors *file, gboolean write, GError **error)
+{
+  const gint64 rows = (gint64) trainer->config.bank_rows;
+  const PirlShape shape = { 2, {rows, trainer->config.dim} };
+  const PirlTensor *bank = find_state (file, "state.bank", &shape, error);
+  const PirlTensor *labels = pirl_safetensors_lookup (file, "state.labels");
+  g_autofree gfloat *values = NULL;
+
+  if (!bank)
+    return FALSE;
+  if (!labels || labels->dtype != PIRL_DTYPE_I32
+      || labels->size != (gsize) rows * sizeof (gint32)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
+        "checkpoint \"%s\": tensor state.labels must be I32 with %" G_GINT64_FORMAT " elements",
+        pirl_safetensors_name (file), rows);
+    return FALSE;
+  }
+  if (!write)
+    return TRUE;
+  values = g_new (gfloat, pirl_shape_count (&shape));
+  pirl_to_float (bank->dtype, bank->data, values, pirl_shape_count (&shape));
+  memcpy (trainer->labels, labels->data, labels->size);
+  return pirl_trainer_write_bank (trainer, values, error);
+}
+
+static gboolean
+read_z (const PirlSafetensors *file, gdouble *z, GError **error)
+{
+  const gchar *text = pirl_safetensors_metadata (file, "state.z");
+  gchar *end = NULL;
+
+  *z = text ? g_ascii_strtod (text, &end) : NAN;
+  if (isfinite (*z) && *z >= 0 && end != text && *end == '\0')
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
+      "checkpoint \"%s\": metadata state.z is \"%s\"; it must be a number",
+      pirl_safetensors_name (file), text ? text : "");
+  return FALSE;
+}
+
+gboolean
+pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *position,
+    GError **error)
+{
+  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
+  guint64 step, collapsed;
+  gdouble z;
+
+  *position = (PirlPosition) { 0 };
+  if (!file || !read_counter (file, "state.step", &step, error)
+      || !check_settings (trainer, file, error)
+      || !read_counter (file, "state.collapsed", &collapsed, error)
+      || !read_z (file, &z, error) || !read_position (file, position, error))
+    return FALSE;
+  /* First everything is checked, then everything is taken. */
+  for (gint write = FALSE; write <= TRUE; write++)
+    if (!resume_params (trainer, file, PIRL_ARENA_VALUE, write, error)
+        || !resume_params (trainer, file, PIRL_ARENA_VELOCITY, write, error)
+        || !resume_bank (trainer, file, write, error)) {
+      pirl_position_clear (position);
+      return FALSE;
+    }
+  trainer->step = step;
+  trainer->collapsed = (guint) collapsed;
+  trainer->z = z;
+  return TRUE;
+}

@@ -1,0 +1,619 @@
+/* gst-pirl: PIRL training, one step at a time (Misra and van der Maaten 2020, equations 4 and 5, in
+ * the form of VISSL's nce_loss.py).
+ *
+ * pirl_trainer_step() is the whole of it. Nothing outside gradients and BN's running statistics
+ * changes before the commit at its end; the statistics are copied before and put back when the
+ * step does not come to its end.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "learn/private.h"
+
+#include <gio/gio.h>
+#include <math.h>
+#include <string.h>
+
+#define DEFAULT_NEGATIVES 32000
+/* Weight of the old value in the running average of Z (He, in HobbitLong/CMC issue 23). */
+#define Z_KEEP 0.99
+/* Below this spread for that many steps after warm-up the embeddings count as collapsed. */
+#define COLLAPSE_SPREAD 1e-4
+#define COLLAPSE_STEPS 20
+#define KNN_NEIGHBOURS 20
+#define KNN_SIGMA 0.1
+/* Rows of the bank that are drawn and uploaded at once. */
+#define BANK_CHUNK 4096
+
+void
+pirl_trainer_config_defaults (PirlTrainerConfig *config)
+{
+  const guint batch = 32;
+
+  *config = (PirlTrainerConfig) {
+    .objective = PIRL_OBJECTIVE_PIRL,
+    .trunk = { PIRL_RESNET_50, 64 },
+    .head = PIRL_HEAD_BN,
+    .dim = 128,
+    .image_size = 224,
+    .patch_size = 64,
+    .patches = 9,
+    .batch = batch,
+    .loss = PIRL_LOSS_INFONCE,
+    .z_mode = PIRL_Z_EMA,
+    .z = 1,
+    .temperature = 0.2,
+    .exclude_positive = TRUE,
+    .lambda = 0.5,
+    .bank_momentum = 0.5,
+    .bank_rows = 65536,
+    .schedule = { PIRL_SCHEDULE_COSINE, 0.03 * batch / 256, 0.00003 * batch / 256, 0, 0 },
+    .momentum = 0.9,
+    .weight_decay = 1e-4,
+    .mean = { 0.485f, 0.456f, 0.406f },
+    .std = { 0.229f, 0.224f, 0.225f },
+    .device = (gchar *) "auto",
+    .precision = (gchar *) "auto",
+  };
+}
+
+/* --- checks --- */
+
+static gboolean
+invalid (GError **error, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
+
+static gboolean
+invalid (GError **error, const gchar *format, ...)
+{
+  va_list args;
+  GError *made;
+
+  va_start (args, format);
+  made = g_error_new_valist (PIRL_ERROR, PIRL_ERROR_INVALID, format, args);
+  va_end (args);
+  g_propagate_error (error, made);
+  return FALSE;
+}
+
+typedef struct {
+  const gchar *name;
+  gdouble value, min, max;
+} Range;
+
+static gboolean
+check_ranges (const PirlTrainerConfig *c, GError **error)
+{
+  const gdouble big = 1e30, small = 1e-6;
+  const Range ranges[] = {
+    {"dim (the embedding's length)", c->dim, 1, 65536},
+    {"image-size", c->image_size, 1, 8192},
+    {"patch-size", c->patch_size, 1, 8192},
+    {"patches", c->patches, 1, 1024},
+    {"batch-size", c->batch, 1, 65536},
+    {"temperature", c->temperature, small, big},
+    {"lambda", c->lambda, 0, 1},
+    {"bank-momentum", c->bank_momentum, 0, 1},
+    {"bank-size", (gdouble) c->bank_rows, 2, G_MAXUINT32},
+    {"learning-rate", c->schedule.base, 0, big},
+    {"the last learning rate", c->schedule.end, 0, big},
+    {"momentum", c->momentum, 0, 1},
+    {"weight-decay", c->weight_decay, 0, big},
+    {"z", c->z_mode == PIRL_Z_FIXED ? c->z : 1, small, big},
+    {"std (red)", c->std[0], small, big},
+    {"std (green)", c->std[1], small, big},
+    {"std (blue)", c->std[2], small, big},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (ranges); i++)
+    if (!(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max))
+      return invalid (error, "%s is %g; it must be from %g to %g", ranges[i].name,
+          ranges[i].value, ranges[i].min, ranges[i].max);
+  return TRUE;
+}
+
+static gboolean
+check_config (const PirlTrainerConfig *c, GError **error)
+{
+  const gboolean pirl = c->objective == PIRL_OBJECTIVE_PIRL;
+
+  if (!check_ranges (c, error))
+    return FALSE;
+  if (pirl && c->patch_size > c->image_size)
+    return invalid (error, "patch-size %d is larger than image-size %d; the reference's patches "
+        "are 2/7 of the image", c->patch_size, c->image_size);
+  if (c->negatives >= c->bank_rows)
+    return invalid (error, "%" G_GUINT64_FORMAT " negatives cannot be taken from a bank of %"
+        G_GUINT64_FORMAT " rows; set negatives below bank-size, or 0 for as many as fit",
+        c->negatives, c->bank_rows);
+  if (c->batch > c->bank_rows)
+    return invalid (error, "batch-size %u is larger than bank-size %" G_GUINT64_FORMAT
+        "; lower batch-size or give more samples", c->batch, c->bank_rows);
+  if (c->batch < 2)
+    return invalid (error, "batch-size 1 cannot be trained: batch norm needs at least 2 samples");
+  if (c->precision && strcmp (c->precision, "auto") != 0 && strcmp (c->precision, "f32") != 0) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
+        "precision \"%s\" is not there for training; use f32 or auto", c->precision);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* --- making --- */
+
+static gboolean
+trainer_uses_patches (const PirlTrainer *trainer)
+{
+  return trainer->config.objective == PIRL_OBJECTIVE_PIRL;
+}
+
+/* Input, trunk and head of one term: f for @patches == 0, else g. */
+static void
+branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gint patches)
+{
+  PirlGraph *graph = branch->graph = pirl_graph_new ();
+  const gint n = (gint) config->batch * MAX (patches, 1);
+  PirlValue levels[PIRL_N_LEVELS], pooled;
+
+  pirl_resnet_build (graph, &config->trunk, pirl_graph_input (graph, n,
+          patches ? config->patch_size : config->image_size, config->mean, config->std), levels);
+  pooled = pirl_graph_avgpool (graph, levels[PIRL_RES5]);
+  branch->embedding = patches ? pirl_head_g (graph, config->head, pooled, patches, config->dim)
+      : pirl_head_f (graph, config->head, pooled, config->dim);
+}
+
+static gboolean
+branch_plan (PirlBranch *branch, PirlTrainer *trainer, GError **error)
+{
+  branch->plan = pirl_plan_new (branch->graph, trainer->params, trainer->pool, PIRL_MODE_TRAIN,
+      PIRL_DTYPE_F32, &branch->embedding, 1, error);
+  return branch->plan != NULL;
+}
+
+static void
+branch_clear (PirlBranch *branch)
+{
+  pirl_plan_free (branch->plan);
+  pirl_graph_free (branch->graph);
+}
+
+static gsize
+bank_bytes (const PirlTrainer *trainer)
+{
+  return trainer->config.bank_rows * (gsize) trainer->config.dim
+      * pirl_dtype_size (trainer->device->param_dtype);
+}
+
+/* Rows [first, first + n) of the bank from dense floats. */
+static gboolean
+bank_upload (PirlTrainer *trainer, gsize first, gsize n, const gfloat *src, GError **error)
+{
+  PirlDevice *device = trainer->device;
+  const gsize element = pirl_dtype_size (device->param_dtype);
+  const gsize dim = (gsize) trainer->config.dim;
+  g_autofree guint8 *host = g_malloc (n * dim * element);
+
+  pirl_from_float (device->param_dtype, src, host, n * dim);
+  return device->backend->upload (device, (guint8 *) trainer->bank + first * dim * element, host,
+      n * dim * element, error);
+}
+
+/* Row r: U(+-1/sqrt (dim/3)) from its own stream, then unit length. */
+static void
+bank_draw_row (const PirlTrainerConfig *config, guint64 r, gfloat *row)
+{
+  const gfloat bound = (gfloat) (1 / sqrt (config->dim / 3.0));
+  gdouble sum = 0;
+  PirlRng rng;
+
+  pirl_rng_init (&rng, config->seed, 0, r, PIRL_PURPOSE_BANK);
+  for (gint d = 0; d < config->dim; d++) {
+    row[d] = pirl_rng_range (&rng, -bound, bound);
+    sum += (gdouble) row[d] * row[d];
+  }
+  for (gint d = 0; d < config->dim; d++)
+    row[d] = (gfloat) (row[d] / sqrt (sum));
+}
+
+static gboolean
+bank_init (PirlTrainer *trainer, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  const gsize dim = (gsize) config->dim;
+  g_autofree gfloat *rows = g_new (gfloat, BANK_CHUNK * dim);
+
+  trainer->bank = trainer->device->backend->alloc (trainer->device, bank_bytes (trainer), error);
+  if (!trainer->bank)
+    return FALSE;
+  for (guint64 first = 0; first < config->bank_rows; first += BANK_CHUNK) {
+    const gsize n = MIN (BANK_CHUNK, config->bank_rows - first);
+
+    for (gsize i = 0; i < n; i++)
+      bank_draw_row (config, first + i, rows + i * dim);
+    if (!bank_upload (trainer, first, n, rows, error))
+      return FALSE;
+  }
+  trainer->labels = g_new (gint32, config->bank_rows);
+  for (guint64 i = 0; i < config->bank_rows; i++)
+    trainer->labels[i] = -1;
+  return TRUE;
+}
+
+static void
+trainer_copy_config (PirlTrainer *trainer, const PirlTrainerConfig *config)
+{
+  PirlTrainerConfig *copy = &trainer->config;
+
+  *copy = *config;
+  copy->device = g_strdup (config->device ? config->device : "auto");
+  copy->precision = g_strdup (config->precision ? config->precision : "auto");
+  if (copy->negatives == 0)
+    copy->negatives = MIN (DEFAULT_NEGATIVES, copy->bank_rows - 1);
+  trainer->z = config->z_mode == PIRL_Z_FIXED ? config->z : 0;
+}
+
+static gboolean
+trainer_setup (PirlTrainer *trainer, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  const guint n_branches = trainer_uses_patches (trainer) ? 2 : 1;
+  PirlGraph *graphs[2];
+
+  trainer->device = pirl_device_open (config->device, config->n_threads, config->deterministic,
+      error);
+  if (!trainer->device)
+    return FALSE;
+  branch_build (&trainer->images, config, 0);
+  if (n_branches == 2)
+    branch_build (&trainer->patches, config, config->patches);
+  graphs[0] = trainer->images.graph;
+  graphs[1] = trainer->patches.graph;
+  trainer->params = pirl_params_new (trainer->device, graphs, n_branches, TRUE, error);
+  if (!trainer->params || !pirl_params_init (trainer->params, config->seed, error))
+    return FALSE;
+  trainer->pool = pirl_pool_new (trainer->device);
+  return branch_plan (&trainer->images, trainer, error)
+      && (n_branches == 1 || branch_plan (&trainer->patches, trainer, error))
+      && bank_init (trainer, error);
+}
+
+static void
+trainer_add_storage (PirlTrainer *trainer)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  gsize bytes;
+
+  pirl_params_buffers (trainer->params, &bytes);
+  trainer->statistics = g_malloc (MAX (bytes, 1));
+  trainer->embedding = g_new (gfloat, (gsize) config->batch * config->dim);
+  trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
+  if (!config->exclude_positive || config->negatives < config->bank_rows - 1)
+    trainer->negative = g_new (guint32, config->batch * config->negatives);
+}
+
+PirlTrainer *
+pirl_trainer_new (const PirlTrainerConfig *config, GError **error)
+{
+  g_autoptr (PirlTrainer) trainer = NULL;
+
+  if (!check_config (config, error))
+    return NULL;
+  trainer = g_new0 (PirlTrainer, 1);
+  trainer_copy_config (trainer, config);
+  if (!trainer_setup (trainer, error))
+    return NULL;
+  trainer_add_storage (trainer);
+  return g_steal_pointer (&trainer);
+}
+
+void
+pirl_trainer_free (PirlTrainer *trainer)
+{
+  if (!trainer)
+    return;
+  branch_clear (&trainer->images);
+  branch_clear (&trainer->patches);
+  pirl_params_free (trainer->params);
+  pirl_pool_free (trainer->pool);
+  if (trainer->bank)
+    trainer->device->backend->free (trainer->device, trainer->bank);
+  g_clear_pointer (&trainer->device, pirl_device_close);
+  g_free (trainer->labels);
+  g_free (trainer->negative);
+  g_free (trainer->patch_pictures);
+  g_free (trainer->embedding);
+  g_free (trainer->statistics);
+  g_free (trainer->config.device);
+  g_free (trainer->config.precision);
+  g_free (trainer);
+}
+
+/* --- a step --- */
+
+/* Copies the running statistics aside, or puts them back. */
+static gboolean
+statistics_copy (PirlTrainer *trainer, gboolean back, GError **error)
+{
+  PirlDevice *device = trainer->device;
+  gsize bytes;
+  gpointer data = pirl_params_buffers (trainer->params, &bytes);
+
+  return back ? device->backend->upload (device, data, trainer->statistics, bytes, error)
+      : device->backend->download (device, trainer->statistics, data, bytes, error);
+}
+
+/* What one step computes before it is committed. */
+typedef struct {
+  gdouble z;                    /* Z / rows in use */
+  gdouble mean_exp;             /* sum over the terms */
+  guint n_terms;
+} StepState;
+
+/* Contrast of one term: gradient into the branch's plan. The first NCE term of a run without a Z
+ * estimates it. */
+static gboolean
+term_contrast (PirlTrainer *trainer, const PirlBranch *branch, const PirlBatch *batch,
+    gdouble scale, PirlPurpose purpose, StepState *state, PirlContrastStats *stats, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  PirlDevice *device = trainer->device;
+  gconstpointer embedding = pirl_plan_data (branch->plan, branch->embedding);
+  PirlContrastDesc desc = {
+    .loss = config->loss, .batch = config->batch, .dim = (guint) config->dim,
+    .rows = config->bank_rows, .negatives = config->negatives,
+    .temperature = config->temperature, .z = 1, .scale = scale,
+  };
+
+  if (trainer->negative)
+    pirl_draw_negatives (config, config->negatives, batch->epoch, batch->rows, purpose,
+        trainer->negative);
+  if (config->loss == PIRL_LOSS_NCE && state->z == 0) {
+    desc.z = (gdouble) config->bank_rows;
+    if (!device->backend->contrast (device, &desc, embedding, trainer->bank, batch->rows,
+            trainer->negative, NULL, stats, error))
+      return FALSE;
+    state->z = stats->mean_exp;
+  }
+  desc.z = config->loss == PIRL_LOSS_NCE ? state->z * (gdouble) config->bank_rows : 1;
+  if (!device->backend->contrast (device, &desc, embedding, trainer->bank, batch->rows,
+          trainer->negative, pirl_plan_gradient (branch->plan, branch->embedding), stats, error))
+    return FALSE;
+  state->mean_exp += stats->mean_exp;
+  state->n_terms++;
+  return TRUE;
+}
+
+/* L_g: forward, contrast and backward of the patches. */
+static gboolean
+step_patches (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
+    PirlStepStats *stats, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  const gsize patch_bytes = (gsize) config->patch_size * config->patch_size * 3;
+  PirlContrastStats term;
+
+  for (guint b = 0; b < config->batch; b++)
+    for (gint p = 0; p < config->patches; p++)
+      trainer->patch_pictures[(gsize) b * config->patches + p] =
+          batch->patches[b] + (gsize) p * patch_bytes;
+  if (!pirl_plan_forward (trainer->patches.plan, trainer->patch_pictures,
+          config->bn_statistics == PIRL_BN_BOTH, cancel, error)
+      || !term_contrast (trainer, &trainer->patches, batch, config->lambda,
+          PIRL_PURPOSE_NEGATIVES_PRETEXT, state, &term, error)
+      || !pirl_plan_backward (trainer->patches.plan, cancel, error))
+    return FALSE;
+  stats->loss_patches = term.loss;
+  stats->positive_patches = term.positive;
+  return TRUE;
+}
+
+/* 1 - |mean embedding|^2 of the batch. */
+static gboolean
+read_spread (PirlTrainer *trainer, gdouble *spread, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  gdouble square = 0;
+
+  if (!pirl_plan_read (trainer->images.plan, trainer->images.embedding, trainer->embedding, error))
+    return FALSE;
+  for (gint d = 0; d < config->dim; d++) {
+    gdouble mean = 0;
+
+    for (guint b = 0; b < config->batch; b++)
+      mean += trainer->embedding[(gsize) b * config->dim + d];
+    mean /= config->batch;
+    square += mean * mean;
+  }
+  *spread = 1 - square;
+  return TRUE;
+}
+
+/* L_f: forward, contrast and backward of the images. */
+static gboolean
+step_images (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
+    PirlStepStats *stats, GError **error)
+{
+  const gdouble scale = trainer_uses_patches (trainer) ? 1 - trainer->config.lambda : 1;
+  PirlContrastStats term;
+
+  if (!pirl_plan_forward (trainer->images.plan, batch->images, TRUE, cancel, error)
+      || !read_spread (trainer, &stats->spread, error)
+      || !term_contrast (trainer, &trainer->images, batch, scale, PIRL_PURPOSE_NEGATIVES, state,
+          &term, error)
+      || !pirl_plan_backward (trainer->images.plan, cancel, error))
+    return FALSE;
+  stats->loss_image = term.loss;
+  stats->positive_image = term.positive;
+  return TRUE;
+}
+
+/* Finds what must stop the training; @collapsed: steps in a row without spread, this one counted. */
+static gboolean
+step_check (const PirlTrainer *trainer, const PirlStepStats *stats, guint collapsed,
+    GError **error)
+{
+  if (!isfinite (stats->loss) || !isfinite (stats->spread)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE,
+        "step %" G_GUINT64_FORMAT ": the loss is not finite (%g for images, %g for patches); "
+        "lower learning-rate (now %g), lengthen warmup, or use head=bn", stats->step,
+        stats->loss_image, stats->loss_patches, stats->learning_rate);
+    return FALSE;
+  }
+  if (collapsed >= COLLAPSE_STEPS) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_COLLAPSED,
+        "step %" G_GUINT64_FORMAT ": for %d steps all embeddings of a batch have been the same "
+        "(spread %.2g); use head=bn, raise temperature, lower learning-rate (now %g) or lengthen "
+        "warmup", stats->step, COLLAPSE_STEPS, stats->spread, stats->learning_rate);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* The bank, the weights and the state: from here on the step has happened. */
+static gboolean
+step_commit (PirlTrainer *trainer, const PirlBatch *batch, const StepState *state,
+    const PirlStepStats *stats, guint collapsed, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  PirlDevice *device = trainer->device;
+
+  if (!device->backend->bank_update (device, trainer->bank, (guint) config->dim, config->batch,
+          batch->rows, pirl_plan_data (trainer->images.plan, trainer->images.embedding),
+          config->bank_momentum, error)
+      || !pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
+          config->weight_decay, error))
+    return FALSE;
+  for (guint b = 0; batch->labels && b < config->batch; b++)
+    trainer->labels[batch->rows[b]] = batch->labels[b];
+  if (config->loss == PIRL_LOSS_NCE) {
+    trainer->z = state->z;
+    if (config->z_mode == PIRL_Z_EMA)
+      trainer->z = Z_KEEP * state->z + (1 - Z_KEEP) * state->mean_exp / state->n_terms;
+  }
+  trainer->collapsed = collapsed;
+  trainer->step++;
+  return TRUE;
+}
+
+static gboolean
+check_batch (const PirlTrainer *trainer, const PirlBatch *batch, GError **error)
+{
+  for (guint b = 0; b < trainer->config.batch; b++)
+    if (batch->rows[b] >= trainer->config.bank_rows)
+      return invalid (error, "a sample has the number %u, but the bank has only %" G_GUINT64_FORMAT
+          " rows; set bank-size to the number of samples", batch->rows[b],
+          trainer->config.bank_rows);
+  return TRUE;
+}
+
+gboolean
+pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
+    PirlStepStats *stats, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  const gboolean pirl = trainer_uses_patches (trainer);
+  StepState state = { .z = trainer->z };
+  guint collapsed = 0;
+  gboolean good;
+
+  *stats = (PirlStepStats) { 0 };
+  stats->step = trainer->step + 1;
+  stats->learning_rate = pirl_schedule_at (&config->schedule, trainer->step);
+  if (!check_batch (trainer, batch, error) || !statistics_copy (trainer, FALSE, error)
+      || !pirl_params_zero_gradients (trainer->params, error))
+    return FALSE;
+
+  good = (!pirl || step_patches (trainer, batch, cancel, &state, stats, error))
+      && step_images (trainer, batch, cancel, &state, stats, error);
+  if (good) {
+    stats->loss = pirl ? config->lambda * stats->loss_patches
+        + (1 - config->lambda) * stats->loss_image : stats->loss_image;
+    stats->z = config->loss == PIRL_LOSS_NCE ? state.z : 0;
+    if (trainer->step >= config->schedule.warmup && stats->spread < COLLAPSE_SPREAD)
+      collapsed = trainer->collapsed + 1;
+    good = step_check (trainer, stats, collapsed, error);
+  }
+  if (!good) {
+    statistics_copy (trainer, TRUE, NULL);
+    return FALSE;
+  }
+  return step_commit (trainer, batch, &state, stats, collapsed, error);
+}
+
+/* --- reading --- */
+
+guint64
+pirl_trainer_steps (const PirlTrainer *trainer)
+{
+  return trainer->step;
+}
+
+const gchar *
+pirl_trainer_device (const PirlTrainer *trainer)
+{
+  return trainer->device->description;
+}
+
+gsize
+pirl_trainer_bytes (const PirlTrainer *trainer)
+{
+  return pirl_pool_bytes (trainer->pool) + pirl_params_bytes (trainer->params)
+      + bank_bytes (trainer);
+}
+
+PirlParams *
+pirl_trainer_params (PirlTrainer *trainer)
+{
+  return trainer->params;
+}
+
+gboolean
+pirl_trainer_read_bank (PirlTrainer *trainer, gfloat *dst, GError **error)
+{
+  PirlDevice *device = trainer->device;
+  const gsize bytes = bank_bytes (trainer);
+  g_autofree guint8 *host = NULL;
+
+  if (device->param_dtype == PIRL_DTYPE_F32)
+    return device->backend->download (device, dst, trainer->bank, bytes, error);
+  host = g_malloc (bytes);
+  if (!device->backend->download (device, host, trainer->bank, bytes, error))
+    return FALSE;
+  pirl_to_float (device->param_dtype, host, dst, trainer->config.bank_rows
+      * (gsize) trainer->config.dim);
+  return TRUE;
+}
+
+gboolean
+pirl_trainer_write_bank (PirlTrainer *trainer, const gfloat *src, GError **error)
+{
+  return bank_upload (trainer, 0, trainer->config.bank_rows, src, error);
+}
+
+/* Rows with a label, at most @limit of them, evenly spaced. */
+static gsize
+labelled_rows (const PirlTrainer *trainer, guint limit, gsize *rows)
+{
+  gsize n = 0, kept;
+
+  for (gsize i = 0; i < trainer->config.bank_rows; i++)
+    if (trainer->labels[i] >= 0)
+      rows[n++] = i;
+  kept = limit ? MIN (limit, n) : n;
+  for (gsize i = 0; i < kept; i++)
+    rows[i] = rows[i * n / kept];
+  return kept;
+}
+
+gdouble
+pirl_trainer_bank_knn (PirlTrainer *trainer, guint limit)
+{
+  const gsize rows = trainer->config.bank_rows;
+  g_autofree gsize *query = g_new (gsize, rows);
+  const gsize n = labelled_rows (trainer, limit, query);
+  g_autofree gfloat *bank = NULL;
+
+  if (n == 0)
+    return NAN;
+  bank = g_new (gfloat, rows * (gsize) trainer->config.dim);
+  if (!pirl_trainer_read_bank (trainer, bank, NULL))
+    return NAN;
+  return pirl_knn_leave_one_out (bank, trainer->labels, rows, query, n,
+      (guint) trainer->config.dim, KNN_NEIGHBOURS, KNN_SIGMA);
+}

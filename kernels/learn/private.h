@@ -1,0 +1,42 @@
+/* gst-pirl: what the files of learn/ know of each other beyond the public headers.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "base/rng.h"
+#include "learn/trainer.h"
+#include "net/names.h"
+#include "net/plan.h"
+
+/** pirl_knn_accuracy() where the queries are the rows @query of the references, each left out. */
+gdouble pirl_knn_leave_one_out (const gfloat *references, const gint *labels, gsize n_references,
+    const gsize *query, gsize n_queries, guint dim, guint k, gdouble sigma);
+
+/** Fills @negative [batch][K] for the samples with bank rows @rows. */
+void pirl_draw_negatives (const PirlTrainerConfig *config, guint64 k, guint32 epoch,
+    const guint32 *rows, PirlPurpose purpose, guint32 *negative);
+
+/* One term's network: input, trunk, head. */
+typedef struct {
+  PirlGraph *graph;
+  PirlPlan *plan;
+  PirlValue embedding;
+} PirlBranch;
+
+struct _PirlTrainer {
+  PirlTrainerConfig config;     /* @negatives resolved; strings owned */
+  PirlDevice *device;
+  PirlParams *params;
+  PirlPool *pool;
+  PirlBranch images, patches;   /* patches.plan NULL for NPID */
+  gpointer bank;                /* rows x dim, param_dtype */
+  gint32 *labels;               /* of the bank's rows, -1 = none seen */
+  guint32 *negative;            /* batch x K; NULL = all rows but the own */
+  const guint8 **patch_pictures;        /* batch x patches pointers */
+  gfloat *embedding;            /* batch x dim on the host */
+  guint8 *statistics;           /* running statistics as they were before the step */
+
+  /* What a checkpoint keeps besides tensors. */
+  guint64 step;
+  gdouble z;                    /* Z / rows; 0 = not yet estimated */
+  guint collapsed;              /* steps in a row with hardly any spread */
+};
