@@ -51,7 +51,9 @@ typedef struct _PirlPermutations PirlPermutations;
 PIRL_API PirlPermutations *pirl_permutations_new (gint grid, guint n, guint64 seed, GError **error);
 PIRL_API void pirl_permutations_free (PirlPermutations *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlPermutations, pirl_permutations_free)
+/** The size of the set; 0 = all. */
 PIRL_API guint pirl_permutations_count (const PirlPermutations *set);
+/** Member @i (grid*grid bytes, owned by the set); NULL where there is none, so in the set of all. */
 PIRL_API const guint8 *pirl_permutations_nth (const PirlPermutations *set, guint i);
 
 /** torchvision's RandomResizedCrop.get_params: ten tries of area U[min,max] and log-uniform ratio
@@ -59,7 +61,8 @@ PIRL_API const guint8 *pirl_permutations_nth (const PirlPermutations *set, guint
 PIRL_API void pirl_random_resized_crop (PirlRng *rng, gint width, gint height, gfloat scale_min,
     gfloat scale_max, PirlBox *box);
 /** Draws everything for sample (seed, epoch, index) of @width x @height. @permutation >= 0 takes
- * that member of the set, -1 draws one. */
+ * that member of the set (of all: the permutation of that lexicographic rank, 0 = identity; counted
+ * round and round), -1 draws one. @set NULL = all. */
 PIRL_API void pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
     gint permutation, gint width, gint height, guint64 seed, guint32 epoch, guint64 index,
     PirlPretext *pretext);

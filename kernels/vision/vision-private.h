@@ -1,0 +1,65 @@
+/* gst-pirl: what the files of kernels/vision share with each other and with their tests.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "vision/image.h"
+#include "vision/pretext.h"
+
+/* What a decoder may do and what it found; one a call. */
+typedef struct {
+  gsize max_pixels;
+  gboolean strict;
+  PirlDecodeInfo info;
+} PirlDecode;
+
+gboolean pirl_jpeg_decode (const guint8 *data, gsize size, PirlDecode *decode, PirlImage *image,
+    GError **error);
+gboolean pirl_png_decode (const guint8 *data, gsize size, PirlDecode *decode, PirlImage *image,
+    GError **error);
+
+/* As pirl_image_resize_storage(), but FALSE where there is not enough memory: sizes that come from
+ * files must not end the process. */
+gboolean pirl_image_try_storage (PirlImage *image, gsize width, gsize height);
+/* Checks the size that a header claims against the limit, then fits @image to it and fills it with
+ * mid grey: what stays so was not in the file. NULL, or why not (transfer full). */
+gchar *pirl_image_start_decode (const PirlDecode *decode, gsize width, gsize height,
+    PirlImage *image);
+/* The orientation (1..8) in a TIFF block as EXIF has it; 1 where there is none or it is damaged. */
+gint pirl_exif_orientation (const guint8 *tiff, gsize size);
+
+/* Weights of one axis of a resize, for a run of output positions: output i is the sum of
+ * weight[i * stride + t] * source[first[i] + t] over t < count[i]. */
+typedef struct {
+  gint n, stride;               /* stride: taps of a position, a multiple of 4, zero-padded */
+  gint in_size;
+  gint *first, *count;
+  gint32 *weight;               /* 22 bits after the point */
+  gint16 *split;                /* a group of 4 taps: their 4 high parts, their 4 low parts */
+  gsize n_allocated, weight_allocated;
+} PirlAxis;
+
+#define PIRL_RESIZE_BITS 22     /* 32 - 8 bits of a pixel - 2 to be safe from overflow */
+#define PIRL_RESIZE_SPLIT 8     /* weight = high << 8 | low, both fit a 16-bit multiplication */
+
+/* The two inner loops of a resize. */
+typedef struct {
+  /* One row: @dst[3 i + c] for all outputs of @axis. */
+  void (*horizontal) (const PirlAxis *axis, const guint8 *src, guint8 *dst);
+  /* @n bytes of one output row from @count source rows, @stride bytes apart. */
+  void (*vertical) (const gint32 *weight, gint count, const guint8 *src, gsize stride, gsize n,
+      guint8 *dst);
+} PirlResizeLoops;
+
+extern const PirlResizeLoops pirl_resize_plain;
+/* The outputs from @begin on of a row, in plain C (ends of rows of the faster loops). */
+void pirl_resize_horizontal_from (const PirlAxis *axis, gint begin, const guint8 *src, guint8 *dst);
+/* NULL where the processor or the compiler has none. */
+const PirlResizeLoops *pirl_resize_avx2 (void);
+/* A resizer that uses the loops given, so that tests can compare them. */
+PirlResizer *pirl_resizer_new_with (const PirlResizeLoops *loops);
+/* A picture that lives in the resizer, fitted to a size; good until the next call. */
+PirlImage *pirl_resizer_scratch (PirlResizer *resizer, gint width, gint height);
+
+/* Hue, saturation and value as bytes and back, in Pillow's roundings. */
+void pirl_rgb_to_hsv (const guint8 rgb[3], guint8 hsv[3]);
+void pirl_hsv_to_rgb (const guint8 hsv[3], guint8 rgb[3]);
