@@ -1,0 +1,199 @@
+/* gst-pirl: samples on their way into a batch (see samples.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "samples.h"
+
+#include <string.h>
+
+/* ---- queue -------------------------------------------------------------------------------- */
+
+void
+gst_pirl_sample_queue_init (GstPirlSampleQueue * queue, guint capacity)
+{
+  queue->ring = g_new0 (GstPirlQueuedSample, capacity);
+  queue->capacity = capacity;
+  queue->head = queue->length = 0;
+}
+
+void
+gst_pirl_sample_queue_clear (GstPirlSampleQueue * queue)
+{
+  gst_pirl_sample_queue_flush (queue);
+  g_clear_pointer (&queue->ring, g_free);
+}
+
+guint
+gst_pirl_sample_queue_flush (GstPirlSampleQueue * queue)
+{
+  guint n = queue->length;
+
+  while (queue->length > 0)
+    gst_buffer_unref (gst_pirl_sample_queue_pop (queue).buffer);
+  return n;
+}
+
+void
+gst_pirl_sample_queue_push (GstPirlSampleQueue * queue, const GstPirlQueuedSample * sample)
+{
+  g_return_if_fail (queue->length < queue->capacity);
+  queue->ring[(queue->head + queue->length++) % queue->capacity] = *sample;
+}
+
+GstPirlQueuedSample
+gst_pirl_sample_queue_pop (GstPirlSampleQueue * queue)
+{
+  GstPirlQueuedSample sample = queue->ring[queue->head];
+
+  queue->head = (queue->head + 1) % queue->capacity;
+  queue->length--;
+  return sample;
+}
+
+const GstPirlQueuedSample *
+gst_pirl_sample_queue_peek (const GstPirlSampleQueue * queue)
+{
+  return queue->length > 0 ? &queue->ring[queue->head] : NULL;
+}
+
+guint
+gst_pirl_sample_queue_leading (const GstPirlSampleQueue * queue, guint limit)
+{
+  guint n = 0;
+
+  while (n < limit && n < queue->length
+      && queue->ring[(queue->head + n) % queue->capacity].epoch == queue->ring[queue->head].epoch)
+    n++;
+  return n;
+}
+
+/* ---- batch -------------------------------------------------------------------------------- */
+
+void
+gst_pirl_sample_batch_init (GstPirlSampleBatch * batch, guint size)
+{
+  memset (batch, 0, sizeof (*batch));
+  batch->size = size;
+  batch->samples = g_new0 (GstPirlQueuedSample, size);
+  batch->maps = g_new0 (GstMapInfo, 2 * size);
+  batch->images = g_new0 (const guint8 *, size);
+  batch->patches = g_new0 (const guint8 *, size);
+  batch->rows = g_new0 (guint32, size);
+  batch->labels = g_new0 (gint, size);
+}
+
+void
+gst_pirl_sample_batch_clear (GstPirlSampleBatch * batch)
+{
+  gst_pirl_sample_batch_drop (batch);
+  g_clear_pointer (&batch->samples, g_free);
+  g_clear_pointer (&batch->maps, g_free);
+  g_clear_pointer (&batch->images, g_free);
+  g_clear_pointer (&batch->patches, g_free);
+  g_clear_pointer (&batch->rows, g_free);
+  g_clear_pointer (&batch->labels, g_free);
+}
+
+void
+gst_pirl_sample_batch_take (GstPirlSampleBatch * batch, GstPirlSampleQueue * queue)
+{
+  while (batch->n < batch->size)
+    batch->samples[batch->n++] = gst_pirl_sample_queue_pop (queue);
+}
+
+void
+gst_pirl_sample_batch_drop (GstPirlSampleBatch * batch)
+{
+  gst_pirl_sample_batch_unmap (batch);
+  while (batch->n > 0)
+    gst_buffer_unref (batch->samples[--batch->n].buffer);
+}
+
+void
+gst_pirl_sample_batch_unmap (GstPirlSampleBatch * batch)
+{
+  while (batch->n_maps > 0) {
+    GstMapInfo *map = &batch->maps[--batch->n_maps];
+    GstMemory *memory = map->memory;
+
+    gst_memory_unmap (memory, map);
+    gst_memory_unref (memory);
+  }
+}
+
+/* Maps memory @nth of @buffer; NULL when it does not hold @size bytes. */
+static const guint8 *
+map_memory (GstPirlSampleBatch * batch, GstBuffer * buffer, guint nth, gsize size)
+{
+  GstMapInfo *map = &batch->maps[batch->n_maps];
+  GstMemory *memory = gst_buffer_get_memory (buffer, nth);
+
+  if (!gst_memory_map (memory, map, GST_MAP_READ)) {
+    gst_memory_unref (memory);
+    return NULL;
+  }
+  batch->n_maps++;
+  return map->size == size ? map->data : NULL;
+}
+
+/* Two memories, one a view, as the caps promise; an element that merges them is put up with. */
+static gboolean
+map_sample (GstPirlSampleBatch * batch, guint i, const GstPirlViews * views, GError ** error)
+{
+  GstBuffer *buffer = batch->samples[i].buffer;
+  const gsize image = (gsize) 3 * views->image * views->image;
+  const gsize patches = (gsize) 3 * views->patches * views->patch * views->patch;
+
+  if (gst_buffer_n_memory (buffer) == 2) {
+    batch->images[i] = map_memory (batch, buffer, 0, image);
+    batch->patches[i] = map_memory (batch, buffer, 1, patches);
+  } else if (gst_buffer_n_memory (buffer) == 1) {
+    batch->images[i] = map_memory (batch, buffer, 0, image + patches);
+    batch->patches[i] = batch->images[i] ? batch->images[i] + image : NULL;
+  } else {
+    batch->images[i] = batch->patches[i] = NULL;
+  }
+  if (batch->images[i] && batch->patches[i])
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
+      "a buffer of %u memories and %" G_GSIZE_FORMAT " bytes is not the two views of the caps, "
+      "which have %" G_GSIZE_FORMAT " and %" G_GSIZE_FORMAT " bytes",
+      gst_buffer_n_memory (buffer), gst_buffer_get_size (buffer), image, patches);
+  return FALSE;
+}
+
+static gboolean
+find_row (GstPirlSampleBatch * batch, guint i, guint64 bank_rows, GError ** error)
+{
+  const GstPirlQueuedSample *sample = &batch->samples[i];
+
+  if (!sample->ring && sample->index >= bank_rows) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "sample %" G_GUINT64_FORMAT " has no row in a memory bank of %" G_GUINT64_FORMAT " rows; "
+        "set bank-size to the number of samples in the whole data set", sample->index, bank_rows);
+    return FALSE;
+  }
+  batch->rows[i] = (guint32) (sample->index % bank_rows);
+  batch->labels[i] = sample->label;
+  return TRUE;
+}
+
+gboolean
+gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * views,
+    guint64 bank_rows, PirlBatch * mapped, GError ** error)
+{
+  for (guint i = 0; i < batch->n; i++) {
+    if (!find_row (batch, i, bank_rows, error) || !map_sample (batch, i, views, error)) {
+      gst_pirl_sample_batch_unmap (batch);
+      return FALSE;
+    }
+  }
+  mapped->images = batch->images;
+  mapped->patches = batch->patches;
+  mapped->rows = batch->rows;
+  mapped->labels = batch->labels;
+  mapped->epoch = batch->samples[0].epoch;
+  return TRUE;
+}

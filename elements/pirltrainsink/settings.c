@@ -1,0 +1,757 @@
+/* gst-pirl: the settings of pirltrainsink (see settings.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Every property is a row of one table: its type, where it is kept, its range. Defaults are read
+ * from a GstPirlTrainSettings that was made from the trainer's own, so that there is one source.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "settings.h"
+
+#include "base/safetensors.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+/* The reference quotes its learning rate for this many samples a step. */
+#define LEARNING_RATE_BATCH 256.0
+/* The paper's cosine ends here, as a fraction of where it begins. */
+#define LEARNING_RATE_END 1e-3
+/* Rows of the memory bank when nobody knows how many samples there will be. */
+#define CAMERA_BANK_ROWS 4096
+#define CAMERA_WARMUP 100
+#define MAX_NEGATIVES 32000
+
+/* ---- enumerations ----------------------------------------------------------------------- */
+
+static const GEnumValue preset_values[] = {
+  {GST_PIRL_PRESET_DEFAULT, "What works on small and large sets", "default"},
+  {GST_PIRL_PRESET_PAPER, "The settings of Misra and van der Maaten 2020", "paper"}, {0}
+};
+
+static const GEnumValue objective_values[] = {
+  {PIRL_OBJECTIVE_PIRL, "Image and shuffled patches against the memory bank", "pirl"},
+  {PIRL_OBJECTIVE_NPID, "Image against the memory bank (instance discrimination)", "npid"}, {0}
+};
+
+static const GEnumValue head_values[] = {
+  {PIRL_HEAD_LINEAR, "Linear (the paper)", "linear"},
+  {PIRL_HEAD_BN, "Batch norm, then linear", "bn"},
+  {PIRL_HEAD_MLP, "Linear, batch norm, ReLU, linear", "mlp"}, {0}
+};
+
+static const GEnumValue loss_values[] = {
+  {PIRL_LOSS_NCE, "Noise-contrastive estimation (the paper)", "nce"},
+  {PIRL_LOSS_INFONCE, "Softmax over positive and negatives", "infonce"}, {0}
+};
+
+static const GEnumValue z_mode_values[] = {
+  {PIRL_Z_EMA, "Running average", "ema"},
+  {PIRL_Z_FIRST_BATCH, "Estimated once, from the first batch (the reference)", "first-batch"},
+  {PIRL_Z_FIXED, "As the property z says", "fixed"}, {0}
+};
+
+static const GEnumValue lr_schedule_values[] = {
+  {PIRL_SCHEDULE_COSINE, "Half a cosine down to a thousandth (the paper)", "cosine"},
+  {PIRL_SCHEDULE_STEP, "A tenth at 3/5 and at 4/5 of the run", "step"},
+  {PIRL_SCHEDULE_CONSTANT, "Constant after warm-up", "constant"}, {0}
+};
+
+static const GEnumValue bn_statistics_values[] = {
+  {PIRL_BN_BOTH, "Images and patches (the reference)", "both"},
+  {PIRL_BN_IMAGES, "Images only, which is what is embedded later", "images"}, {0}
+};
+
+static const GEnumValue on_finish_values[] = {
+  {GST_PIRL_ON_FINISH_EOS, "End the stream", "eos"},
+  {GST_PIRL_ON_FINISH_DROP, "Swallow what follows (behind a tee)", "drop"}, {0}
+};
+
+static const struct {
+  const gchar *name;
+  const GEnumValue *values;
+} enums[] = {
+  {"GstPirlTrainPreset", preset_values},
+  {"GstPirlTrainObjective", objective_values},
+  {"GstPirlTrainHead", head_values},
+  {"GstPirlTrainLoss", loss_values},
+  {"GstPirlTrainZMode", z_mode_values},
+  {"GstPirlTrainSchedule", lr_schedule_values},
+  {"GstPirlTrainBnStatistics", bn_statistics_values},
+  {"GstPirlTrainOnFinish", on_finish_values},
+};
+
+static GType
+enum_type (const GEnumValue * values)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (enums); i++) {
+    if (enums[i].values == values) {
+      GType type = g_type_from_name (enums[i].name);
+
+      if (type == 0) {
+        type = g_enum_register_static (enums[i].name, values);
+        gst_type_mark_as_plugin_api (type, 0);
+      }
+      return type;
+    }
+  }
+  g_return_val_if_reached (G_TYPE_INVALID);
+}
+
+/* ---- properties --------------------------------------------------------------------------- */
+
+typedef enum { ROW_ENUM, ROW_INT, ROW_UINT, ROW_UINT64, ROW_DOUBLE, ROW_BOOLEAN, ROW_STRING } RowType;
+
+typedef struct {
+  const gchar *name, *nick, *blurb;
+  RowType type;
+  gsize offset;
+  gdouble min, max;             /* of numbers; max 0 = the type's own */
+  const GEnumValue *values;
+} PropertyRow;
+
+#define AT(field) G_STRUCT_OFFSET (GstPirlTrainSettings, field)
+
+static const PropertyRow rows[] = {
+  /**
+   * GstPirlTrainSink:preset:
+   *
+   * Sets head, loss, z-mode, temperature, negatives, exclude-positive, lambda, bank-momentum,
+   * learning-rate, lr-schedule, warmup, weight-decay, momentum and bn-statistics at once;
+   * properties that are set after it stand. The published settings are for a million pictures:
+   * they collapse on thousands.
+   */
+  {"preset", "Preset", "Sets the properties of the recipe at once; those set after it stand",
+      ROW_ENUM, AT (preset), .values = preset_values},
+  /**
+   * GstPirlTrainSink:objective:
+   *
+   * What is learnt: `pirl` compares image and shuffled patches with the memory bank; `npid` the
+   * image alone, which is PIRL with lambda 0 and half of the work.
+   */
+  {"objective", "Objective", "What is learnt", ROW_ENUM, AT (objective),
+      .values = objective_values},
+  /**
+   * GstPirlTrainSink:arch:
+   *
+   * The trunk: resnet18, resnet34 or resnet50, as torchvision builds them.
+   */
+  {"arch", "Architecture", "The trunk: resnet18, resnet34 or resnet50", ROW_STRING, AT (arch)},
+  /**
+   * GstPirlTrainSink:base-width:
+   *
+   * Channels of the trunk's first stage. 64 in the papers; 8 makes a network for tests.
+   */
+  {"base-width", "Base width", "Channels of the trunk's first stage (64 in the papers)",
+      ROW_UINT, AT (base_width), 8, 512},
+  /**
+   * GstPirlTrainSink:head:
+   *
+   * What turns pooled features into an embedding. `linear` is the paper's; without the batch norm
+   * of `bn` and `mlp` small sets collapse.
+   */
+  {"head", "Head", "What turns features into the embedding", ROW_ENUM, AT (head),
+      .values = head_values},
+  /**
+   * GstPirlTrainSink:embedding-dim:
+   *
+   * Numbers in an embedding and in a row of the memory bank.
+   */
+  {"embedding-dim", "Embedding size", "Numbers in an embedding", ROW_UINT, AT (embedding_dim), 2,
+      4096},
+  /**
+   * GstPirlTrainSink:loss:
+   *
+   * The contrastive loss.
+   */
+  {"loss", "Loss", "The contrastive loss", ROW_ENUM, AT (loss), .values = loss_values},
+  /**
+   * GstPirlTrainSink:z-mode:
+   *
+   * Where the partition constant Z of the NCE loss comes from. InfoNCE has none.
+   */
+  {"z-mode", "Z mode", "Where the partition constant of the NCE loss comes from", ROW_ENUM,
+      AT (z_mode), .values = z_mode_values},
+  /**
+   * GstPirlTrainSink:z:
+   *
+   * Z divided by the rows of the memory bank: the mean of exp (similarity / temperature) over
+   * random pairs. For z-mode=fixed.
+   */
+  {"z", "Z", "Partition constant of the NCE loss, divided by the bank's rows, for z-mode=fixed",
+      ROW_DOUBLE, AT (z), 0, 1e12},
+  /**
+   * GstPirlTrainSink:temperature:
+   *
+   * Similarities are divided by it: small values look at the nearest negatives only.
+   */
+  {"temperature", "Temperature", "Similarities are divided by it before the exponential",
+      ROW_DOUBLE, AT (temperature), 1e-3, 100},
+  /**
+   * GstPirlTrainSink:negatives:
+   *
+   * Rows of the memory bank that each sample is compared with. 0 takes 32,000, or all other rows
+   * when there are fewer.
+   */
+  {"negatives", "Negatives", "Other samples that each is compared with "
+        "(0 = 32000, or all others when there are fewer)", ROW_UINT64, AT (negatives), 0,
+      G_MAXUINT32},
+  /**
+   * GstPirlTrainSink:exclude-positive:
+   *
+   * Whether a sample may never be drawn as its own negative. FALSE is the reference's behaviour.
+   */
+  {"exclude-positive", "Exclude positive", "Never draw a sample as its own negative",
+      ROW_BOOLEAN, AT (exclude_positive)},
+  /**
+   * GstPirlTrainSink:lambda:
+   *
+   * Weight of the patches' term: loss = lambda * patches + (1 - lambda) * image.
+   */
+  {"lambda", "Lambda", "Weight of the patches' loss; the image's has the rest", ROW_DOUBLE,
+      AT (lambda), 0, 1},
+  /**
+   * GstPirlTrainSink:bank-momentum:
+   *
+   * How much of its old row the memory bank keeps when a sample comes by again.
+   */
+  {"bank-momentum", "Bank momentum", "Share of its old row that the memory bank keeps",
+      ROW_DOUBLE, AT (bank_momentum), 0, 1},
+  /**
+   * GstPirlTrainSink:bank-size:
+   *
+   * Rows of the memory bank, one a sample. 0 takes the data set's count; a stream without sample
+   * metas (a camera) then gets 4096, used as a ring.
+   */
+  {"bank-size", "Bank size",
+        "Rows of the memory bank (0 = one a sample; 4096 in a ring for a camera)", ROW_UINT64,
+      AT (bank_size), 0, G_MAXUINT32},
+  /**
+   * GstPirlTrainSink:batch-size:
+   *
+   * Samples in a step. The queue in front of the trainer holds two batches.
+   */
+  {"batch-size", "Batch size", "Samples in a step", ROW_UINT, AT (batch_size), 2, 65536},
+  /**
+   * GstPirlTrainSink:max-steps:
+   *
+   * Ends the training after this many steps, those before a resume included; also the length of
+   * the learning-rate schedule. 0 trains until EOS.
+   */
+  {"max-steps", "Maximum steps", "Ends after this many steps, those before a resume included "
+        "(0 = at the end of the stream)", ROW_UINT64, AT (max_steps), 0, (gdouble) G_MAXINT64},
+  /**
+   * GstPirlTrainSink:on-finish:
+   *
+   * What happens to the stream at max-steps.
+   */
+  {"on-finish", "On finish", "What happens to the stream at max-steps", ROW_ENUM,
+      AT (on_finish), .values = on_finish_values},
+  /**
+   * GstPirlTrainSink:learning-rate:
+   *
+   * For a batch of 256; scaled in proportion to batch-size.
+   */
+  {"learning-rate", "Learning rate", "Learning rate for a batch of 256, scaled to the batch-size",
+      ROW_DOUBLE, AT (learning_rate), 0, 1000},
+  /**
+   * GstPirlTrainSink:lr-schedule:
+   *
+   * How the learning rate falls over the run. The run's length is max-steps, else what the data
+   * set and its epochs give; where neither is known the rate stays constant after warm-up.
+   */
+  {"lr-schedule", "Learning rate schedule", "How the learning rate falls over the run",
+      ROW_ENUM, AT (lr_schedule), .values = lr_schedule_values},
+  /**
+   * GstPirlTrainSink:warmup:
+   *
+   * Steps of a linear rise of the learning rate. -1: a fiftieth of the run, at least 10 steps, at
+   * most a quarter of the run; 100 where the run's length is not known.
+   */
+  {"warmup", "Warm-up",
+        "Steps of a linear rise of the learning rate (-1 = a fiftieth of the run, at least 10)",
+      ROW_INT, AT (warmup), -1, G_MAXINT},
+  /**
+   * GstPirlTrainSink:weight-decay:
+   *
+   * Of the weights of convolutions and linear layers; biases and batch norm have none.
+   */
+  {"weight-decay", "Weight decay", "L2 penalty of the weights, not of biases and batch norm",
+      ROW_DOUBLE, AT (weight_decay), 0, 1},
+  /**
+   * GstPirlTrainSink:momentum:
+   *
+   * Of the gradient descent.
+   */
+  {"momentum", "Momentum", "Momentum of the gradient descent", ROW_DOUBLE, AT (momentum), 0, 1},
+  /**
+   * GstPirlTrainSink:bn-statistics:
+   *
+   * Which views the running statistics of batch norm see.
+   */
+  {"bn-statistics", "Batch norm statistics",
+        "Which views the running statistics of batch norm see", ROW_ENUM, AT (bn_statistics),
+      .values = bn_statistics_values},
+  /**
+   * GstPirlTrainSink:model-file:
+   *
+   * A safetensors file to start from: a checkpoint of ours or a torchvision trunk. Only the
+   * weights are taken; see #GstPirlTrainSink:resume for going on with a run.
+   */
+  {"model-file", "Model file", "Safetensors file with the weights to start from "
+        "(none = random weights)", ROW_STRING, AT (model_file)},
+  /**
+   * GstPirlTrainSink:checkpoint-file:
+   *
+   * Where weights and the state of the run are saved: at the end, at EOS, when the pipeline stops
+   * and each checkpoint-interval. The file is replaced as a whole or not at all.
+   */
+  {"checkpoint-file", "Checkpoint file",
+        "Where weights and state are saved (none = nothing is kept)", ROW_STRING,
+      AT (checkpoint_file)},
+  /**
+   * GstPirlTrainSink:checkpoint-interval:
+   *
+   * Steps between two checkpoints; 0 saves every ten minutes. The end of a run is always saved.
+   */
+  {"checkpoint-interval", "Checkpoint interval",
+        "Steps between checkpoints (0 = every ten minutes); the end is always saved", ROW_UINT,
+      AT (checkpoint_interval)},
+  /**
+   * GstPirlTrainSink:resume:
+   *
+   * Goes on where checkpoint-file stands, bit for bit, and tells the source to start there. A file
+   * that does not exist yet begins a new run.
+   */
+  {"resume", "Resume", "Go on where checkpoint-file stands, if it exists", ROW_BOOLEAN,
+      AT (resume)},
+  /**
+   * GstPirlTrainSink:seed:
+   *
+   * Of the random weights, the memory bank's first rows and the negatives.
+   */
+  {"seed", "Seed", "Seed of initial weights, memory bank and negatives", ROW_UINT64, AT (seed), 0,
+      (gdouble) G_MAXINT64},
+  /**
+   * GstPirlTrainSink:deterministic:
+   *
+   * Forbids choices made by timing, so that two machines of a kind compute the same bits.
+   */
+  {"deterministic", "Deterministic", "Forbid choices made by timing", ROW_BOOLEAN,
+      AT (deterministic)},
+  /**
+   * GstPirlTrainSink:interval:
+   *
+   * Nanoseconds between two `pirl-training` messages; 0 posts one each step.
+   */
+  {"interval", "Interval", "Nanoseconds between messages (0 = each step)", ROW_UINT64,
+      AT (interval), 0, (gdouble) G_MAXINT64},
+  /**
+   * GstPirlTrainSink:post-messages:
+   *
+   * Whether element and progress messages are posted. Errors and warnings always are.
+   */
+  {"post-messages", "Post messages", "Post element and progress messages", ROW_BOOLEAN,
+      AT (post_messages)},
+  /* These three are installed by gst_pirl_install_device_properties(), in this order. */
+  {"device", NULL, NULL, ROW_STRING, AT (device)},
+  {"precision", NULL, NULL, ROW_STRING, AT (precision)},
+  {"n-threads", NULL, NULL, ROW_UINT, AT (n_threads)},
+};
+
+static gpointer
+field_of (const GstPirlTrainSettings * settings, const PropertyRow * row)
+{
+  return (gchar *) settings + row->offset;
+}
+
+static guint64
+limit_of (const PropertyRow * row, guint64 type_limit)
+{
+  return row->max > 0 && row->max < (gdouble) type_limit ? (guint64) row->max : type_limit;
+}
+
+static GParamSpec *
+param_spec_of (const PropertyRow * row, const GstPirlTrainSettings * defaults)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+  gpointer field = field_of (defaults, row);
+
+  switch (row->type) {
+    case ROW_ENUM:
+      return g_param_spec_enum (row->name, row->nick, row->blurb, enum_type (row->values),
+          *(gint *) field, flags);
+    case ROW_INT:
+      return g_param_spec_int (row->name, row->nick, row->blurb, (gint) row->min, (gint) row->max,
+          *(gint *) field, flags);
+    case ROW_UINT:
+      return g_param_spec_uint (row->name, row->nick, row->blurb, (guint) row->min,
+          (guint) limit_of (row, G_MAXUINT), *(guint *) field, flags);
+    case ROW_UINT64:
+      return g_param_spec_uint64 (row->name, row->nick, row->blurb, (guint64) row->min,
+          limit_of (row, G_MAXUINT64), *(guint64 *) field, flags);
+    case ROW_DOUBLE:
+      return g_param_spec_double (row->name, row->nick, row->blurb, row->min, row->max,
+          *(gdouble *) field, flags);
+    case ROW_BOOLEAN:
+      return g_param_spec_boolean (row->name, row->nick, row->blurb, *(gboolean *) field, flags);
+    case ROW_STRING:
+      return g_param_spec_string (row->name, row->nick, row->blurb, *(gchar **) field, flags);
+  }
+  g_return_val_if_reached (NULL);
+}
+
+guint
+gst_pirl_train_settings_install (GObjectClass * klass)
+{
+  GstPirlTrainSettings defaults;
+  guint n = G_N_ELEMENTS (rows);
+
+  gst_pirl_train_settings_init (&defaults);
+  for (guint i = 0; rows[i].nick; i++)
+    g_object_class_install_property (klass, i + 1, param_spec_of (&rows[i], &defaults));
+  gst_pirl_install_device_properties (klass, n - 2);
+  gst_pirl_train_settings_clear (&defaults);
+  return n + 1;
+}
+
+/* What the preset sets. */
+static void
+apply_preset (GstPirlTrainSettings * settings)
+{
+  GstPirlTrainSettings recipe;
+
+  gst_pirl_train_settings_init (&recipe);
+  if (settings->preset == GST_PIRL_PRESET_PAPER) {
+    recipe.head = PIRL_HEAD_LINEAR;
+    recipe.loss = PIRL_LOSS_NCE;
+    recipe.z_mode = PIRL_Z_FIRST_BATCH;
+    recipe.temperature = 0.07;
+    recipe.negatives = 0;       /* 32,000 of a million */
+    recipe.exclude_positive = FALSE;
+    recipe.lambda = 0.5;
+    recipe.bank_momentum = 0.5;
+    recipe.learning_rate = 0.03;        /* 0.12 at its batch of 1024 */
+    recipe.lr_schedule = PIRL_SCHEDULE_COSINE;
+    recipe.warmup = 0;
+    recipe.weight_decay = 1e-4;
+    recipe.momentum = 0.9;
+    recipe.bn_statistics = PIRL_BN_BOTH;
+  }
+  settings->head = recipe.head;
+  settings->loss = recipe.loss;
+  settings->z_mode = recipe.z_mode;
+  settings->temperature = recipe.temperature;
+  settings->negatives = recipe.negatives;
+  settings->exclude_positive = recipe.exclude_positive;
+  settings->lambda = recipe.lambda;
+  settings->bank_momentum = recipe.bank_momentum;
+  settings->learning_rate = recipe.learning_rate;
+  settings->lr_schedule = recipe.lr_schedule;
+  settings->warmup = recipe.warmup;
+  settings->weight_decay = recipe.weight_decay;
+  settings->momentum = recipe.momentum;
+  settings->bn_statistics = recipe.bn_statistics;
+  gst_pirl_train_settings_clear (&recipe);
+}
+
+gboolean
+gst_pirl_train_settings_set (GstPirlTrainSettings * settings, guint id, const GValue * value)
+{
+  gpointer field;
+
+  if (id < 1 || id > G_N_ELEMENTS (rows))
+    return FALSE;
+  field = field_of (settings, &rows[id - 1]);
+  switch (rows[id - 1].type) {
+    case ROW_ENUM:
+      *(gint *) field = g_value_get_enum (value);
+      break;
+    case ROW_INT:
+      *(gint *) field = g_value_get_int (value);
+      break;
+    case ROW_UINT:
+      *(guint *) field = g_value_get_uint (value);
+      break;
+    case ROW_UINT64:
+      *(guint64 *) field = g_value_get_uint64 (value);
+      break;
+    case ROW_DOUBLE:
+      *(gdouble *) field = g_value_get_double (value);
+      break;
+    case ROW_BOOLEAN:
+      *(gboolean *) field = g_value_get_boolean (value);
+      break;
+    case ROW_STRING:
+      g_free (*(gchar **) field);
+      *(gchar **) field = g_value_dup_string (value);
+      break;
+  }
+  if (rows[id - 1].offset == AT (preset))
+    apply_preset (settings);
+  return TRUE;
+}
+
+gboolean
+gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, guint id, GValue * value)
+{
+  gpointer field;
+
+  if (id < 1 || id > G_N_ELEMENTS (rows))
+    return FALSE;
+  field = field_of (settings, &rows[id - 1]);
+  switch (rows[id - 1].type) {
+    case ROW_ENUM:
+      g_value_set_enum (value, *(gint *) field);
+      break;
+    case ROW_INT:
+      g_value_set_int (value, *(gint *) field);
+      break;
+    case ROW_UINT:
+      g_value_set_uint (value, *(guint *) field);
+      break;
+    case ROW_UINT64:
+      g_value_set_uint64 (value, *(guint64 *) field);
+      break;
+    case ROW_DOUBLE:
+      g_value_set_double (value, *(gdouble *) field);
+      break;
+    case ROW_BOOLEAN:
+      g_value_set_boolean (value, *(gboolean *) field);
+      break;
+    case ROW_STRING:
+      g_value_set_string (value, *(gchar **) field);
+      break;
+  }
+  return TRUE;
+}
+
+/* ---- the struct --------------------------------------------------------------------------- */
+
+void
+gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
+{
+  PirlTrainerConfig config;
+
+  memset (settings, 0, sizeof (*settings));
+  memset (&config, 0, sizeof (config));
+  pirl_trainer_config_defaults (&config);
+  settings->preset = GST_PIRL_PRESET_DEFAULT;
+  settings->objective = config.objective;
+  settings->arch = g_strdup (pirl_resnet_name (&config.trunk));
+  settings->base_width = config.trunk.base_width;
+  settings->head = config.head;
+  settings->embedding_dim = config.dim;
+  settings->loss = config.loss;
+  settings->z_mode = config.z_mode;
+  settings->z = config.z;
+  settings->temperature = config.temperature;
+  settings->negatives = config.negatives;
+  settings->exclude_positive = config.exclude_positive;
+  settings->lambda = config.lambda;
+  settings->bank_momentum = config.bank_momentum;
+  settings->batch_size = config.batch;
+  settings->on_finish = GST_PIRL_ON_FINISH_EOS;
+  settings->learning_rate = config.schedule.base * LEARNING_RATE_BATCH / config.batch;
+  settings->lr_schedule = config.schedule.kind;
+  settings->warmup = -1;
+  settings->weight_decay = config.weight_decay;
+  settings->momentum = config.momentum;
+  settings->bn_statistics = config.bn_statistics;
+  settings->seed = config.seed;
+  settings->deterministic = config.deterministic;
+  settings->interval = GST_SECOND;
+  settings->post_messages = TRUE;
+  settings->device = g_strdup ("auto");
+  settings->precision = g_strdup ("auto");
+}
+
+void
+gst_pirl_train_settings_copy (GstPirlTrainSettings * to, const GstPirlTrainSettings * from)
+{
+  *to = *from;
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+    if (rows[i].type == ROW_STRING) {
+      gchar **field = field_of (to, &rows[i]);
+
+      *field = g_strdup (*field);
+    }
+  }
+}
+
+void
+gst_pirl_train_settings_clear (GstPirlTrainSettings * settings)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
+    if (rows[i].type == ROW_STRING)
+      g_clear_pointer ((gchar **) field_of (settings, &rows[i]), g_free);
+  }
+}
+
+/* ---- what they mean ----------------------------------------------------------------------- */
+
+/* An hour's work must not end at a folder that cannot be written: try it now. */
+static gboolean
+check_writable (const gchar * path, GError ** error)
+{
+  g_autofree gchar *folder = g_path_get_dirname (path);
+  g_autofree gchar *probe = g_strdup_printf ("%s/.pirl-XXXXXX", folder);
+  const gchar *reason = NULL;
+  gint fd;
+
+  if (g_file_test (path, G_FILE_TEST_IS_DIR)) {
+    reason = "it is a folder; name a file in it";
+  } else if (!g_file_test (folder, G_FILE_TEST_IS_DIR)) {
+    reason = "its folder does not exist; create it first";
+  } else if ((fd = g_mkstemp (probe)) < 0) {
+    reason = g_strerror (errno);
+  } else {
+    g_close (fd, NULL);
+    g_unlink (probe);
+  }
+  if (reason == NULL)
+    return TRUE;
+  g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_OPEN_WRITE,
+      "checkpoint-file \"%s\" cannot be written: %s", path, reason);
+  return FALSE;
+}
+
+static gboolean
+is_set (const gchar * text)
+{
+  return text != NULL && *text != '\0';
+}
+
+gboolean
+gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean * resumed,
+    PirlPosition * position, GError ** error)
+{
+  PirlResnet resnet;
+
+  *resumed = FALSE;
+  if (!pirl_resnet_from_name (settings->arch ? settings->arch : "", settings->base_width, &resnet,
+          error))
+    return FALSE;
+  if (is_set (settings->model_file)) {
+    g_autoptr (PirlSafetensors) file = pirl_safetensors_open (settings->model_file, error);
+
+    if (file == NULL)
+      return FALSE;
+  }
+  if (!is_set (settings->checkpoint_file)) {
+    if (!settings->resume)
+      return TRUE;
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "resume needs checkpoint-file, the file to go on from");
+    return FALSE;
+  }
+  if (!check_writable (settings->checkpoint_file, error))
+    return FALSE;
+  if (settings->resume && g_file_test (settings->checkpoint_file, G_FILE_TEST_EXISTS)) {
+    if (!pirl_trainer_peek (settings->checkpoint_file, position, error))
+      return FALSE;
+    *resumed = TRUE;
+  }
+  return TRUE;
+}
+
+/* Steps of the whole run, 0 when nobody knows. An epoch's remainder is not trained. */
+static guint64
+run_length (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset)
+{
+  if (settings->max_steps > 0)
+    return settings->max_steps;
+  if (dataset == NULL)
+    return 0;
+  return dataset->count / settings->batch_size * dataset->epochs;
+}
+
+static void
+resolve_schedule (const GstPirlTrainSettings * settings, guint64 total, PirlSchedule * schedule)
+{
+  schedule->kind = settings->lr_schedule;
+  schedule->base = settings->learning_rate * settings->batch_size / LEARNING_RATE_BATCH;
+  schedule->end = schedule->base * LEARNING_RATE_END;
+  schedule->total = total;
+  if (settings->warmup >= 0)
+    schedule->warmup = settings->warmup;
+  else if (total == 0)
+    schedule->warmup = CAMERA_WARMUP;
+  else
+    schedule->warmup = MIN (MAX (total / 50, 10), total / 4);
+}
+
+/* Rows of the bank, and how many of them a sample is compared with. */
+static gboolean
+resolve_bank (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset,
+    PirlTrainerConfig * config, GError ** error)
+{
+  guint64 count = dataset ? dataset->count : 0;
+  guint64 rows_n = settings->bank_size;
+
+  if (count > 0 && count < settings->batch_size) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "the data set has %" G_GUINT64_FORMAT " samples, a batch needs %u; set batch-size to "
+        "%" G_GUINT64_FORMAT " or less, or bring more pictures", count, settings->batch_size,
+        count);
+    return FALSE;
+  }
+  if (rows_n == 0)
+    rows_n = count > 0 ? count : CAMERA_BANK_ROWS;
+  if (rows_n > G_MAXUINT32 || rows_n < settings->batch_size || rows_n < 2) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "a memory bank of %" G_GUINT64_FORMAT " rows does not go with batches of %u; set bank-size "
+        "between the batch-size and %u", rows_n, settings->batch_size, G_MAXUINT32);
+    return FALSE;
+  }
+  if (settings->negatives > rows_n - 1) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "negatives is %" G_GUINT64_FORMAT ", but a memory bank of %" G_GUINT64_FORMAT " rows has "
+        "%" G_GUINT64_FORMAT " others; set negatives to 0 to take them all", settings->negatives,
+        rows_n, rows_n - 1);
+    return FALSE;
+  }
+  config->bank_rows = rows_n;
+  config->negatives = settings->negatives > 0 ? settings->negatives
+      : MIN (MAX_NEGATIVES, rows_n - 1);
+  return TRUE;
+}
+
+gboolean
+gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
+    const GstPirlViews * views, const GstPirlDataset * dataset, PirlTrainerConfig * config,
+    GError ** error)
+{
+  memset (config, 0, sizeof (*config));
+  pirl_trainer_config_defaults (config);
+  if (!pirl_resnet_from_name (settings->arch, settings->base_width, &config->trunk, error)
+      || !resolve_bank (settings, dataset, config, error))
+    return FALSE;
+  resolve_schedule (settings, run_length (settings, dataset), &config->schedule);
+  config->objective = settings->objective;
+  config->head = settings->head;
+  config->dim = settings->embedding_dim;
+  config->image_size = views->image;
+  config->patch_size = views->patch;
+  config->patches = views->patches;
+  config->batch = settings->batch_size;
+  config->loss = settings->loss;
+  config->z_mode = settings->z_mode;
+  config->z = settings->z;
+  config->temperature = settings->temperature;
+  config->exclude_positive = settings->exclude_positive;
+  config->lambda = settings->lambda;
+  config->bank_momentum = settings->bank_momentum;
+  config->momentum = settings->momentum;
+  config->weight_decay = settings->weight_decay;
+  config->bn_statistics = settings->bn_statistics;
+  config->seed = settings->seed;
+  config->device = settings->device;
+  config->precision = settings->precision;
+  config->n_threads = settings->n_threads;
+  config->deterministic = settings->deterministic;
+  return TRUE;
+}

@@ -1,0 +1,57 @@
+/* gst-pirl: the settings of pirltrainsink: its properties, and what they mean for a data set.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "common.h"
+#include "meta.h"
+#include "learn/trainer.h"
+
+G_BEGIN_DECLS
+
+typedef enum { GST_PIRL_ON_FINISH_EOS, GST_PIRL_ON_FINISH_DROP } GstPirlOnFinish;
+typedef enum { GST_PIRL_PRESET_DEFAULT, GST_PIRL_PRESET_PAPER } GstPirlPreset;
+
+/** One field a property. Enums are kept as gint so that one table can reach them all. */
+typedef struct {
+  gint preset;
+  gint objective, head, loss, z_mode, lr_schedule, bn_statistics, on_finish;
+  gchar *arch;
+  guint base_width, embedding_dim;
+  gdouble z, temperature, lambda, bank_momentum, learning_rate, momentum, weight_decay;
+  guint64 negatives, bank_size, max_steps, seed, interval;
+  guint batch_size, checkpoint_interval, n_threads;
+  gint warmup;
+  gboolean exclude_positive, resume, deterministic, post_messages;
+  gchar *model_file, *checkpoint_file, *device, *precision;
+} GstPirlTrainSettings;
+
+/** The defaults, those of the arithmetic read from pirl_trainer_config_defaults(). */
+void gst_pirl_train_settings_init (GstPirlTrainSettings * settings);
+void gst_pirl_train_settings_copy (GstPirlTrainSettings * to, const GstPirlTrainSettings * from);
+void gst_pirl_train_settings_clear (GstPirlTrainSettings * settings);
+
+/** Installs the properties from id 1 on; returns the first free id. */
+guint gst_pirl_train_settings_install (GObjectClass * klass);
+/** FALSE when @id is not one of them. The caller holds the lock. */
+gboolean gst_pirl_train_settings_set (GstPirlTrainSettings * settings, guint id,
+    const GValue * value);
+gboolean gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, guint id,
+    GValue * value);
+
+/** What can be said before any data: names, files, folders. @position is filled when there is a
+ * checkpoint to resume from (@resumed). */
+gboolean gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean * resumed,
+    PirlPosition * position, GError ** error);
+
+/** Sizes of the two views. */
+typedef struct {
+  gint image, patch, patches;
+} GstPirlViews;
+
+/** The trainer's configuration for these views and this data set (NULL: a camera). Its strings
+ * belong to @settings. */
+gboolean gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
+    const GstPirlViews * views, const GstPirlDataset * dataset, PirlTrainerConfig * config,
+    GError ** error);
+
+G_END_DECLS
