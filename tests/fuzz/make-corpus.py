@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Writes the corpora that fuzzing starts from: tiny files, each with something of its own.
+
+Needs numpy and Pillow. The pictures are procedural.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import io
+import json
+import pathlib
+import struct
+
+import numpy as np
+from PIL import Image
+
+HERE = pathlib.Path(__file__).resolve().parent / "corpus"
+
+
+def safetensors(header, size):
+    text = header if isinstance(header, str) else json.dumps(header, separators=(",", ":"))
+    return struct.pack("<Q", len(text.encode())) + text.encode() + bytes(range(256))[:size]
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def tensor_files():
+    yield "empty-object", safetensors("{}", 0)
+    yield "metadata", safetensors({"__metadata__": {"format": "pt", "a": "b\n\u00e9"}}, 0)
+    yield "all-dtypes", safetensors(
+        {name: tensor(name, [1], begin, begin + size) for name, begin, size in [
+            ("F64", 0, 8), ("I64", 8, 8), ("U64", 16, 8), ("F32", 24, 4), ("I32", 28, 4),
+            ("U32", 32, 4), ("F16", 36, 2), ("BF16", 38, 2), ("I16", 40, 2), ("U16", 42, 2),
+            ("I8", 44, 1), ("U8", 45, 1), ("BOOL", 46, 1)]}, 47)
+    yield "empty-tensors", safetensors(
+        {"a": tensor("F32", [0, 3], 0, 0), "b": tensor("F32", [], 0, 4),
+         "c": tensor("F32", [0], 4, 4)}, 4)
+    yield "rank-8", safetensors({"a": tensor("U8", [1, 1, 2, 1, 1, 1, 1, 1], 0, 2)}, 2)
+    yield "odd-address", safetensors('{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}} ', 8)
+    yield "escapes", safetensors(
+        '{"\\u00e9\\ud83d\\ude00\\n\\"\\\\":{"shape":[1],"dtype":"U8","data_offsets":[0,1]}}', 1)
+    yield "overlap", safetensors({"a": tensor("U8", [2], 0, 2), "b": tensor("U8", [2], 1, 3)}, 3)
+    yield "overflow", safetensors({"a": tensor("F64", [2**32, 2**32], 0, 0)}, 0)
+    yield "truncated", safetensors({"a": tensor("F32", [8], 0, 32)}, 16)
+    yield "long-length", struct.pack("<Q", 2**63) + b"{}"
+
+
+def encoded(image, *args, **options):
+    memory = io.BytesIO()
+    image.save(memory, *args, **options)
+    return memory.getvalue()
+
+
+def image_files():
+    y, x = np.mgrid[0:13, 0:17]
+    rgb = Image.fromarray(np.stack([x * 15, y * 19, x * y], axis=-1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    yield "rgb.jpg", encoded(rgb, "JPEG", quality=50)
+    yield "444.jpg", encoded(rgb, "JPEG", quality=50, subsampling=0)
+    yield "progressive.jpg", encoded(rgb, "JPEG", quality=50, progressive=True)
+    yield "restart.jpg", encoded(rgb, "JPEG", quality=50, restart_marker_blocks=1)
+    yield "grey.jpg", encoded(rgb.convert("L"), "JPEG", quality=50)
+    yield "cmyk.jpg", encoded(rgb.convert("CMYK"), "JPEG", quality=50)
+    yield "orientation-6.jpg", encoded(rgb, "JPEG", quality=50, exif=exif)
+    yield "truncated.jpg", encoded(rgb, "JPEG", quality=90)[:-60]
+    yield "rgb.png", encoded(rgb, "PNG")
+    yield "rgba.png", encoded(rgb.convert("RGBA"), "PNG")
+    yield "palette.png", encoded(rgb.quantize(16), "PNG", transparency=3)
+    yield "bilevel.png", encoded(rgb.convert("1"), "PNG")
+    yield "grey-16.png", encoded(Image.fromarray((x * y * 300).astype(np.uint16)), "PNG")
+    yield "truncated.png", encoded(rgb, "PNG")[:-40]
+    yield "nothing", b""
+
+
+for folder, files in [("safetensors", tensor_files()), ("image", image_files())]:
+    (HERE / folder).mkdir(parents=True, exist_ok=True)
+    for name, data in files:
+        (HERE / folder / name).write_bytes(data)
