@@ -30,7 +30,7 @@
  *
  * Buffers keep `pirl-sample` and get `pirl-pretext`: `transform` (string, "jigsaw"), `permutation`
  * (array of int: position i shows cell permutation[i]), `permutation-index` (int, the number in the
- * set of `permutations`, -1 when all are in use), `rotation` (int, degrees), `crops` (array of int: x,
+ * set of `permutations`, -1 when it was drawn from all), `rotation` (int, degrees), `crops` (array of int: x,
  * y, width, height of the image view's crop, then of the jigsaw view's), `flips` (array of int: the
  * image view, then every cell), `jitter` (array of double: brightness, contrast, saturation, hue,
  * grayscale, blur radius of the image view, then of every cell).
@@ -124,7 +124,8 @@ static const IntegerRow integers[] = {
   /**
    * GstPirlJigsaw:permutation:
    *
-   * Number of the one permutation of the set to use always. -1 = draw one for each frame.
+   * Number of the one permutation to use always: of the set, or of all in lexicographic order.
+   * -1 = draw one for each frame.
    */
   {"permutation", "Permutation", "Number of the permutation to use always (-1 = draw one)",
       -1, G_MAXINT, -1, AT (permutation)},
@@ -358,11 +359,23 @@ gst_pirl_jigsaw_get_property (GObject * object, guint id, GValue * value, GParam
 
 /* ---- states ------------------------------------------------------------------------------- */
 
-static gboolean
-check_permutation (gint permutation, const PirlPermutations * set, GError ** error)
+/* Permutations there are to name; of more than 9 patches more than an int can count. */
+static guint
+count_permutations (const PirlPermutations * set, gint patches)
 {
   guint count = pirl_permutations_count (set);
 
+  if (count > 0)
+    return count;
+  count = 1;
+  for (gint i = 2; i <= patches; i++)
+    count = count > G_MAXINT / (guint) i ? G_MAXINT : count * (guint) i;
+  return count;
+}
+
+static gboolean
+check_permutation (gint permutation, guint count, GError ** error)
+{
   if (permutation < 0 || (guint) permutation < count)
     return TRUE;
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "permutation=%d is not one of the %u "
@@ -390,7 +403,8 @@ gst_pirl_jigsaw_start (GstBaseTransform * trans)
   if (!pirl_pretext_config_check (&config, &error))
     goto failed;
   set = pirl_permutations_new (config.grid, (guint) geometry.permutations, seed, &error);
-  if (set == NULL || !check_permutation (geometry.permutation, set, &error))
+  if (set == NULL || !check_permutation (geometry.permutation,
+          count_permutations (set, patches_of (&config)), &error))
     goto failed;
 
   GST_OBJECT_LOCK (self);

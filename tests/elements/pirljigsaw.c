@@ -1,0 +1,974 @@
+/* gst-pirl: tests of pirljigsaw.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What the views must look like is the kernels' business and tested there; here the element must
+ * deliver exactly what the kernels render from the same settings, in the memory, caps and metas
+ * promised, whatever happens around it. */
+#include "common.h"
+#include "meta.h"
+#include "vision/pretext.h"
+
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+#include <gst/video/video.h>
+#include <string.h>
+
+#define SIZE 32                 /* of the image view; the reference's ratios give: */
+#define CROP 36
+#define PATCH 9
+#define GRID 3
+#define PATCHES (GRID * GRID)
+#define GAP 2
+#define MOSAIC (GRID * PATCH + (GRID - 1) * GAP)
+#define SEED 77
+#define VIEWS_CAPS "other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\"," \
+  "dimensions=\"3:32:32:1,3:9:9:9\",framerate=25/1"
+
+/* ---- helpers ------------------------------------------------------------------------------ */
+
+/* A picture without symmetry; bytes between rows are poison that must never show. */
+static GstBuffer *
+picture (gint width, gint height, gint stride, guint salt)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, (gsize) stride * height, NULL);
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_WRITE));
+  memset (map.data, 0xEE, map.size);
+  for (gint y = 0; y < height; y++) {
+    for (gint x = 0; x < width; x++) {
+      guint8 *p = map.data + (gsize) y * stride + 3 * x;
+
+      p[0] = 255 * x / width;
+      p[1] = 255 * y / height;
+      p[2] = (x * 7 + y * 13 + salt * 29) % 251;
+    }
+  }
+  gst_buffer_unmap (buffer, &map);
+  return buffer;
+}
+
+static GstBuffer *
+packed_picture (gint width, gint height, guint salt)
+{
+  return picture (width, height, GST_ROUND_UP_4 (3 * width), salt);
+}
+
+static GstBuffer *
+sample (gint width, gint height, guint salt, guint epoch, guint64 index)
+{
+  GstBuffer *buffer = packed_picture (width, height, salt);
+  const GstPirlSample s = {.index = index,.count = 100,.epoch = epoch,.label = 3,.split = "train",
+    .name = "a/b.png"
+  };
+
+  gst_pirl_sample_add (buffer, &s);
+  return buffer;
+}
+
+static GstHarness *
+harness_new (const gchar * properties)
+{
+  g_autofree gchar *line = g_strdup_printf ("pirljigsaw image-size=%d seed=%d %s", SIZE, SEED,
+      properties);
+
+  return gst_harness_new_parse (line);
+}
+
+static void
+set_size (GstHarness * h, gint width, gint height)
+{
+  g_autofree gchar *caps = g_strdup_printf ("video/x-raw,format=RGB,width=%d,height=%d,"
+      "framerate=25/1", width, height);
+
+  gst_harness_set_src_caps_str (h, caps);
+}
+
+static void
+assert_caps (GstHarness * h, const gchar * want)
+{
+  GstCaps *caps = gst_pad_get_current_caps (h->sinkpad);
+  GstCaps *expected = gst_caps_from_string (want);
+  g_autofree gchar *text = gst_caps_to_string (caps);
+
+  fail_unless (gst_caps_is_subset (caps, expected), "caps are %s, want %s", text, want);
+  gst_caps_unref (caps);
+  gst_caps_unref (expected);
+}
+
+/* The element's defaults, as documented. */
+static PirlPretextConfig
+default_config (void)
+{
+  PirlPretextConfig c;
+
+  pirl_pretext_config_defaults (&c, SIZE, GRID);
+  c.crop_size = CROP;
+  c.patch_size = PATCH;
+  c.crop_scale_min = 0.08f;
+  c.patch_crop_scale_min = 0.6f;
+  c.flip = TRUE;
+  c.augment = (PirlAugment) {.brightness = 0.4f,.contrast = 0.4f,.saturation = 0.4f,.hue = 0.4f,
+    .grayscale = 0.2f
+  };
+  return c;
+}
+
+/* What the kernels make of @buffer as sample (@epoch, @index). */
+static void
+render (const PirlPretextConfig * c, GstBuffer * buffer, gint width, gint height, gint stride,
+    guint epoch, guint64 index, gint permutation, guint8 * image_view, guint8 * patches)
+{
+  g_autoptr (PirlPermutations) set = pirl_permutations_new (c->grid, 0, SEED, NULL);
+  g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+  PirlPretext pretext;
+  GstMapInfo map;
+  PirlImage image;
+
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
+  image = (PirlImage) { width, height, stride, map.data };
+  pirl_pretext_draw (c, set, permutation, width, height, SEED, epoch, index, &pretext);
+  pirl_pretext_render_image (c, &pretext, resizer, &image, image_view);
+  pirl_pretext_render_patches (c, &pretext, resizer, &image, patches);
+  gst_buffer_unmap (buffer, &map);
+}
+
+static void
+assert_views (GstBuffer * out, const guint8 * image_view, const guint8 * patches)
+{
+  fail_unless_equals_int (gst_buffer_n_memory (out), 2);
+  fail_unless_equals_int (gst_memory_get_sizes (gst_buffer_peek_memory (out, 0), NULL, NULL),
+      SIZE * SIZE * 3);
+  fail_unless_equals_int (gst_memory_get_sizes (gst_buffer_peek_memory (out, 1), NULL, NULL),
+      PATCHES * PATCH * PATCH * 3);
+  if (image_view)
+    fail_unless (gst_buffer_memcmp (out, 0, image_view, SIZE * SIZE * 3) == 0);
+  if (patches)
+    fail_unless (gst_buffer_memcmp (out, SIZE * SIZE * 3, patches, PATCHES * PATCH * PATCH * 3) == 0);
+}
+
+static const GstStructure *
+pretext_of (GstBuffer * buffer)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_PRETEXT_META);
+
+  fail_unless (meta != NULL, "no meta " GST_PIRL_PRETEXT_META);
+  return gst_custom_meta_get_structure (meta);
+}
+
+static gint
+nth_int (const GstStructure * s, const gchar * field, guint i)
+{
+  const GValue *array = gst_structure_get_value (s, field);
+
+  fail_unless (GST_VALUE_HOLDS_ARRAY (array) && i < gst_value_array_get_size (array));
+  return g_value_get_int (gst_value_array_get_value (array, i));
+}
+
+static GstBuffer *
+push_pull (GstHarness * h, GstBuffer * in)
+{
+  GstBuffer *out = gst_harness_push_and_pull (h, in);
+
+  fail_unless (out != NULL);
+  return out;
+}
+
+static gboolean
+same_bytes (GstBuffer * a, GstBuffer * b)
+{
+  GstMapInfo map;
+  gboolean same;
+
+  fail_unless (gst_buffer_map (b, &map, GST_MAP_READ));
+  same = gst_buffer_get_size (a) == map.size && gst_buffer_memcmp (a, 0, map.data, map.size) == 0;
+  gst_buffer_unmap (b, &map);
+  return same;
+}
+
+/* ---- forms -------------------------------------------------------------------------------- */
+
+GST_START_TEST (tensors_go_to_any_peer)
+{
+  GstHarness *h = harness_new ("");
+  GstBuffer *in = packed_picture (50, 37, 0), *out;
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  PirlPretextConfig c = default_config ();
+
+  set_size (h, 50, 37);
+  GST_BUFFER_PTS (in) = 40 * GST_MSECOND;
+  GST_BUFFER_DURATION (in) = 7 * GST_MSECOND;
+  render (&c, in, 50, 37, 152, 0, 0, -1, image_view, patches);
+  out = push_pull (h, in);
+  assert_caps (h, VIEWS_CAPS);
+  assert_views (out, image_view, patches);
+  fail_unless_equals_uint64 (GST_BUFFER_PTS (out), 40 * GST_MSECOND);
+  fail_unless_equals_uint64 (GST_BUFFER_DURATION (out), 7 * GST_MSECOND);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (tensors_win_over_video_whatever_the_peer_prefers)
+{
+  static const gchar *peers[] = { "video/x-raw; other/tensors", "other/tensors; video/x-raw",
+    "other/tensors,format=static"
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (peers); i++) {
+    GstHarness *h = harness_new ("");
+
+    gst_harness_set_sink_caps_str (h, peers[i]);
+    set_size (h, 50, 37);
+    gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+    assert_caps (h, VIEWS_CAPS);
+    gst_harness_teardown (h);
+  }
+}
+
+GST_END_TEST;
+
+GST_START_TEST (default_geometry_is_the_reference_s)
+{
+  GstHarness *h = gst_harness_new ("pirljigsaw");
+  GstBuffer *out;
+
+  set_size (h, 300, 260);
+  out = push_pull (h, packed_picture (300, 260, 0));
+  assert_caps (h, "other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\","
+      "dimensions=\"3:224:224:1,3:64:64:9\",framerate=25/1");
+  fail_unless_equals_int (gst_buffer_get_size (out), 224 * 224 * 3 + 9 * 64 * 64 * 3);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (video_peer_gets_the_mosaic)
+{
+  GstHarness *h = harness_new ("");
+  GstBuffer *in = packed_picture (50, 37, 0), *out;
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  PirlPretextConfig c = default_config ();
+  const gsize stride = GST_ROUND_UP_4 (MOSAIC * 3);
+  GstMapInfo map;
+
+  gst_harness_set_sink_caps_str (h, "video/x-raw,format={RGB,BGR}");
+  set_size (h, 50, 37);
+  render (&c, in, 50, 37, 152, 0, 0, -1, image_view, patches);
+  out = push_pull (h, in);
+  assert_caps (h, "video/x-raw,format=RGB,width=31,height=31,framerate=25/1,"
+      "pixel-aspect-ratio=1/1");
+  fail_unless (gst_buffer_map (out, &map, GST_MAP_READ));
+  fail_unless_equals_int (map.size, stride * MOSAIC);
+  for (gint y = 0; y < MOSAIC; y++) {
+    for (gint x = 0; x < MOSAIC * 3; x++) {
+      gint row = y / (PATCH + GAP), column = x / 3 / (PATCH + GAP);
+      gint py = y % (PATCH + GAP), px = x / 3 % (PATCH + GAP);
+      gboolean gap = px >= PATCH || py >= PATCH;
+      guint8 want = gap ? 0
+          : patches[((row * GRID + column) * PATCH + py) * PATCH * 3 + px * 3 + x % 3];
+
+      fail_unless_equals_int (map.data[y * stride + x], want);
+    }
+  }
+  gst_buffer_unmap (out, &map);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (unlinked_and_impossible_peers_do_not_crash)
+{
+  GstHarness *h = harness_new ("");
+
+  gst_harness_set_sink_caps_str (h, "video/x-raw,format=RGB,width=10");
+  set_size (h, 50, 37);
+  fail_unless_equals_int (gst_harness_push (h, packed_picture (50, 37, 0)),
+      GST_FLOW_NOT_NEGOTIATED);
+  gst_harness_teardown (h);
+
+  h = gst_harness_new_with_padnames ("pirljigsaw", "sink", NULL);
+  set_size (h, 50, 37);
+  fail_unless_equals_int (gst_harness_push (h, packed_picture (50, 37, 0)), GST_FLOW_NOT_LINKED);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (sink_takes_any_size_and_asks_for_strides)
+{
+  GstHarness *h = harness_new ("");
+  GstCaps *caps = gst_pad_peer_query_caps (h->srcpad, NULL);
+  GstCaps *want = gst_caps_from_string ("video/x-raw,format=RGB,width=[1,32767],"
+      "height=[1,32767],framerate=[0/1,2147483647/1]");
+  GstQuery *query;
+
+  fail_unless (gst_caps_is_equal (caps, want), "sink caps %" GST_PTR_FORMAT, caps);
+  gst_caps_unref (caps);
+  gst_caps_unref (want);
+  set_size (h, 50, 37);
+  caps = gst_pad_get_current_caps (h->srcpad);
+  query = gst_query_new_allocation (caps, TRUE);
+  fail_unless (gst_pad_peer_query (h->srcpad, query));
+  fail_unless (gst_query_find_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL));
+  gst_query_unref (query);
+  gst_caps_unref (caps);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+/* ---- draws -------------------------------------------------------------------------------- */
+
+GST_START_TEST (draws_depend_on_the_sample_and_not_on_the_order)
+{
+  static const struct {
+    guint epoch;
+    guint64 index;
+  } order[][6] = {
+    {{0, 0}, {0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2}},
+    {{1, 2}, {0, 1}, {1, 0}, {0, 2}, {0, 0}, {1, 1}},
+  };
+  GstBuffer *outs[2][6];
+
+  for (guint run = 0; run < 2; run++) {
+    GstHarness *h = harness_new ("");
+
+    set_size (h, 50, 37);
+    for (guint i = 0; i < 6; i++) {
+      guint slot = order[run][i].epoch * 3 + order[run][i].index;
+
+      outs[run][slot] =
+          push_pull (h, sample (50, 37, 5, order[run][i].epoch, order[run][i].index));
+    }
+    gst_harness_teardown (h);
+  }
+  for (guint i = 0; i < 6; i++) {
+    fail_unless (same_bytes (outs[0][i], outs[1][i]), "sample %u depends on the order", i);
+    for (guint j = 0; j < i; j++)
+      fail_if (same_bytes (outs[0][i], outs[0][j]), "samples %u and %u are drawn alike", i, j);
+  }
+  for (guint i = 0; i < 6; i++) {
+    gst_buffer_unref (outs[0][i]);
+    gst_buffer_unref (outs[1][i]);
+  }
+}
+
+GST_END_TEST;
+
+GST_START_TEST (frames_without_a_number_are_numbered_from_each_start)
+{
+  GstHarness *h = harness_new ("");
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  PirlPretextConfig c = default_config ();
+
+  for (guint start = 0; start < 2; start++) {
+    set_size (h, 50, 37);
+    for (guint i = 0; i < 3; i++) {
+      GstBuffer *in = packed_picture (50, 37, i), *out;
+
+      render (&c, in, 50, 37, 152, 0, i, -1, image_view, patches);
+      out = push_pull (h, in);
+      assert_views (out, image_view, patches);
+      gst_buffer_unref (out);
+    }
+    gst_element_set_state (h->element, GST_STATE_NULL);
+    gst_harness_play (h);
+  }
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (seed_changes_every_draw)
+{
+  GstBuffer *outs[2];
+
+  for (guint i = 0; i < 2; i++) {
+    g_autofree gchar *line = g_strdup_printf ("pirljigsaw image-size=32 seed=%u", i);
+    GstHarness *h = gst_harness_new_parse (line);
+
+    set_size (h, 50, 37);
+    outs[i] = push_pull (h, packed_picture (50, 37, 0));
+    gst_harness_teardown (h);
+  }
+  fail_if (same_bytes (outs[0], outs[1]));
+  gst_buffer_unref (outs[0]);
+  gst_buffer_unref (outs[1]);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (fixed_permutation_is_the_set_s)
+{
+  GstHarness *h = harness_new ("permutations=20 permutation=13");
+  g_autoptr (PirlPermutations) set = pirl_permutations_new (GRID, 20, SEED, NULL);
+  const guint8 *want = pirl_permutations_nth (set, 13);
+
+  set_size (h, 50, 37);
+  for (guint i = 0; i < 4; i++) {
+    GstBuffer *out = push_pull (h, packed_picture (50, 37, i));
+    const GstStructure *s = pretext_of (out);
+    gint index;
+
+    fail_unless (gst_structure_get_int (s, "permutation-index", &index));
+    fail_unless_equals_int (index, 13);
+    for (guint k = 0; k < PATCHES; k++)
+      fail_unless_equals_int (nth_int (s, "permutation", k), want[k]);
+    gst_buffer_unref (out);
+  }
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (identity_permutation_without_augmentation_shows_the_picture)
+{
+  /* Permutation 0 of all is the identity, a patch fills its cell, no crop but the whole picture has
+   * its area, and there is no colour: cells of one grey each arrive in their places, untouched. */
+  GstHarness *h = gst_harness_new_parse ("pirljigsaw image-size=90 crop-size=90 patch-size=30 "
+      "permutation=0 flip=false brightness=0 contrast=0 saturation=0 hue=0 grayscale=0 "
+      "crop-scale-min=1 patch-crop-scale-min=1");
+  GstBuffer *in = gst_buffer_new_allocate (NULL, 272 * 90, NULL), *out;
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (in, &map, GST_MAP_WRITE));
+  for (gint y = 0; y < 90; y++)
+    for (gint x = 0; x < 90; x++)
+      memset (map.data + y * 272 + x * 3, 20 * (y / 30 * 3 + x / 30), 3);
+  gst_buffer_unmap (in, &map);
+  set_size (h, 90, 90);
+  out = push_pull (h, in);
+  fail_unless (gst_buffer_map (out, &map, GST_MAP_READ));
+  for (gint y = 0; y < 90; y++)
+    for (gint x = 0; x < 90 * 3; x++)
+      fail_unless_equals_int (map.data[y * 270 + x], 20 * (y / 30 * 3 + x / 90));
+  for (gint i = 0; i < PATCHES * 30 * 30 * 3; i++)
+    fail_unless_equals_int (map.data[90 * 90 * 3 + i], 20 * (i / (30 * 30 * 3)));
+  gst_buffer_unmap (out, &map);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (strengths_change_while_playing)
+{
+  GstHarness *h = harness_new ("");
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  PirlPretextConfig c = default_config ();
+  GstBuffer *in, *out;
+
+  set_size (h, 50, 37);
+  gst_buffer_unref (push_pull (h, sample (50, 37, 0, 0, 9)));
+  gst_harness_set (h, "pirljigsaw", "brightness", 0.0, "contrast", 0.0, "saturation", 0.0, "hue",
+      0.0, "grayscale", 1.0, "blur", 1.0, "flip", FALSE, "crop-scale-min", 0.5,
+      "patch-crop-scale-min", 0.9, "photometric", 1.0, NULL);
+  /* Geometry is for READY: a change now waits for the next start. */
+  gst_harness_set (h, "pirljigsaw", "image-size", 64, NULL);
+  c.augment = (PirlAugment) {.grayscale = 1,.blur = 1,.photometric = 1 };
+  c.flip = FALSE;
+  c.crop_scale_min = 0.5f;
+  c.patch_crop_scale_min = 0.9f;
+  in = sample (50, 37, 0, 0, 9);
+  render (&c, in, 50, 37, 152, 0, 9, -1, image_view, patches);
+  out = push_pull (h, in);
+  assert_views (out, image_view, patches);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+/* ---- metas -------------------------------------------------------------------------------- */
+
+GST_START_TEST (metas_are_kept_and_added)
+{
+  GstHarness *h = harness_new ("");
+  GstBuffer *out;
+  GstPirlSample s;
+  const GstStructure *pretext;
+  guint seen = 0;
+  gint number;
+
+  set_size (h, 50, 37);
+  out = push_pull (h, sample (50, 37, 0, 2, 11));
+  fail_unless (gst_pirl_sample_get (out, &s));
+  fail_unless_equals_uint64 (s.index, 11);
+  fail_unless_equals_uint64 (s.count, 100);
+  fail_unless_equals_int (s.epoch, 2);
+  fail_unless_equals_int (s.label, 3);
+  fail_unless_equals_string (s.split, "train");
+  fail_unless_equals_string (s.name, "a/b.png");
+
+  pretext = pretext_of (out);
+  fail_unless_equals_string (gst_structure_get_string (pretext, "transform"), "jigsaw");
+  fail_unless (gst_structure_get_int (pretext, "rotation", &number) && number == 0);
+  fail_unless (gst_structure_get_int (pretext, "permutation-index", &number) && number == -1);
+  for (guint i = 0; i < PATCHES; i++)
+    seen |= 1u << nth_int (pretext, "permutation", i);
+  fail_unless_equals_int (seen, 0x1FF);
+  for (guint view = 0; view < 2; view++) {
+    gint x = nth_int (pretext, "crops", 4 * view), y = nth_int (pretext, "crops", 4 * view + 1);
+    gint w = nth_int (pretext, "crops", 4 * view + 2);
+    gint height = nth_int (pretext, "crops", 4 * view + 3);
+
+    fail_unless (x >= 0 && y >= 0 && w > 0 && height > 0 && x + w <= 50 && y + height <= 37);
+  }
+  fail_unless_equals_int (gst_value_array_get_size (gst_structure_get_value (pretext, "flips")),
+      1 + PATCHES);
+  fail_unless_equals_int (gst_value_array_get_size (gst_structure_get_value (pretext, "jitter")),
+      6 * (1 + PATCHES));
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (meta_describes_the_draws)
+{
+  GstHarness *h = harness_new ("");
+  g_autoptr (PirlPermutations) set = pirl_permutations_new (GRID, 0, SEED, NULL);
+  PirlPretextConfig c = default_config ();
+  PirlPretext p;
+  GstBuffer *out;
+  const GstStructure *s;
+  const GValue *jitter;
+
+  set_size (h, 50, 37);
+  pirl_pretext_draw (&c, set, -1, 50, 37, SEED, 1, 4, &p);
+  out = push_pull (h, sample (50, 37, 0, 1, 4));
+  s = pretext_of (out);
+  for (guint i = 0; i < PATCHES; i++) {
+    fail_unless_equals_int (nth_int (s, "permutation", i), p.permutation[i]);
+    fail_unless_equals_int (nth_int (s, "flips", 1 + i), p.patch_colour[i].flip);
+  }
+  fail_unless_equals_int (nth_int (s, "crops", 2), p.image_crop.width);
+  fail_unless_equals_int (nth_int (s, "crops", 5), p.patch_crop.y);
+  fail_unless_equals_int (nth_int (s, "flips", 0), p.image_colour.flip);
+  jitter = gst_structure_get_value (s, "jitter");
+  fail_unless_equals_float (g_value_get_double (gst_value_array_get_value (jitter, 1)),
+      p.image_colour.contrast);
+  fail_unless_equals_float (g_value_get_double (gst_value_array_get_value (jitter, 6 * 3 + 3)),
+      p.patch_colour[2].hue);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+static GstPadProbeReturn
+answer_resume (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
+{
+  if (!gst_pirl_is_resume_query (GST_PAD_PROBE_INFO_QUERY (info)))
+    return GST_PAD_PROBE_OK;
+  gst_pirl_resume_answer (GST_PAD_PROBE_INFO_QUERY (info), 3, 500, 9, "abc");
+  return GST_PAD_PROBE_HANDLED;
+}
+
+GST_START_TEST (dataset_event_and_resume_query_pass)
+{
+  GstHarness *h = harness_new ("");
+  const GstPirlDataset dataset = {.count = 5,.epochs = 2,.seed = 1,.hash = (gchar *) "abc" };
+  GstQuery *query = gst_pirl_resume_query_new ();
+  guint64 epoch, index, seed;
+  const gchar *hash;
+  gboolean seen = FALSE;
+  GstEvent *event;
+
+  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, answer_resume, NULL, NULL);
+  fail_unless (gst_pad_peer_query (h->srcpad, query));
+  fail_unless (gst_pirl_resume_parse (query, &epoch, &index, &seed, &hash));
+  fail_unless_equals_uint64 (index, 500);
+  fail_unless_equals_string (hash, "abc");
+  gst_query_unref (query);
+
+  set_size (h, 50, 37);
+  fail_unless (gst_harness_push_event (h, gst_pirl_dataset_event_new (&dataset)));
+  gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+  while ((event = gst_harness_try_pull_event (h)) != NULL) {
+    seen |= GST_EVENT_TYPE (event) == GST_EVENT_CUSTOM_DOWNSTREAM_STICKY
+        && gst_event_has_name (event, GST_PIRL_DATASET_EVENT);
+    gst_event_unref (event);
+  }
+  fail_unless (seen);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+/* ---- pictures of all kinds ---------------------------------------------------------------- */
+
+static GstPadProbeReturn
+count_event (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
+{
+  if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_CAPS)
+    (*(guint *) user_data)++;
+  return GST_PAD_PROBE_OK;
+}
+
+static GstPadProbeReturn
+count_query (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
+{
+  (*(guint *) user_data)++;
+  return GST_PAD_PROBE_OK;
+}
+
+GST_START_TEST (new_sizes_leave_the_source_caps_alone)
+{
+  static const struct {
+    gint width, height;
+  } sizes[] = { {50, 37}, {640, 480}, {1, 1}, {3, 200}, {200, 3}, {50, 37}, {33, 35} };
+  GstHarness *h = harness_new ("");
+  PirlPretextConfig c = default_config ();
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  guint caps_events = 0, queries = 0;
+
+  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, count_event, &caps_events,
+      NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    gint width = sizes[i].width, height = sizes[i].height;
+    GstBuffer *in = packed_picture (width, height, i), *out;
+
+    set_size (h, width, height);
+    render (&c, in, width, height, GST_ROUND_UP_4 (3 * width), 0, i, -1, image_view, patches);
+    out = push_pull (h, in);
+    assert_views (out, image_view, patches);
+    gst_buffer_unref (out);
+    if (i == 0)
+      gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, count_query, &queries,
+          NULL);
+  }
+  fail_unless_equals_int (caps_events, 1);
+  fail_unless_equals_int (queries, 0);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (new_framerate_and_reconfigure_renegotiate)
+{
+  GstHarness *h = harness_new ("");
+
+  set_size (h, 50, 37);
+  gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+  gst_harness_set_src_caps_str (h, "video/x-raw,format=RGB,width=50,height=37,framerate=5/1");
+  gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+  assert_caps (h, "other/tensors,framerate=5/1");
+  /* A new peer that wants video, and a size change at the same time. */
+  gst_harness_set_sink_caps_str (h, "video/x-raw");
+  gst_pad_push_event (h->sinkpad, gst_event_new_reconfigure ());
+  gst_harness_set_src_caps_str (h, "video/x-raw,format=RGB,width=60,height=20,framerate=5/1");
+  gst_buffer_unref (push_pull (h, packed_picture (60, 20, 0)));
+  assert_caps (h, "video/x-raw,format=RGB,width=31,framerate=5/1");
+  /* No framerate in, 0/1 out: NNStreamer's tensors always have one. */
+  gst_harness_set_sink_caps_str (h, "other/tensors");
+  gst_pad_push_event (h->sinkpad, gst_event_new_reconfigure ());
+  gst_harness_set_src_caps_str (h, "video/x-raw,format=RGB,width=60,height=20");
+  gst_buffer_unref (push_pull (h, packed_picture (60, 20, 0)));
+  assert_caps (h, "other/tensors,framerate=0/1");
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (odd_strides_are_honoured)
+{
+  GstHarness *h = harness_new ("");
+  PirlPretextConfig c = default_config ();
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  const gint stride = 50 * 3 + 101;
+  GstBuffer *in = picture (50, 37, stride, 0), *out;
+  gsize offset[GST_VIDEO_MAX_PLANES] = { 0 };
+  gint strides[GST_VIDEO_MAX_PLANES] = { stride };
+
+  set_size (h, 50, 37);
+  gst_buffer_add_video_meta_full (in, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_RGB, 50, 37, 1,
+      offset, strides);
+  render (&c, in, 50, 37, stride, 0, 0, -1, image_view, patches);
+  out = push_pull (h, in);
+  assert_views (out, image_view, patches);
+  /* The video meta spoke of the frame; it must not follow the views. */
+  fail_unless (gst_buffer_get_video_meta (out) == NULL);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (grids_have_their_caps)
+{
+  static const struct {
+    const gchar *properties, *dimensions;
+  } cases[] = {
+    {"grid=1", "3:32:32:1,3:9:9:1"},
+    {"grid=2", "3:32:32:1,3:9:9:4"},
+    {"grid=2 crop-size=32 patch-size=16", "3:32:32:1,3:16:16:4"},
+    {"grid=4 crop-size=64 patch-size=11 permutations=7", "3:32:32:1,3:11:11:16"},
+    {"grid=5 crop-size=75", "3:32:32:1,3:5:5:25"},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    GstHarness *h = harness_new (cases[i].properties);
+    g_autofree gchar *want = g_strdup_printf ("other/tensors,dimensions=\"%s\"",
+        cases[i].dimensions);
+    GstBuffer *out;
+    gint size, patch, patches;
+    GstCaps *caps;
+
+    set_size (h, 50, 37);
+    out = push_pull (h, packed_picture (50, 37, 0));
+    assert_caps (h, want);
+    caps = gst_pad_get_current_caps (h->sinkpad);
+    fail_unless (gst_pirl_views_caps_parse (caps, &size, &patch, &patches, NULL));
+    gst_caps_unref (caps);
+    fail_unless_equals_int (gst_buffer_get_size (out),
+        size * size * 3 + patches * patch * patch * 3);
+    gst_buffer_unref (out);
+    gst_harness_teardown (h);
+  }
+}
+
+GST_END_TEST;
+
+GST_START_TEST (gaps_are_dropped_and_short_frames_are_errors)
+{
+  GstHarness *h = harness_new ("");
+  GstBus *bus = gst_bus_new ();
+  GstMessage *message;
+
+  gst_element_set_bus (h->element, bus);
+  set_size (h, 50, 37);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new ()), GST_FLOW_OK);
+  fail_unless_equals_int (gst_harness_buffers_received (h), 0);
+  gst_harness_push_event (h, gst_event_new_gap (0, GST_SECOND));
+  gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, 100, NULL)),
+      GST_FLOW_ERROR);
+  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  fail_unless (message != NULL);
+  gst_message_unref (message);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+GST_START_TEST (bad_settings_say_both_numbers)
+{
+  static const struct {
+    const gchar *properties, *words[2];
+  } cases[] = {
+    {"crop-size=100", {"100", "3"}},
+    {"image-size=224 patch-size=86", {"86", "85"}},
+    {"permutations=10 permutation=10", {"10", "9"}},
+    {"grid=2 permutation=24", {"24", "23"}},
+    {"grid=2 permutations=25", {"25", "24"}},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree gchar *line = g_strdup_printf ("pirljigsaw %s", cases[i].properties);
+    GstElement *element = gst_parse_launch (line, NULL);
+    GstBus *bus = gst_bus_new ();
+    GstMessage *message;
+    GError *error = NULL;
+
+    gst_element_set_bus (element, bus);
+    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_READY),
+        GST_STATE_CHANGE_SUCCESS);
+    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED),
+        GST_STATE_CHANGE_FAILURE);
+    message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+    fail_unless (message != NULL, "no error for %s", cases[i].properties);
+    gst_message_parse_error (message, &error, NULL);
+    for (guint w = 0; w < 2; w++)
+      fail_unless (strstr (error->message, cases[i].words[w]) != NULL, "\"%s\" does not name %s",
+          error->message, cases[i].words[w]);
+    g_clear_error (&error);
+    gst_message_unref (message);
+    gst_element_set_bus (element, NULL);
+    gst_element_set_state (element, GST_STATE_NULL);
+    gst_object_unref (bus);
+    gst_object_unref (element);
+  }
+}
+
+GST_END_TEST;
+
+GST_START_TEST (fails_then_works_when_settings_are_mended)
+{
+  GstElement *element = gst_element_factory_make ("pirljigsaw", NULL);
+
+  g_object_set (element, "crop-size", 100, NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PLAYING),
+      GST_STATE_CHANGE_FAILURE);
+  gst_element_set_state (element, GST_STATE_NULL);
+  g_object_set (element, "crop-size", 0, NULL);
+  for (guint i = 0; i < 3; i++) {
+    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PLAYING),
+        GST_STATE_CHANGE_SUCCESS);
+    fail_unless_equals_int (gst_element_set_state (element, i & 1 ? GST_STATE_READY : GST_STATE_NULL),
+        GST_STATE_CHANGE_SUCCESS);
+  }
+  gst_element_set_state (element, GST_STATE_NULL);
+  gst_object_unref (element);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (flush_goes_on_and_eos_passes)
+{
+  GstHarness *h = harness_new ("");
+  GstSegment segment;
+  GstEvent *event;
+  gboolean eos = FALSE;
+
+  set_size (h, 50, 37);
+  gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+  fail_unless (gst_harness_push_event (h, gst_event_new_flush_start ()));
+  fail_unless_equals_int (gst_harness_push (h, packed_picture (50, 37, 0)), GST_FLOW_FLUSHING);
+  fail_unless (gst_harness_push_event (h, gst_event_new_flush_stop (TRUE)));
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  fail_unless (gst_harness_push_event (h, gst_event_new_segment (&segment)));
+  gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+  fail_unless (gst_harness_push_event (h, gst_event_new_eos ()));
+  while ((event = gst_harness_try_pull_event (h)) != NULL) {
+    eos |= GST_EVENT_TYPE (event) == GST_EVENT_EOS;
+    gst_event_unref (event);
+  }
+  fail_unless (eos);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+static void
+count_handoff (GstElement * sink, GstBuffer * buffer, GstPad * pad, gint * count)
+{
+  g_atomic_int_inc (count);
+}
+
+/* A branch that shows pictures, late and complaining, beside one that trains. Returns how many of
+ * @n samples the latter saw. */
+static gint
+samples_beside_a_slow_display (gint n, gboolean qos)
+{
+  g_autofree gchar *line = g_strdup_printf ("videotestsrc num-buffers=%d ! video/x-raw,format=RGB,"
+      "width=40,height=30,framerate=200/1 ! pirljigsaw image-size=32 qos=%s ! tee name=t "
+      "t. ! queue ! fakesink name=training signal-handoffs=true sync=false "
+      "t. ! queue max-size-buffers=1 ! identity sleep-time=20000 ! "
+      "fakesink sync=true qos=true async=false", n, qos ? "true" : "false");
+  GstElement *pipeline = gst_parse_launch (line, NULL);
+  GstElement *training = gst_bin_get_by_name (GST_BIN (pipeline), "training");
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  gint count = 0;
+
+  g_signal_connect (training, "handoff", G_CALLBACK (count_handoff), &count);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 30 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  fail_unless (message != NULL && GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (training);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+  return g_atomic_int_get (&count);
+}
+
+GST_START_TEST (slow_display_branch_costs_no_sample)
+{
+  fail_unless_equals_int (samples_beside_a_slow_display (60, FALSE), 60);
+  /* The same with quality of service on: else this test could not fail. */
+  fail_unless (samples_beside_a_slow_display (60, TRUE) < 60);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (qos_is_off_by_default)
+{
+  GstElement *element = gst_element_factory_make ("pirljigsaw", NULL);
+  gboolean qos = TRUE;
+
+  g_object_get (element, "qos", &qos, NULL);
+  fail_if (qos);
+  gst_object_unref (element);
+}
+
+GST_END_TEST;
+
+/* ---- leaks -------------------------------------------------------------------------------- */
+
+static void
+nothing_is_left (void)
+{
+  GList *tracers = gst_tracing_get_active_tracers ();
+  GstStructure *live = NULL;
+  const GValue *list;
+
+  fail_unless (tracers != NULL, "the leaks tracer is not active");
+  g_signal_emit_by_name (tracers->data, "get-live-objects", &live);
+  list = gst_structure_get_value (live, "live-objects-list");
+  if (list != NULL && gst_value_list_get_size (list) > 0) {
+    g_autofree gchar *text = gst_structure_to_string (live);
+
+    fail ("left alive: %.1000s", text);
+  }
+  gst_structure_free (live);
+  g_list_free_full (tracers, gst_object_unref);
+}
+
+static Suite *
+pirljigsaw_suite (void)
+{
+  Suite *s = suite_create ("pirljigsaw");
+  TCase *tc = tcase_create ("general");
+
+  tcase_add_checked_fixture (tc, NULL, nothing_is_left);
+  suite_add_tcase (s, tc);
+  tcase_add_test (tc, tensors_go_to_any_peer);
+  tcase_add_test (tc, tensors_win_over_video_whatever_the_peer_prefers);
+  tcase_add_test (tc, default_geometry_is_the_reference_s);
+  tcase_add_test (tc, video_peer_gets_the_mosaic);
+  tcase_add_test (tc, unlinked_and_impossible_peers_do_not_crash);
+  tcase_add_test (tc, sink_takes_any_size_and_asks_for_strides);
+  tcase_add_test (tc, draws_depend_on_the_sample_and_not_on_the_order);
+  tcase_add_test (tc, frames_without_a_number_are_numbered_from_each_start);
+  tcase_add_test (tc, seed_changes_every_draw);
+  tcase_add_test (tc, fixed_permutation_is_the_set_s);
+  tcase_add_test (tc, identity_permutation_without_augmentation_shows_the_picture);
+  tcase_add_test (tc, strengths_change_while_playing);
+  tcase_add_test (tc, metas_are_kept_and_added);
+  tcase_add_test (tc, meta_describes_the_draws);
+  tcase_add_test (tc, dataset_event_and_resume_query_pass);
+  tcase_add_test (tc, new_sizes_leave_the_source_caps_alone);
+  tcase_add_test (tc, new_framerate_and_reconfigure_renegotiate);
+  tcase_add_test (tc, odd_strides_are_honoured);
+  tcase_add_test (tc, grids_have_their_caps);
+  tcase_add_test (tc, gaps_are_dropped_and_short_frames_are_errors);
+  tcase_add_test (tc, bad_settings_say_both_numbers);
+  tcase_add_test (tc, fails_then_works_when_settings_are_mended);
+  tcase_add_test (tc, flush_goes_on_and_eos_passes);
+  tcase_add_test (tc, slow_display_branch_costs_no_sample);
+  tcase_add_test (tc, qos_is_off_by_default);
+  return s;
+}
+
+int
+main (int argc, char **argv)
+{
+  Suite *s;
+
+  g_setenv ("GST_TRACERS", "leaks(filters=\"GstElement,GstPad,GstBuffer,GstEvent,GstMessage,"
+      "GstQuery\")", TRUE);
+  gst_check_init (&argc, &argv);
+  gst_pirl_meta_init ();
+  s = pirljigsaw_suite ();
+  return gst_check_run_suite (s, "pirljigsaw", __FILE__);
+}
