@@ -1,223 +1,106 @@
-/* gst-pirl: every unit on a backend against the reference backend.
+/* gst-pirl: tests a backend unit by unit, and the reference backend it is compared with.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One table of units x shapes (units-cases.c), run in every mode, precision and layout the backend
- * offers, with NaN in what must be written and a pattern behind every buffer. Compared is
- * NMSE = sum (a - b)^2 / sum b^2 over each tensor.
- *
  *   units-test [--backend cpu] [--only TEXT] [--threads N] [--verbose]
+ *   units-test --bench [--batch N] [--only TEXT]
  */
-#include "units-cases.h"
+#include "units-checks.h"
 
-#include <math.h>
 #include <string.h>
 
-#define DATA_SEED 7
-
-/* f32: rounding errors are about 1e-13; anything structural is far above 1e-10. */
-#define NMSE_F32 1e-10
-/* bf16 has 8 bits: rounding weights and outputs alone costs about 2e-6 each. */
-#define NMSE_BF16 5e-4
-
 static gchar *backend_name = NULL, *only = NULL;
-static gint n_threads = 0;
-static gboolean verbose = FALSE;
+static gint n_threads = 0, bench_batch = 8;
+static gboolean verbose = FALSE, bench = FALSE;
 
 static const GOptionEntry options[] = {
   { "backend", 0, 0, G_OPTION_ARG_STRING, &backend_name, "Backend to test (cpu)", "NAME" },
   { "only", 0, 0, G_OPTION_ARG_STRING, &only, "Run what has TEXT in its name", "TEXT" },
   { "threads", 0, 0, G_OPTION_ARG_INT, &n_threads, "Threads; 0 = the machine's cores", "N" },
   { "verbose", 'v', 0, G_OPTION_ARG_NONE, &verbose, "A line for every case", NULL },
+  { "bench", 0, 0, G_OPTION_ARG_NONE, &bench, "Time the units of ResNet-50 instead", NULL },
+  { "batch", 0, 0, G_OPTION_ARG_INT, &bench_batch, "Batch of --bench (8)", "N" },
   { NULL }
 };
 
-/* Results of one mode x precision x layout. */
-typedef struct {
-  const gchar *label;
-  PirlMode mode;
-  PirlDType dtype;
-  Layout layout;
-  gdouble limit;
-
-  guint passed, failed;
-  gdouble worst;
-  gchar *worst_name;
-} Sweep;
-
-typedef struct {
-  PirlDevice *tested, *reference;
-} Devices;
-
-static gboolean
-selected (const gchar *name)
+gboolean
+units_selected (const UnitsContext *context, const gchar *name)
 {
-  return only == NULL || strstr (name, only) != NULL;
+  return context->only == NULL || strstr (name, context->only) != NULL;
 }
 
-/* Compares all that the last pass wrote, and all it must have left alone. */
-static gboolean
-compare_roles (UnitRun *tested, UnitRun *reference, PirlPass pass, Sweep *sweep,
-    const gchar *name, GString *problems)
+guint
+units_report (const UnitsContext *context, gboolean ok, const gchar *name, const gchar *details)
 {
-  const gsize before = problems->len;
-  const Role overrun = units_run_overrun (tested);
-
-  if (overrun != N_ROLES)
-    g_string_append_printf (problems, "\n    %s: written beyond its end",
-        units_role_name (overrun));
-  for (Role role = 0; role < ROLE_SAVED; role++) {
-    const gsize n = units_role_count (&reference->unit_case, role);
-
-    /* Gradients are not there before BACKWARD; d_output may be destroyed by it. */
-    if (n == 0 || role == ROLE_D_OUTPUT
-        || (role > ROLE_D_OUTPUT && pass != PIRL_PASS_BACKWARD))
-      continue;
-
-    g_autofree gfloat *a = units_run_read (tested, role, NULL);
-    g_autofree gfloat *b = units_run_read (reference, role, NULL);
-    const gdouble nmse = a && b ? units_nmse (a, b, n) : INFINITY;
-
-    if (!(nmse <= sweep->limit))
-      g_string_append_printf (problems, "\n    %s: NMSE %.2g", units_role_name (role), nmse);
-    if (nmse > sweep->worst) {
-      sweep->worst = nmse;
-      g_free (sweep->worst_name);
-      sweep->worst_name = g_strdup_printf ("%s of %s", units_role_name (role), name);
-    }
-  }
-  return problems->len == before;
+  if (!ok || context->verbose)
+    g_print ("%s %s%s\n", ok ? "ok  " : "FAIL", name, details);
+  return ok ? 0 : 1;
 }
 
-/* The passes of one round, on both devices, with fresh values. */
-static gboolean
-run_round (UnitRun runs[2], Sweep *sweep, const UnitData *data, gboolean update_statistics,
-    const gchar *name, GString *problems)
+guint
+units_check_names (const UnitsContext *context)
 {
-  static const PirlPass train[] = { PIRL_PASS_FORWARD, PIRL_PASS_BACKWARD };
-  static const PirlPass infer[] = { PIRL_PASS_PREPARE, PIRL_PASS_FORWARD };
-  const gboolean trains = sweep->mode == PIRL_MODE_TRAIN;
-  g_autoptr (GError) error = NULL;
-
-  for (gint i = 0; i < 2; i++)
-    if (!units_run_fill (&runs[i], data, &error))
-      goto failed;
-  for (guint p = 0; p < 2; p++) {
-    const PirlPass pass = trains ? train[p] : infer[p];
-
-    if (pass == PIRL_PASS_BACKWARD && runs[0].unit_case.unit.kind == PIRL_UNIT_INPUT)
-      continue;
-    for (gint i = 0; i < 2; i++)
-      if (!units_run_pass (&runs[i], pass, data, update_statistics, &error))
-        goto failed;
-    if (pass != PIRL_PASS_PREPARE
-        && !compare_roles (&runs[0], &runs[1], pass, sweep, name, problems))
-      return FALSE;
-  }
-  return TRUE;
-
-failed:
-  g_string_append_printf (problems, "\n    %s", error->message);
-  return FALSE;
-}
-
-static void
-run_case (Devices *devices, Sweep *sweep, const UnitCase *unit_case, guint number)
-{
-  g_autofree gchar *shape = units_case_name (unit_case);
-  g_autofree gchar *name = g_strdup_printf ("%s: %s", sweep->label, shape);
-  g_autoptr (GString) problems = g_string_new (NULL);
-  g_autoptr (GError) error = NULL;
-  UnitRun runs[2] = { 0 };
-  gboolean ok;
-
-  if (!selected (name))
-    return;
-  ok = units_run_init (&runs[0], devices->tested, unit_case, sweep->layout, &error)
-      && units_run_init (&runs[1], devices->reference, unit_case, LAYOUT_DENSE, &error);
-
-  /* Twice: a plan is used again and again, INFER takes over new parameters each time. */
-  for (gint round = 0; ok && round < 2; round++) {
-    UnitData data;
-
-    units_data_init (&data, unit_case, DATA_SEED + 2 * number + round);
-    ok = units_data_mask_kinks (&data, unit_case, devices->reference, &error)
-        && run_round (runs, sweep, &data, round == 0, name, problems);
-    units_data_clear (&data);
-  }
-  for (gint i = 0; i < 2; i++)
-    if (runs[i].device != NULL)
-      units_run_clear (&runs[i]);
-  if (error != NULL)
-    g_string_append_printf (problems, "\n    %s", error->message);
-  sweep->passed += ok;
-  sweep->failed += !ok;
-  if (!ok || verbose)
-    g_print ("%s %s%s\n", ok ? "ok  " : "FAIL", name, problems->str);
-}
-
-static guint
-run_sweep (Devices *devices, Sweep *sweep)
-{
-  const PirlBackend *backend = devices->tested->backend;
-  g_autoptr (GArray) cases = units_cases ();
-  const gchar *reason = "no reason given";
-
-  if (!backend->supports (devices->tested, sweep->mode, sweep->dtype, &reason)) {
-    g_print ("%-22s not run: %s\n", sweep->label, reason);
-    return 0;
-  }
-  for (guint i = 0; i < cases->len; i++) {
-    UnitCase c = g_array_index (cases, UnitCase, i);
-
-    if (sweep->mode == PIRL_MODE_INFER)
-      c = units_case_infer (&c, sweep->dtype);
-    run_case (devices, sweep, &c, i);
-  }
-  g_print ("%-22s %u passed, %u failed; worst NMSE %.2g (limit %.0e), %s\n", sweep->label,
-      sweep->passed, sweep->failed, sweep->worst, sweep->limit,
-      sweep->worst_name ? sweep->worst_name : "all equal");
-  g_free (sweep->worst_name);
-  return sweep->failed;
-}
-
-static guint
-run_sweeps (Devices *devices)
-{
-  Sweep sweeps[] = {
-    { "train f32 dense", PIRL_MODE_TRAIN, PIRL_DTYPE_F32, LAYOUT_DENSE, NMSE_F32 },
-    { "train f32 native", PIRL_MODE_TRAIN, PIRL_DTYPE_F32, LAYOUT_NATIVE, NMSE_F32 },
-    { "infer f32 dense", PIRL_MODE_INFER, PIRL_DTYPE_F32, LAYOUT_DENSE, NMSE_F32 },
-    { "infer f32 native", PIRL_MODE_INFER, PIRL_DTYPE_F32, LAYOUT_NATIVE, NMSE_F32 },
-    { "infer bf16 dense", PIRL_MODE_INFER, PIRL_DTYPE_BF16, LAYOUT_DENSE, NMSE_BF16 },
-    { "infer bf16 native", PIRL_MODE_INFER, PIRL_DTYPE_BF16, LAYOUT_NATIVE, NMSE_BF16 },
+  static const struct {
+    const gchar *name, *expected;       /* a part of the error; NULL = opens */
+    gint code;
+  } names[] = {
+    { "auto", NULL, 0 }, { "cpu", NULL, 0 }, { "reference", NULL, 0 },
+    { "cuda", "no CUDA backend; use device=cpu", PIRL_ERROR_UNSUPPORTED },
+    { "cuda:1", "no CUDA backend; use device=cpu", PIRL_ERROR_UNSUPPORTED },
+    { "gpu", "known are auto, cpu, reference", PIRL_ERROR_INVALID },
+    { "", "known are auto, cpu, reference", PIRL_ERROR_INVALID },
   };
   guint failed = 0;
 
-  for (guint i = 0; i < G_N_ELEMENTS (sweeps); i++)
-    failed += run_sweep (devices, &sweeps[i]);
+  for (gsize i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (PirlDevice) device = pirl_device_open (names[i].name, 1, TRUE, &error);
+    const gboolean ok = names[i].expected == NULL ? device != NULL
+        : device == NULL && g_error_matches (error, PIRL_ERROR, names[i].code)
+        && strstr (error->message, names[i].expected) != NULL;
+
+    failed += units_report (context, ok, "device name: ", names[i].name);
+  }
+  g_print ("device names: %u failed\n", failed);
+  return failed;
+}
+
+static guint
+run_checks (const UnitsContext *context)
+{
+  static guint (*const checks[]) (const UnitsContext *) = {
+    units_check_names, units_check_golden, units_check_gradients, units_check_table,
+    units_check_chain, units_check_contrast,
+  };
+  guint failed = 0;
+
+  for (gsize i = 0; i < G_N_ELEMENTS (checks); i++)
+    failed += checks[i] (context);
   return failed;
 }
 
 int
 main (int argc, char **argv)
 {
-  g_autoptr (GOptionContext) context = g_option_context_new ("- units against the reference");
+  g_autoptr (GOptionContext) parser = g_option_context_new ("- units against the reference");
   g_autoptr (GError) error = NULL;
   g_autoptr (PirlDevice) tested = NULL, reference = NULL;
-  guint failed;
+  guint failed = 0;
 
-  g_option_context_add_main_entries (context, options, NULL);
-  if (!g_option_context_parse (context, &argc, &argv, &error)
+  g_option_context_add_main_entries (parser, options, NULL);
+  if (!g_option_context_parse (parser, &argc, &argv, &error)
       || (tested = pirl_device_open (backend_name ? backend_name : "cpu", n_threads, TRUE,
               &error)) == NULL
       || (reference = pirl_device_open ("reference", 1, TRUE, &error)) == NULL) {
     g_printerr ("%s\n", error->message);
     return 1;
   }
-  g_print ("tested: %s\n", tested->description);
 
-  Devices devices = { tested, reference };
-  failed = run_sweeps (&devices);
-  g_print ("%u failed\n", failed);
+  const UnitsContext context = { tested, reference, only, verbose, MAX (bench_batch, 1) };
+
+  g_print ("tested: %s\n", tested->description);
+  if (bench)
+    units_bench (&context);
+  else
+    g_print ("%u failed\n", failed = run_checks (&context));
   return failed ? 1 : 0;
 }

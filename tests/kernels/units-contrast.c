@@ -1,0 +1,271 @@
+/* gst-pirl: contrastive terms, bank update and SGD of the tested backend against the reference.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Host values are floats, as in the rest of the unit tests; results are compared by NMSE, the
+ * scalars by relative error. Written buffers start as NaN, all have a pattern behind their end.
+ */
+#include "units-checks.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SEED 23
+#define NMSE_LIMIT 1e-10
+#define SCALAR_LIMIT 1e-5
+
+/* Dense floats on a device. */
+typedef struct {
+  PirlDevice *device;
+  PirlTensorDesc desc;
+  Block block;
+} Array;
+
+static gboolean
+array_init (Array *array, PirlDevice *device, gsize n, const gfloat *values)
+{
+  array->device = device;
+  array->desc = units_dense (device, (PirlDims) { 1, (gint) n, 1, 1 }, PIRL_DTYPE_F32);
+  return units_block_init (&array->block, device, array->desc.bytes, NULL)
+      && (values ? device->backend->tensor_write (device, &array->desc, array->block.memory,
+          values, NULL) : units_block_poison (&array->block, device, NULL));
+}
+
+/* Reads, checks the guard, frees the device memory. */
+static gfloat *
+array_take (Array *array)
+{
+  gfloat *values = g_new (gfloat, pirl_dims_count (array->desc.dims));
+
+  if (!units_block_guarded (&array->block, array->device)
+      || !array->device->backend->tensor_read (array->device, &array->desc, array->block.memory,
+          values, NULL))
+    g_clear_pointer (&values, g_free);
+  units_block_clear (&array->block, array->device);
+  return values;
+}
+
+static gfloat *
+random_rows (guint64 seed, gsize rows, gsize dim, gboolean unit_length)
+{
+  gfloat *values = g_new (gfloat, rows * dim);
+  PirlRng rng;
+
+  units_rng (&rng, seed, 0, 0);
+  for (gsize row = 0; row < rows; row++) {
+    gfloat *v = values + row * dim, square = 0.0f;
+
+    for (gsize d = 0; d < dim; d++) {
+      v[d] = pirl_rng_normal (&rng);
+      square += v[d] * v[d];
+    }
+    for (gsize d = 0; unit_length && d < dim; d++)
+      v[d] /= sqrtf (square);
+  }
+  return values;
+}
+
+static guint32 *
+random_indices (guint64 seed, gsize n, guint32 below)
+{
+  guint32 *indices = g_new (guint32, n);
+  PirlRng rng;
+
+  units_rng (&rng, seed, 0, 0);
+  for (gsize i = 0; i < n; i++)
+    indices[i] = pirl_rng_below (&rng, below);
+  return indices;
+}
+
+/* NMSE of what two devices computed, freed on the way. */
+static gdouble
+compare (Array *tested, Array *reference)
+{
+  const gsize n = pirl_dims_count (reference->desc.dims);
+  g_autofree gfloat *a = array_take (tested);
+  g_autofree gfloat *b = array_take (reference);
+
+  return a && b ? units_nmse (a, b, n) : INFINITY;
+}
+
+static gdouble
+relative (gdouble a, gdouble b)
+{
+  return isfinite (a) ? fabs (a - b) / fabs (b) : INFINITY;
+}
+
+/* ---- contrast ---- */
+
+static const struct {
+  guint batch, dim;
+  guint64 rows, negatives;      /* negatives 0 = all other rows */
+  gdouble temperature;
+} shapes[] = {
+  { 1, 3, 5, 0, 0.5 },
+  { 1, 128, 2, 0, 0.07 },
+  { 3, 17, 7, 20, 0.2 },
+  { 8, 128, 1000, 0, 0.07 },
+  { 8, 128, 1000, 301, 0.07 },
+  { 33, 64, 257, 256, 0.1 },
+  { 5, 150, 129, 0, 0.07 },
+  { 16, 128, 3001, 1023, 0.2 },
+  { 9, 1, 11, 4, 1.0 },
+};
+
+typedef struct {
+  PirlContrastDesc desc;
+  const gfloat *embedding, *bank;
+  const guint32 *positive, *negative;
+} ContrastCase;
+
+static gboolean
+run_contrast (PirlDevice *device, const ContrastCase *c, gboolean with_gradient, Array *gradient,
+    PirlContrastStats *stats, GError **error)
+{
+  const PirlContrastDesc *desc = &c->desc;
+  Array embedding, bank;
+  gboolean ok;
+
+  ok = array_init (&embedding, device, (gsize) desc->batch * desc->dim, c->embedding)
+      & array_init (&bank, device, desc->rows * desc->dim, c->bank)
+      & array_init (gradient, device, (gsize) desc->batch * desc->dim, NULL);
+  ok = ok && device->backend->contrast (device, desc, embedding.block.memory, bank.block.memory,
+      c->positive, c->negative, with_gradient ? gradient->block.memory : NULL, stats, error);
+  g_free (array_take (&embedding));
+  g_free (array_take (&bank));
+  return ok;
+}
+
+static guint
+compare_contrast (const UnitsContext *context, const ContrastCase *c, const gchar *name,
+    gdouble worst[2])
+{
+  PirlContrastStats tested, expected, alone;
+  Array gradient[2], unused = { 0 };
+  g_autofree gchar *details = NULL;
+  g_autoptr (GError) error = NULL;
+  gdouble nmse, scalar;
+
+  if (!run_contrast (context->tested, c, TRUE, &gradient[0], &tested, &error)
+      || !run_contrast (context->tested, c, FALSE, &unused, &alone, &error)
+      || !run_contrast (context->reference, c, TRUE, &gradient[1], &expected, &error))
+    return units_report (context, FALSE, name, error ? error->message : "no memory");
+  nmse = compare (&gradient[0], &gradient[1]);
+  units_block_clear (&unused.block, context->tested);
+  scalar = fmax (relative (tested.loss, expected.loss),
+      relative (tested.mean_exp, expected.mean_exp));
+  scalar = fmax (scalar, fabs (tested.positive - expected.positive));
+  scalar = fmax (scalar, relative (alone.loss, expected.loss));
+  worst[0] = fmax (worst[0], nmse);
+  worst[1] = fmax (worst[1], scalar);
+  details = g_strdup_printf (" gradient NMSE %.2g, scalars %.2g", nmse, scalar);
+  return units_report (context, nmse <= NMSE_LIMIT && scalar <= SCALAR_LIMIT, name, details);
+}
+
+static guint
+check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gdouble worst[2])
+{
+  const guint batch = shapes[shape].batch, dim = shapes[shape].dim;
+  const guint64 rows = shapes[shape].rows;
+  const gboolean all = shapes[shape].negatives == 0;
+  const guint64 negatives = all ? rows - 1 : shapes[shape].negatives;
+  g_autofree gchar *name = g_strdup_printf ("contrast: %s, batch %u, dim %u, %" G_GUINT64_FORMAT
+      " rows, %" G_GUINT64_FORMAT " negatives%s, temperature %g",
+      loss == PIRL_LOSS_NCE ? "NCE" : "InfoNCE", batch, dim, rows, negatives, all ? " (all)" : "",
+      shapes[shape].temperature);
+
+  if (!units_selected (context, name))
+    return 0;
+
+  g_autofree gfloat *embedding = random_rows (SEED + shape, batch, dim, TRUE);
+  g_autofree gfloat *bank = random_rows (SEED + 100 + shape, rows, dim, TRUE);
+  g_autofree guint32 *positive = random_indices (SEED + 200, batch, (guint32) rows);
+  g_autofree guint32 *negative = all ? NULL
+      : random_indices (SEED + 300, batch * negatives, (guint32) rows);
+  ContrastCase c = { { loss, batch, dim, rows, negatives, shapes[shape].temperature,
+        1.7 * rows, 0.3 }, embedding, bank, positive, negative };
+
+  return compare_contrast (context, &c, name, worst);
+}
+
+/* ---- bank and SGD ---- */
+
+static guint
+check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gdouble *worst)
+{
+  enum { B = 7, ROWS = 13 };
+  static const guint32 positive[B] = { 5, 0, 12, 5, 5, 3, 0 };  /* in the order of the batch */
+  g_autofree gchar *name = g_strdup_printf ("bank update: dim %u, momentum %g", dim, momentum);
+  g_autofree gfloat *bank = random_rows (SEED, ROWS, dim, TRUE);
+  g_autofree gfloat *embedding = random_rows (SEED + 1, B, dim, TRUE);
+  PirlDevice *devices[2] = { context->tested, context->reference };
+  g_autofree gchar *details = NULL;
+  Array rows[2], z;
+  gboolean ok = TRUE;
+  gdouble nmse;
+
+  if (!units_selected (context, name))
+    return 0;
+  for (gint i = 0; i < 2; i++) {
+    ok = ok && array_init (&rows[i], devices[i], (gsize) ROWS * dim, bank)
+        && array_init (&z, devices[i], (gsize) B * dim, embedding)
+        && devices[i]->backend->bank_update (devices[i], rows[i].block.memory, dim, B, positive,
+            z.block.memory, momentum, NULL);
+    g_free (array_take (&z));
+  }
+  nmse = compare (&rows[0], &rows[1]);
+  *worst = fmax (*worst, nmse);
+  details = g_strdup_printf (" NMSE %.2g", nmse);
+  return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
+}
+
+/* Three steps, so that the velocity counts. */
+static guint
+check_sgd (const UnitsContext *context, gsize n, gdouble momentum, gdouble *worst)
+{
+  g_autofree gchar *name = g_strdup_printf ("sgd: %" G_GSIZE_FORMAT " weights, momentum %g", n,
+      momentum);
+  g_autofree gfloat *weights = random_rows (SEED, 1, n, FALSE);
+  g_autofree gfloat *gradients = random_rows (SEED + 1, 1, n, FALSE);
+  g_autofree gfloat *zeros = g_new0 (gfloat, n);
+  PirlDevice *devices[2] = { context->tested, context->reference };
+  g_autofree gchar *details = NULL;
+  Array w[2], v[2], g;
+  gboolean ok = TRUE;
+  gdouble nmse;
+
+  if (!units_selected (context, name))
+    return 0;
+  for (gint i = 0; i < 2; i++) {
+    ok = ok && array_init (&w[i], devices[i], n, weights)
+        && array_init (&v[i], devices[i], n, zeros) && array_init (&g, devices[i], n, gradients);
+    for (gint step = 0; ok && step < 3; step++)
+      ok = devices[i]->backend->sgd (devices[i], n, w[i].block.memory, g.block.memory,
+          v[i].block.memory, 0.1 / (step + 1), momentum, 1e-2, NULL);
+    g_free (array_take (&g));
+  }
+  nmse = compare (&w[0], &w[1]);
+  nmse = fmax (nmse, compare (&v[0], &v[1]));
+  *worst = fmax (*worst, nmse);
+  details = g_strdup_printf (" NMSE %.2g", nmse);
+  return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
+}
+
+guint
+units_check_contrast (const UnitsContext *context)
+{
+  gdouble worst[2] = { 0.0, 0.0 }, worst_update = 0.0;
+  guint failed = 0;
+
+  for (guint shape = 0; shape < G_N_ELEMENTS (shapes); shape++) {
+    failed += check_contrast (context, shape, PIRL_LOSS_NCE, worst);
+    failed += check_contrast (context, shape, PIRL_LOSS_INFONCE, worst);
+  }
+  for (guint i = 0; i < 6; i++)
+    failed += check_bank_update (context, i % 2 ? 128 : 17, 0.5 * (i / 2), &worst_update);
+  for (guint i = 0; i < 6; i++)
+    failed += check_sgd (context, (const gsize[]) { 1, 77, 65537 }[i % 3], i < 3 ? 0.9 : 0.0,
+        &worst_update);
+  g_print ("contrast: %u failed; worst gradient NMSE %.2g, scalars %.2g, updates %.2g\n", failed,
+      worst[0], worst[1], worst_update);
+  return failed;
+}
