@@ -1,0 +1,502 @@
+/* gst-pirl: the distributions, geometry and rendering of the two views; sets of permutations.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Distributions are held against closed forms: Kolmogorov-Smirnov distances below 1.95 / sqrt (n) and
+ * chi-squares below the 99.9 % quantile (k + 3.3 sqrt (2 k) + 5); seeds are fixed. */
+#include "config.h"
+#include "vision-common.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define DRAWS 20000
+#define SIDE 4000               /* pixels; so large that whole pixels do not show */
+
+static int
+compare_doubles (const void *a, const void *b)
+{
+  const gdouble x = *(const gdouble *) a, y = *(const gdouble *) b;
+
+  return (x > y) - (x < y);
+}
+
+/* The largest distance of @value's distribution from U[lo, hi]; sorts @value. */
+static gdouble
+distance_from_uniform (gdouble *value, gint n, gdouble lo, gdouble hi)
+{
+  gdouble distance = 0;
+
+  qsort (value, n, sizeof *value, compare_doubles);
+  for (gint i = 0; i < n; i++) {
+    const gdouble expected = (value[i] - lo) / (hi - lo);
+
+    distance = MAX (distance, fabs (expected - (i + 0.5) / n));
+  }
+  return distance;
+}
+
+static void
+assert_uniform (const gchar *what, gdouble *value, gint n, gdouble lo, gdouble hi)
+{
+  const gdouble distance = distance_from_uniform (value, n, lo, hi);
+
+  g_test_message ("%s: KS distance %.4f (limit %.4f)", what, distance, 1.95 / sqrt (n));
+  g_assert_cmpfloat (distance, <, 1.95 / sqrt (n));
+}
+
+static void
+assert_even (const gchar *what, const guint *count, gint cells, gint n)
+{
+  const gdouble expected = (gdouble) n / cells, freedom = cells - 1;
+  const gdouble limit = freedom + 3.3 * sqrt (2 * freedom) + 5;
+  gdouble chi_square = 0;
+
+  for (gint i = 0; i < cells; i++)
+    chi_square += (count[i] - expected) * (count[i] - expected) / expected;
+  g_test_message ("%s: chi-square %.1f, %g degrees (limit %.1f)", what, chi_square, freedom, limit);
+  g_assert_cmpfloat (chi_square, <, limit);
+}
+
+static void
+test_crop_distribution (void)
+{
+  static gdouble area[DRAWS], ratio[DRAWS], x[DRAWS], y[DRAWS];
+  PirlRng rng;
+
+  pirl_rng_init (&rng, 3, 0, 0, PIRL_PURPOSE_TEST);
+  for (gint i = 0; i < DRAWS; i++) {
+    PirlBox box;
+
+    /* Up to .5 of the area every ratio fits, so nothing is tried twice. */
+    pirl_random_resized_crop (&rng, SIDE, SIDE, .08f, .5f, &box);
+    g_assert_true (box.x >= 0 && box.y >= 0 && box.x + box.width <= SIDE
+        && box.y + box.height <= SIDE);
+    area[i] = (gdouble) box.width * box.height / ((gdouble) SIDE * SIDE);
+    ratio[i] = log ((gdouble) box.width / box.height);
+    x[i] = (gdouble) box.x / (SIDE - box.width);
+    y[i] = (gdouble) box.y / (SIDE - box.height);
+  }
+  assert_uniform ("area", area, DRAWS, .08, .5);
+  assert_uniform ("log ratio", ratio, DRAWS, log (3.0 / 4), log (4.0 / 3));
+  assert_uniform ("x", x, DRAWS, 0, 1);
+  assert_uniform ("y", y, DRAWS, 0, 1);
+}
+
+/* Where no try fits, the largest centred crop of an allowed ratio. */
+static void
+test_crop_of_thin_pictures (void)
+{
+  static const struct {
+    gint width, height;
+    PirlBox box;
+  } thin[] = {
+    { 1000, 10, { 493, 0, 13, 10 } }, { 10, 1000, { 0, 493, 10, 13 } },
+    { 1, 500, { 0, 249, 1, 1 } }, { 500, 1, { 249, 0, 1, 1 } }, { 1, 1, { 0, 0, 1, 1 } },
+  };
+  PirlRng rng;
+
+  pirl_rng_init (&rng, 4, 0, 0, PIRL_PURPOSE_TEST);
+  for (guint i = 0; i < G_N_ELEMENTS (thin); i++) {
+    PirlBox box;
+
+    pirl_random_resized_crop (&rng, thin[i].width, thin[i].height, .6f, 1, &box);
+    g_assert_cmpint (box.x, ==, thin[i].box.x);
+    g_assert_cmpint (box.y, ==, thin[i].box.y);
+    g_assert_cmpint (box.width, ==, thin[i].box.width);
+    g_assert_cmpint (box.height, ==, thin[i].box.height);
+  }
+}
+
+static void
+test_colour_distribution (void)
+{
+  static gdouble brightness[DRAWS], hue[DRAWS], radius[DRAWS], sharpness[DRAWS];
+  const PirlAugment augment = { .4f, .3f, .2f, .1f, .2f, .66f, .5f };
+  guint order[24] = { 0 }, bits[5] = { 0 }, grey[2] = { 0 }, photometric[2] = { 0 };
+  gint blurred = 0, flips = 0;
+  PirlRng rng;
+
+  pirl_rng_init (&rng, 5, 0, 0, PIRL_PURPOSE_TEST);
+  for (gint i = 0; i < DRAWS; i++) {
+    PirlColour c;
+    gint rank = 0;
+
+    pirl_colour_draw (&rng, &augment, 112, .5f, &c);
+    brightness[i] = c.brightness;
+    hue[i] = c.hue;
+    sharpness[i] = c.sharpness;
+    g_assert_true (c.contrast >= .7f && c.contrast <= 1.3f);
+    g_assert_true (c.saturation >= .8f && c.saturation <= 1.2f);
+    g_assert_true (c.solarize_threshold >= 0 && c.solarize_threshold <= 256);
+    g_assert_true (c.posterize_bits >= 4 && c.posterize_bits <= 8);
+    bits[c.posterize_bits - 4]++;
+    if (c.blur_radius > 0)
+      radius[blurred++] = c.blur_radius;
+    for (gint a = 0; a < 4; a++) {
+      gint smaller = 0;
+
+      for (gint b = a + 1; b < 4; b++)
+        smaller += c.order[b] < c.order[a];
+      rank = rank * (4 - a) + smaller;
+    }
+    order[rank]++;
+    grey[c.grayscale]++;
+    photometric[c.photometric]++;
+    flips += c.flip;
+  }
+  assert_uniform ("brightness", brightness, DRAWS, .6, 1.4);
+  assert_uniform ("hue", hue, DRAWS, -.1, .1);
+  assert_uniform ("sharpness", sharpness, DRAWS, .1, 1.9);
+  /* Half the size, half the radius. */
+  assert_uniform ("blur radius", radius, blurred, .05, 1);
+  assert_even ("order", order, 24, DRAWS);
+  assert_even ("posterize bits", bits, 5, DRAWS);
+  g_assert_cmpfloat (fabs (grey[1] / (gdouble) DRAWS - .2), <, .01);
+  g_assert_cmpfloat (fabs (photometric[1] / (gdouble) DRAWS - .66), <, .012);
+  g_assert_cmpfloat (fabs (blurred / (gdouble) DRAWS - .5), <, .012);
+  g_assert_cmpfloat (fabs (flips / (gdouble) DRAWS - .5), <, .012);
+}
+
+static void
+test_no_strength_changes_nothing (void)
+{
+  const PirlAugment none = { 0 };
+  PirlImage before, after = { 0 };
+  PirlRng rng;
+
+  pirl_rng_init (&rng, 6, 0, 0, PIRL_PURPOSE_TEST);
+  vision_picture (&before, 40, 30, 1);
+  for (gint i = 0; i < 50; i++) {
+    PirlColour c;
+
+    pirl_colour_draw (&rng, &none, 224, 0, &c);
+    pirl_image_copy (&before, &after);
+    pirl_colour_apply (&c, &after);
+    g_assert_cmpmem (before.data, before.stride * 30, after.data, after.stride * 30);
+  }
+  pirl_image_clear (&before);
+  pirl_image_clear (&after);
+}
+
+static void
+test_jigsaw_draws (void)
+{
+  enum { N = 5000 };
+  guint place[81] = { 0 }, offset[22] = { 0 };
+  PirlPretextConfig config;
+
+  pirl_pretext_config_defaults (&config, 224, 3);
+  g_assert_cmpint (config.crop_size, ==, 255);
+  g_assert_cmpint (config.patch_size, ==, 64);
+  for (gint n = 0; n < N; n++) {
+    PirlPretext p;
+    guint seen = 0;
+
+    pirl_pretext_draw (&config, NULL, -1, 500, 375, 7, 2, n, &p);
+    g_assert_cmpint (p.permutation_index, ==, -1);
+    for (gint i = 0; i < 9; i++) {
+      seen |= 1u << p.permutation[i];
+      place[9 * i + p.permutation[i]]++;
+      g_assert_true (p.offset_x[i] >= 0 && p.offset_x[i] <= 21);
+      g_assert_true (p.offset_y[i] >= 0 && p.offset_y[i] <= 21);
+      offset[p.offset_x[i]]++;
+      offset[p.offset_y[i]]++;
+    }
+    g_assert_cmpuint (seen, ==, 511);
+  }
+  assert_even ("offsets", offset, 22, N * 18);
+  for (gint i = 0; i < 9; i++)
+    assert_even ("cell at a position", place + 9 * i, 9, N);
+}
+
+/* Crops, offsets, permutations and flips do not move when other settings change. */
+static void
+test_draws_are_independent (void)
+{
+  g_autoptr (PirlPermutations) set = pirl_permutations_new (3, 20, 1, NULL);
+  PirlPretextConfig plain, strong;
+
+  pirl_pretext_config_defaults (&plain, 224, 3);
+  strong = plain;
+  strong.augment = (PirlAugment) { .4f, .4f, .4f, .2f, .2f, .66f, .5f };
+  for (gint n = 0; n < 200; n++) {
+    PirlPretext a, b, c, again, other;
+
+    pirl_pretext_draw (&plain, NULL, -1, 500, 375, 7, 2, n, &a);
+    pirl_pretext_draw (&strong, NULL, -1, 500, 375, 7, 2, n, &b);
+    pirl_pretext_draw (&strong, set, 5, 500, 375, 7, 2, n, &c);
+    pirl_pretext_draw (&strong, NULL, -1, 500, 375, 7, 2, n, &again);
+    pirl_pretext_draw (&strong, NULL, -1, 500, 375, 7, 3, n, &other);
+    g_assert_cmpmem (&again, sizeof again, &b, sizeof b);
+    g_assert_cmpint (memcmp (&other, &b, sizeof b), !=, 0);
+    g_assert_cmpmem (&a.image_crop, sizeof a.image_crop, &b.image_crop, sizeof b.image_crop);
+    g_assert_cmpmem (&a.patch_crop, sizeof a.patch_crop, &b.patch_crop, sizeof b.patch_crop);
+    g_assert_cmpmem (a.offset_x, sizeof a.offset_x, b.offset_x, sizeof b.offset_x);
+    g_assert_cmpmem (a.offset_y, sizeof a.offset_y, c.offset_y, sizeof c.offset_y);
+    g_assert_cmpmem (a.permutation, 9, b.permutation, 9);
+    g_assert_cmpmem (b.patch_colour, sizeof b.patch_colour, c.patch_colour, sizeof c.patch_colour);
+    g_assert_cmpint (c.permutation_index, ==, 5);
+    g_assert_cmpmem (c.permutation, 9, pirl_permutations_nth (set, 5), 9);
+    for (gint i = 0; i < 9; i++)
+      g_assert_cmpint (a.patch_colour[i].flip, ==, b.patch_colour[i].flip);
+  }
+}
+
+/* Cell @cell of the resized crop, cut here. */
+static void
+check_patch (const PirlPretextConfig *config, const PirlPretext *p, const PirlImage *whole,
+    gint cell, const guint8 *patch)
+{
+  const gint side = config->crop_size / config->grid, size = config->patch_size;
+
+  for (gint y = 0; y < size; y++)
+    for (gint x = 0; x < size; x++) {
+      const gint from_x = cell % config->grid * side + p->offset_x[cell]
+          + (p->patch_colour[cell].flip ? size - 1 - x : x);
+      const gint from_y = cell / config->grid * side + p->offset_y[cell] + y;
+
+      g_assert_cmpint (memcmp (patch + 3 * (y * size + x),
+              whole->data + from_y * whole->stride + 3 * from_x, 3), ==, 0);
+    }
+}
+
+/* Without colour, position i shows cell permutation[i] of the crop that pirl_resize() makes; for
+ * pictures larger and smaller than the views. */
+static void
+check_rendering (gint width, gint height, gint size, gint grid)
+{
+  g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+  g_autoptr (PirlResizer) other = pirl_resizer_new ();
+  g_autofree guint8 *patches = NULL, *view = NULL;
+  PirlImage src, copy = { 0 }, whole;
+  PirlPretextConfig config;
+  PirlPretext p;
+  gint cells = grid * grid, moved = 0;
+
+  pirl_pretext_config_defaults (&config, size, grid);
+  g_assert_true (pirl_pretext_config_check (&config, NULL));
+  vision_picture (&src, width, height, 3);
+  pirl_image_init (&whole, config.crop_size, config.crop_size);
+  patches = g_malloc (cells * config.patch_size * config.patch_size * 3);
+  view = g_malloc (3 * size * size);
+  for (gint n = 0; n < 6; n++) {
+    PirlImage crop;
+
+    pirl_pretext_draw (&config, NULL, n == 0 ? 0 : -1, width, height, 1, 1, n, &p);
+    crop = (PirlImage) { p.patch_crop.width, p.patch_crop.height, src.stride,
+      src.data + p.patch_crop.y * src.stride + 3 * p.patch_crop.x };
+    pirl_image_copy (&crop, &copy);
+    pirl_resize (other, &copy, 0, 0, copy.width, copy.height, &whole);
+    pirl_pretext_render_patches (&config, &p, resizer, &src, patches);
+    for (gint i = 0; i < cells; i++) {
+      moved += n == 0 && p.permutation[i] != i;
+      check_patch (&config, &p, &whole, p.permutation[i],
+          patches + i * config.patch_size * config.patch_size * 3);
+    }
+    /* The next picture's rendering may not depend on what the resizer holds. */
+    pirl_pretext_render_image (&config, &p, resizer, &src, view);
+  }
+  g_assert_cmpint (moved, ==, 0);
+  pirl_image_clear (&src);
+  pirl_image_clear (&copy);
+  pirl_image_clear (&whole);
+}
+
+static void
+test_rendering (void)
+{
+  check_rendering (300, 200, 64, 3);
+  check_rendering (40, 60, 96, 3);
+  check_rendering (5, 3, 48, 2);
+  check_rendering (128, 128, 64, 1);
+  check_rendering (200, 300, 112, 4);
+  check_rendering (200, 300, 224, 5);
+}
+
+static void
+test_config_errors (void)
+{
+  static const struct {
+    gint image, crop, patch, grid;
+    const gchar *word;
+  } bad[] = {
+    { 224, 255, 86, 3, "patch-size 86" }, { 224, 256, 64, 3, "255 is" },
+    { 224, 255, 64, 6, "grid is 6" }, { 0, 255, 64, 3, "image-size" },
+    { 224, 255, 0, 3, "patch-size" },
+  };
+  PirlPretextConfig config;
+
+  for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
+    g_autoptr (GError) error = NULL;
+
+    pirl_pretext_config_defaults (&config, 224, 3);
+    config.image_size = bad[i].image;
+    config.crop_size = bad[i].crop;
+    config.patch_size = bad[i].patch;
+    config.grid = bad[i].grid;
+    g_assert_false (pirl_pretext_config_check (&config, &error));
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+    g_assert_nonnull (strstr (error->message, bad[i].word));
+  }
+  for (gint size = 16; size <= 512; size += 8)
+    for (gint grid = 1; grid <= PIRL_MAX_GRID; grid++) {
+      g_autoptr (GError) error = NULL;
+
+      pirl_pretext_config_defaults (&config, size, grid);
+      pirl_pretext_config_check (&config, &error);
+      g_assert_no_error (error);
+    }
+}
+
+static gint
+hamming (const guint8 *a, const guint8 *b, gint n)
+{
+  gint d = 0;
+
+  for (gint i = 0; i < n; i++)
+    d += a[i] != b[i];
+  return d;
+}
+
+/* The smallest distance of @p to the first @n members. */
+static gint
+distance_to_set (const PirlPermutations *set, guint n, const guint8 *p, gint cells)
+{
+  gint d = cells;
+
+  for (guint i = 0; i < n; i++)
+    d = MIN (d, hamming (pirl_permutations_nth (set, i), p, cells));
+  return d;
+}
+
+/* k rows of a Latin square of order 9 can always be completed (Hall), so a greedy choice reaches
+ * distance 9 for the first nine members and no set of ten has it. At distance 8 no more than
+ * 9 * 8 = 72 are possible (9! / 7!), at 7 no more than 504. */
+static void
+test_permutation_distances (void)
+{
+  g_autoptr (PirlPermutations) set = pirl_permutations_new (3, 1000, 11, NULL);
+  gint last = 9;
+
+  g_assert_cmpuint (pirl_permutations_count (set), ==, 1000);
+  for (guint n = 1; n < 1000; n++) {
+    const gint d = distance_to_set (set, n, pirl_permutations_nth (set, n), 9);
+
+    if (n < 9)
+      g_assert_cmpint (d, ==, 9);
+    else if (n < 72)
+      g_assert_cmpint (d, <=, 8);
+    else
+      g_assert_cmpint (d, <=, n < 504 ? 7 : 6);
+    g_assert_cmpint (d, <=, last);
+    if (d < last)
+      g_test_message ("distance %d from member %u on", d, n);
+    last = d;
+  }
+  g_assert_cmpint (last, >=, 5);
+}
+
+static gboolean
+next_lexicographic (guint8 *p, gint n)
+{
+  gint i = n - 2, j = n - 1;
+  guint8 t;
+
+  while (i >= 0 && p[i] > p[i + 1])
+    i--;
+  if (i < 0)
+    return FALSE;
+  while (p[j] < p[i])
+    j--;
+  t = p[i], p[i] = p[j], p[j] = t;
+  for (gint a = i + 1, b = n - 1; a < b; a++, b--)
+    t = p[a], p[a] = p[b], p[b] = t;
+  return TRUE;
+}
+
+/* By the definition: no permutation at all is farther from the members before than each member. */
+static void
+test_permutations_are_greedy (void)
+{
+  g_autoptr (PirlPermutations) set = pirl_permutations_new (3, 25, 12, NULL);
+
+  for (guint n = 8; n < 25; n += 4) {
+    const gint chosen = distance_to_set (set, n, pirl_permutations_nth (set, n), 9);
+    guint8 p[9] = { 0, 1, 2, 3, 4, 5, 6, 7, 8 };
+
+    do
+      g_assert_cmpint (distance_to_set (set, n, p, 9), <=, chosen);
+    while (next_lexicographic (p, 9));
+  }
+}
+
+static void
+test_permutation_sets (void)
+{
+  g_autoptr (PirlPermutations) a = pirl_permutations_new (3, 100, 1, NULL);
+  g_autoptr (PirlPermutations) b = pirl_permutations_new (3, 100, 1, NULL);
+  g_autoptr (PirlPermutations) c = pirl_permutations_new (3, 100, 2, NULL);
+  g_autoptr (PirlPermutations) small = pirl_permutations_new (2, 24, 1, NULL);
+  g_autoptr (PirlPermutations) large = pirl_permutations_new (4, 50, 1, NULL);
+  g_autoptr (PirlPermutations) all = pirl_permutations_new (5, 0, 1, NULL);
+  g_autoptr (GError) error = NULL;
+  guint seen = 0;
+
+  g_assert_cmpmem (pirl_permutations_nth (a, 0), 900, pirl_permutations_nth (b, 0), 900);
+  g_assert_cmpint (memcmp (pirl_permutations_nth (a, 0), pirl_permutations_nth (c, 0), 9), !=, 0);
+  /* All 24 of a grid of 2, each once. */
+  for (guint i = 0; i < 24; i++) {
+    const guint8 *p = pirl_permutations_nth (small, i);
+
+    g_assert_cmpint (p[0] + p[1] + p[2] + p[3], ==, 6);
+    if (i > 0)
+      g_assert_cmpint (distance_to_set (small, i, p, 4), >=, i < 4 ? 4 : 2);
+    seen |= 1u << p[0] | 16u << p[1] | 256u << p[2] | 4096u << p[3];
+  }
+  g_assert_cmpuint (seen, ==, 65535);
+  for (guint i = 1; i < 50; i++)
+    g_assert_cmpint (distance_to_set (large, i, pirl_permutations_nth (large, i), 16), >=, 13);
+  g_assert_cmpuint (pirl_permutations_count (all), ==, 0);
+  g_assert_null (pirl_permutations_nth (all, 0));
+  g_assert_null (pirl_permutations_new (2, 25, 1, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+  g_assert_nonnull (strstr (error->message, "25 permutations"));
+  g_assert_nonnull (strstr (error->message, "24"));
+  g_assert_null (pirl_permutations_new (6, 1, 1, NULL));
+}
+
+/* A permutation asked for by its number among all is the one of that lexicographic rank. */
+static void
+test_rank (void)
+{
+  guint8 p[4] = { 0, 1, 2, 3 };
+  PirlPretextConfig config;
+
+  pirl_pretext_config_defaults (&config, 64, 2);
+  for (gint rank = 0; rank < 24; rank++) {
+    PirlPretext pretext;
+
+    pirl_pretext_draw (&config, NULL, rank, 100, 100, 1, 1, 1, &pretext);
+    g_assert_cmpmem (pretext.permutation, 4, p, 4);
+    next_lexicographic (p, 4);
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/vision/crops-are-distributed-as-torchvisions", test_crop_distribution);
+  g_test_add_func ("/vision/thin-pictures-are-cropped-centrally", test_crop_of_thin_pictures);
+  g_test_add_func ("/vision/colours-are-distributed-as-said", test_colour_distribution);
+  g_test_add_func ("/vision/no-strength-changes-nothing", test_no_strength_changes_nothing);
+  g_test_add_func ("/vision/jigsaw-draws-are-even", test_jigsaw_draws);
+  g_test_add_func ("/vision/draws-are-independent", test_draws_are_independent);
+  g_test_add_func ("/vision/patches-are-cuts-of-the-crop", test_rendering);
+  g_test_add_func ("/vision/bad-geometry-is-explained", test_config_errors);
+  g_test_add_func ("/vision/permutations-keep-known-distances", test_permutation_distances);
+  g_test_add_func ("/vision/permutations-are-greedy", test_permutations_are_greedy);
+  g_test_add_func ("/vision/permutation-sets", test_permutation_sets);
+  g_test_add_func ("/vision/rank-is-lexicographic", test_rank);
+  return g_test_run ();
+}
