@@ -1,0 +1,562 @@
+/* gst-pirl: training steps: closed forms at the start, learning, cancelling, resuming bit for bit,
+ * what stops a training and with which words.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <gio/gio.h>
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+#include "learn/knn.h"
+#include "learn/trainer.h"
+#include "net-common.h"
+
+#define BATCH 8
+#define ROWS 64
+#define SIZE 32
+#define PATCH 16
+#define PATCHES 4
+
+static void
+small_config (PirlTrainerConfig *config)
+{
+  pirl_trainer_config_defaults (config);
+  config->trunk = (PirlResnet) { PIRL_RESNET_18, 8 };
+  config->dim = 16;
+  config->image_size = SIZE;
+  config->patch_size = PATCH;
+  config->patches = PATCHES;
+  config->batch = BATCH;
+  config->bank_rows = ROWS;
+  config->schedule = (PirlSchedule) { PIRL_SCHEDULE_COSINE, 0.05, 0.001, 2, 40 };
+  config->seed = 3;
+  config->device = (gchar *) "cpu";
+  config->n_threads = 2;
+  config->deterministic = TRUE;
+}
+
+/* A data set of ROWS pictures and their patches, and a batch to point into it. */
+typedef struct {
+  guint8 *images, *patches;
+  const guint8 *image[BATCH], *patch[BATCH];
+  guint32 rows[BATCH];
+  gint labels[BATCH];
+  PirlBatch batch;
+} Data;
+
+static void
+data_init (Data *data)
+{
+  data->images = test_pictures (ROWS, SIZE, 21);
+  data->patches = test_pictures (ROWS * PATCHES, PATCH, 22);
+  /* Patches are corners of their picture, in the same light. */
+  for (guint i = 0; i < ROWS; i++)
+    for (guint p = 0; p < PATCHES; p++)
+      for (guint y = 0; y < PATCH; y++)
+        memcpy (data->patches + ((i * PATCHES + p) * PATCH + y) * PATCH * 3,
+            data->images + (i * SIZE + p / 2 * PATCH + y) * SIZE * 3 + p % 2 * PATCH * 3,
+            PATCH * 3);
+}
+
+static void
+data_clear (Data *data)
+{
+  g_free (data->images);
+  g_free (data->patches);
+}
+
+/* Batch number @step: the samples in turn. */
+static const PirlBatch *
+data_batch (Data *data, guint step)
+{
+  for (guint b = 0; b < BATCH; b++) {
+    const guint row = (step * BATCH + b) % ROWS;
+
+    data->rows[b] = row;
+    data->labels[b] = (gint) (row % 5);
+    data->image[b] = data->images + row * SIZE * SIZE * 3;
+    data->patch[b] = data->patches + row * PATCHES * PATCH * PATCH * 3;
+  }
+  data->batch = (PirlBatch) { data->image, data->patch, data->rows, data->labels,
+    step / (ROWS / BATCH) };
+  return &data->batch;
+}
+
+static PirlTrainer *
+new_trainer (const PirlTrainerConfig *config)
+{
+  g_autoptr (GError) error = NULL;
+  PirlTrainer *trainer = pirl_trainer_new (config, &error);
+
+  g_assert_no_error (error);
+  return trainer;
+}
+
+static PirlStepStats
+train_step (PirlTrainer *trainer, Data *data, guint step)
+{
+  PirlStepStats stats;
+  g_autoptr (GError) error = NULL;
+
+  pirl_trainer_step (trainer, data_batch (data, step), NULL, &stats, &error);
+  g_assert_no_error (error);
+  return stats;
+}
+
+/* Everything a run may differ in: parameters, velocity and bank. */
+static GByteArray *
+trainer_bits (PirlTrainer *trainer, guint dim)
+{
+  static const PirlArena arenas[] = { PIRL_ARENA_VALUE, PIRL_ARENA_VELOCITY };
+  PirlParams *params = pirl_trainer_params (trainer);
+  GByteArray *all = g_byte_array_new ();
+  g_autofree gfloat *bank = g_new (gfloat, ROWS * dim);
+  g_autoptr (GError) error = NULL;
+
+  for (guint a = 0; a < G_N_ELEMENTS (arenas); a++)
+    for (guint i = 0; i < pirl_params_count (params); i++) {
+      g_autofree gfloat *values = NULL;
+
+      if (!pirl_params_data (params, arenas[a], i))
+        continue;
+      values = test_read_param (params, arenas[a], i);
+      g_byte_array_append (all, (guint8 *) values,
+          (guint) (pirl_shape_count (&pirl_params_spec (params, i)->shape) * sizeof (gfloat)));
+    }
+  pirl_trainer_read_bank (trainer, bank, &error);
+  g_assert_no_error (error);
+  g_byte_array_append (all, (guint8 *) bank, ROWS * dim * sizeof (gfloat));
+  return all;
+}
+
+static void
+assert_same_bits (PirlTrainer *a, PirlTrainer *b)
+{
+  g_autoptr (GByteArray) x = trainer_bits (a, 16), y = trainer_bits (b, 16);
+
+  g_assert_cmpmem (x->data, x->len, y->data, y->len);
+}
+
+/* --- tests --- */
+
+/* Independent random unit vectors, d = 128 (pirl.md, section 3.1): Z / rows = 2.209 at tau = .07,
+ * NCE = ln (K Z) + 1, InfoNCE = ln (K Z); a batch's mean has standard deviation 1.263 / sqrt (B). */
+static void
+test_start_closed_forms (void)
+{
+  static const struct {
+    PirlLoss loss;
+    gdouble temperature, z, expected, deviation;
+  } cases[] = {
+    {PIRL_LOSS_NCE, 0.07, 2.209, 8.70, 1.263},
+    {PIRL_LOSS_INFONCE, 0.07, 2.209, 7.70, 1.263},
+    {PIRL_LOSS_NCE, 0.10, 1.476, 8.30, 0.884},
+    {PIRL_LOSS_INFONCE, 0.10, 1.476, 7.30, 0.884},
+  };
+  Data data;
+
+  data_init (&data);
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) trainer = NULL;
+    PirlStepStats stats;
+    const gdouble tolerance = 4 * cases[i].deviation / sqrt (BATCH);
+
+    small_config (&config);
+    config.dim = 128;
+    config.bank_rows = 20000;
+    config.negatives = 1000;
+    config.loss = cases[i].loss;
+    config.temperature = cases[i].temperature;
+    config.z_mode = PIRL_Z_FIRST_BATCH;
+    trainer = new_trainer (&config);
+    stats = train_step (trainer, &data, 0);
+    g_test_message ("tau %g: loss %g (images %g, patches %g), z %g", cases[i].temperature,
+        stats.loss, stats.loss_image, stats.loss_patches, stats.z);
+    g_assert_cmpfloat_with_epsilon (stats.loss_image, cases[i].expected, tolerance);
+    g_assert_cmpfloat_with_epsilon (stats.loss_patches, cases[i].expected, tolerance);
+    g_assert_cmpfloat_with_epsilon (stats.loss, (stats.loss_image + stats.loss_patches) / 2, 1e-9);
+    if (cases[i].loss == PIRL_LOSS_NCE)
+      g_assert_cmpfloat_with_epsilon (stats.z, cases[i].z, 0.15 * cases[i].z);
+    else
+      g_assert_cmpfloat (stats.z, ==, 0);
+  }
+  data_clear (&data);
+}
+
+/* The loss on a handful of pictures falls, samples come closer to their own rows, and the bank's
+ * kNN sees the labels. */
+static void
+test_learns (void)
+{
+  static const PirlLoss losses[] = { PIRL_LOSS_INFONCE, PIRL_LOSS_NCE };
+  Data data;
+
+  data_init (&data);
+  for (guint i = 0; i < G_N_ELEMENTS (losses); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) trainer = NULL;
+    gdouble first = 0, last = 0, positive = 0;
+
+    small_config (&config);
+    config.loss = losses[i];
+    config.schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT, 0.03, 0, 4, 0 };
+    trainer = new_trainer (&config);
+    g_assert_true (isnan (pirl_trainer_bank_knn (trainer, 0)));
+    for (guint step = 0; step < 96; step++) {
+      const PirlStepStats stats = train_step (trainer, &data, step);
+
+      g_assert_cmpuint (stats.step, ==, step + 1);
+      if (step < 8)
+        first += stats.loss / 8;
+      if (step >= 88) {
+        last += stats.loss / 8;
+        positive += stats.positive_image / 8;
+      }
+    }
+    g_test_message ("loss %g -> %g, cosine with the own row %.3f", first, last, positive);
+    g_assert_cmpfloat (last, <, first - 1);
+    g_assert_cmpfloat (positive, >, 0.8);
+    g_assert_false (isnan (pirl_trainer_bank_knn (trainer, 10)));
+  }
+  data_clear (&data);
+}
+
+/* The sample's own row is never among its negatives, or, asked for, may be; all others are hit. */
+static void
+test_npid_and_all_negatives (void)
+{
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) trainer = NULL;
+  Data data;
+  PirlStepStats stats;
+
+  data_init (&data);
+  small_config (&config);
+  config.objective = PIRL_OBJECTIVE_NPID;
+  trainer = new_trainer (&config);
+  stats = train_step (trainer, &data, 0);
+  g_assert_cmpfloat (stats.loss, ==, stats.loss_image);
+  g_assert_cmpfloat (stats.loss_patches, ==, 0);
+  g_assert_cmpint (pirl_params_find (pirl_trainer_params (trainer), "head.g.concat.weight"), ==,
+      -1);
+  data_clear (&data);
+}
+
+static gpointer
+cancel_soon (gpointer data)
+{
+  g_usleep (3000);
+  g_atomic_int_set ((gint *) data, 1);
+  return NULL;
+}
+
+/* A step that was cancelled, at its beginning or in its middle, leaves no trace. */
+static void
+test_cancel_leaves_no_trace (void)
+{
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) plain = NULL, cancelled = NULL;
+  guint n_cancelled = 0;
+  Data data;
+
+  data_init (&data);
+  small_config (&config);
+  config.loss = PIRL_LOSS_NCE;
+  plain = new_trainer (&config);
+  cancelled = new_trainer (&config);
+  for (guint step = 0; step < 4; step++) {
+    PirlStepStats stats, expected = train_step (plain, &data, step);
+
+    for (guint attempt = 0; attempt < 4; attempt++) {
+      gint cancel = attempt == 0;
+      g_autoptr (GError) error = NULL;
+      GThread *thread = g_thread_new ("cancel", cancel_soon, &cancel);
+      const gboolean done = pirl_trainer_step (cancelled, data_batch (&data, step), &cancel,
+          &stats, &error);
+
+      g_thread_join (thread);
+      if (done)
+        break;
+      g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+      n_cancelled++;
+      g_assert_cmpuint (pirl_trainer_steps (cancelled), ==, step);
+    }
+    if (pirl_trainer_steps (cancelled) == step)
+      stats = train_step (cancelled, &data, step);
+    g_assert_cmpfloat (stats.loss, ==, expected.loss);
+    g_assert_cmpfloat (stats.z, ==, expected.z);
+  }
+  g_test_message ("%u steps were cancelled", n_cancelled);
+  g_assert_cmpuint (n_cancelled, >=, 4);
+  assert_same_bits (plain, cancelled);
+  data_clear (&data);
+}
+
+static gchar *
+temporary_path (const gchar *name)
+{
+  return g_strdup_printf ("%s/pirl-learn-trainer-%d-%s", g_get_tmp_dir (), (gint) getpid (), name);
+}
+
+static void
+test_resume_bits (void)
+{
+  static const PirlZMode modes[] = { PIRL_Z_EMA, PIRL_Z_FIRST_BATCH };
+  g_autofree gchar *path = temporary_path ("resume.safetensors");
+  Data data;
+
+  data_init (&data);
+  for (guint m = 0; m < G_N_ELEMENTS (modes); m++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) whole = NULL, first = NULL, second = NULL;
+    PirlPosition position = { 1, 40, G_MAXUINT64 - 1, (gchar *) "abc\"\\\303\244",
+      (gchar *) "stripes\ndots", 1234567890123456789u };
+    PirlPosition read;
+    g_autoptr (GError) error = NULL;
+
+    small_config (&config);
+    config.loss = PIRL_LOSS_NCE;
+    config.z_mode = modes[m];
+    config.head = m ? PIRL_HEAD_MLP : PIRL_HEAD_BN;
+    config.temperature = 0.1 + 1e-17 + 0.0123456789;
+    whole = new_trainer (&config);
+    first = new_trainer (&config);
+    for (guint step = 0; step < 12; step++)
+      train_step (whole, &data, step);
+    for (guint step = 0; step < 7; step++)
+      train_step (first, &data, step);
+    pirl_trainer_save (first, path, &position, &error);
+    g_assert_no_error (error);
+    config.seed = 3;
+    second = new_trainer (&config);
+    train_step (second, &data, 3);      /* what it did before must not matter */
+    pirl_trainer_resume (second, path, &read, &error);
+    g_assert_no_error (error);
+    assert_same_bits (first, second);
+    g_assert_cmpuint (read.epoch, ==, position.epoch);
+    g_assert_cmpuint (read.index, ==, position.index);
+    g_assert_cmpuint (read.seed, ==, position.seed);
+    g_assert_cmpuint (read.samples, ==, position.samples);
+    g_assert_cmpstr (read.hash, ==, position.hash);
+    g_assert_cmpstr (read.class_names, ==, position.class_names);
+    pirl_position_clear (&read);
+    for (guint step = 7; step < 12; step++)
+      train_step (second, &data, step);
+    g_assert_cmpuint (pirl_trainer_steps (second), ==, 12);
+    assert_same_bits (whole, second);
+    g_assert_cmpfloat (pirl_trainer_bank_knn (whole, 0), ==, pirl_trainer_bank_knn (second, 0));
+
+    pirl_trainer_peek (path, &read, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (read.index, ==, 40);
+    pirl_position_clear (&read);
+  }
+  g_unlink (path);
+  data_clear (&data);
+}
+
+/* Another setting, another network, a plain model: named, and nothing changes. */
+static void
+test_resume_errors (void)
+{
+  g_autofree gchar *path = temporary_path ("errors.safetensors");
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) trainer = NULL, other = NULL, wider = NULL;
+  g_autoptr (GByteArray) before = NULL, after = NULL;
+  PirlPosition position;
+  Data data;
+  g_autoptr (GError) error = NULL;
+
+  data_init (&data);
+  small_config (&config);
+  trainer = new_trainer (&config);
+  train_step (trainer, &data, 0);
+  pirl_trainer_save (trainer, path, NULL, &error);
+  g_assert_no_error (error);
+  config.temperature = 0.5;
+  other = new_trainer (&config);
+  before = trainer_bits (other, 16);
+  g_assert_false (pirl_trainer_resume (other, path, &position, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH);
+  g_assert_nonnull (strstr (error->message, "temperature = 0.2, now it is 0.5"));
+  g_clear_error (&error);
+  after = trainer_bits (other, 16);
+  g_assert_cmpmem (before->data, before->len, after->data, after->len);
+  config.trunk.base_width = 4;
+  wider = new_trainer (&config);
+  g_assert_false (pirl_trainer_load_weights (wider, path, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH);
+  g_assert_nonnull (strstr (error->message, "base width 8"));
+  g_clear_error (&error);
+  /* Starting from the weights is allowed with other settings. */
+  pirl_trainer_load_weights (other, path, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (pirl_trainer_steps (other), ==, 0);
+  g_assert_false (pirl_trainer_peek ("/nonexistent/file", &position, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_IO);
+  g_clear_error (&error);
+  /* A directory that is not there: an error, not a crash. */
+  g_assert_false (pirl_trainer_save (trainer, "/nonexistent/file", NULL, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_IO);
+  g_unlink (path);
+  data_clear (&data);
+}
+
+static void
+test_settings_errors (void)
+{
+  static const struct {
+    gsize offset;
+    guint64 value;              /* of a guint64 or gint field */
+    gboolean wide;
+    const gchar *names[2];
+  } cases[] = {
+    {G_STRUCT_OFFSET (PirlTrainerConfig, batch), 0, FALSE, {"batch-size is 0", "1 to"}},
+    {G_STRUCT_OFFSET (PirlTrainerConfig, batch), 1, FALSE, {"batch-size 1", "2 samples"}},
+    {G_STRUCT_OFFSET (PirlTrainerConfig, batch), 65, FALSE, {"65", "64"}},
+    {G_STRUCT_OFFSET (PirlTrainerConfig, negatives), 64, TRUE, {"64 negatives", "64 rows"}},
+    {G_STRUCT_OFFSET (PirlTrainerConfig, patch_size), 33, FALSE, {"33", "32"}},
+    {G_STRUCT_OFFSET (PirlTrainerConfig, bank_rows), 1, TRUE, {"bank-size is 1", "from 2"}},
+    {G_STRUCT_OFFSET (PirlTrainerConfig, dim), 0, FALSE, {"dim", "is 0"}},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (GError) error = NULL;
+
+    small_config (&config);
+    if (cases[i].wide)
+      G_STRUCT_MEMBER (guint64, &config, cases[i].offset) = cases[i].value;
+    else
+      G_STRUCT_MEMBER (gint, &config, cases[i].offset) = (gint) cases[i].value;
+    g_assert_null (pirl_trainer_new (&config, &error));
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+    g_test_message ("%s", error->message);
+    for (guint k = 0; k < 2; k++)
+      g_assert_nonnull (strstr (error->message, cases[i].names[k]));
+  }
+}
+
+/* Sets all elements of a parameter. */
+static void
+fill_param (PirlTrainer *trainer, const gchar *name, gfloat value)
+{
+  PirlParams *params = pirl_trainer_params (trainer);
+  const gint i = pirl_params_find (params, name);
+  gsize n;
+  g_autofree gfloat *values = NULL;
+  g_autoptr (GError) error = NULL;
+
+  g_assert_cmpint (i, >=, 0);
+  n = pirl_shape_count (&pirl_params_spec (params, (guint) i)->shape);
+  values = g_new (gfloat, n);
+  for (gsize k = 0; k < n; k++)
+    values[k] = value;
+  pirl_params_write (params, PIRL_ARENA_VALUE, (guint) i, values, &error);
+  g_assert_no_error (error);
+}
+
+/* A head without weights gives all pictures the embedding of its bias: collapsed after twenty steps,
+ * not before, and only after warm-up. */
+static void
+test_collapse (void)
+{
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) trainer = NULL;
+  g_autoptr (GError) error = NULL;
+  PirlStepStats stats;
+  guint step;
+  Data data;
+
+  data_init (&data);
+  small_config (&config);
+  config.schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT, 0, 0, 5, 0 };
+  trainer = new_trainer (&config);
+  fill_param (trainer, "head.f.projection.weight", 0);
+  for (step = 0; pirl_trainer_step (trainer, data_batch (&data, step), NULL, &stats, &error);
+      step++)
+    g_assert_cmpfloat (stats.spread, <, 1e-4);
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_COLLAPSED);
+  g_assert_cmpuint (step, ==, 5 + 19);
+  g_test_message ("%s", error->message);
+  g_assert_nonnull (strstr (error->message, "step 25"));
+  data_clear (&data);
+}
+
+static void
+test_not_finite (void)
+{
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) trainer = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autofree gfloat *mean = NULL;
+  PirlStepStats stats;
+  PirlParams *params;
+  Data data;
+
+  data_init (&data);
+  small_config (&config);
+  trainer = new_trainer (&config);
+  train_step (trainer, &data, 0);
+  fill_param (trainer, "layer2.0.conv1.weight", NAN);
+  g_assert_false (pirl_trainer_step (trainer, data_batch (&data, 1), NULL, &stats, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE);
+  g_test_message ("%s", error->message);
+  g_assert_nonnull (strstr (error->message, "step 2"));
+  g_assert_nonnull (strstr (error->message, "learning-rate"));
+  /* The statistics of the step are gone. */
+  params = pirl_trainer_params (trainer);
+  mean = test_read_param (params, PIRL_ARENA_VALUE,
+      (guint) pirl_params_find (params, "layer2.0.bn1.running_mean"));
+  g_assert_true (isfinite (mean[0]));
+  g_assert_cmpuint (pirl_trainer_steps (trainer), ==, 1);
+  data_clear (&data);
+}
+
+/* bn_statistics = images: the patches' pass leaves no mark in the running statistics: they are those
+ * of a run on images only, at weights that do not move. */
+static void
+test_bn_statistics (void)
+{
+  gfloat means[3][8];
+  Data data;
+
+  data_init (&data);
+  for (guint i = 0; i < 3; i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) trainer = NULL;
+    g_autofree gfloat *mean = NULL;
+    PirlParams *params;
+
+    small_config (&config);
+    config.schedule.base = config.schedule.end = 0;
+    config.objective = i == 0 ? PIRL_OBJECTIVE_NPID : PIRL_OBJECTIVE_PIRL;
+    config.bn_statistics = i == 2 ? PIRL_BN_BOTH : PIRL_BN_IMAGES;
+    trainer = new_trainer (&config);
+    for (guint step = 0; step < 3; step++)
+      train_step (trainer, &data, step);
+    params = pirl_trainer_params (trainer);
+    mean = test_read_param (params, PIRL_ARENA_VALUE,
+        (guint) pirl_params_find (params, "bn1.running_mean"));
+    memcpy (means[i], mean, sizeof means[i]);
+  }
+  g_assert_cmpmem (means[0], sizeof means[0], means[1], sizeof means[1]);
+  g_assert_cmpfloat (test_relative (means[1], means[2], 8), >, 1e-3);
+  data_clear (&data);
+}
+
+int
+main (int argc, char **argv)
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/trainer/start-closed-forms", test_start_closed_forms);
+  g_test_add_func ("/trainer/learns", test_learns);
+  g_test_add_func ("/trainer/npid", test_npid_and_all_negatives);
+  g_test_add_func ("/trainer/cancel-leaves-no-trace", test_cancel_leaves_no_trace);
+  g_test_add_func ("/trainer/resume-bits", test_resume_bits);
+  g_test_add_func ("/trainer/resume-errors", test_resume_errors);
+  g_test_add_func ("/trainer/settings-errors", test_settings_errors);
+  g_test_add_func ("/trainer/collapse", test_collapse);
+  g_test_add_func ("/trainer/not-finite", test_not_finite);
+  g_test_add_func ("/trainer/bn-statistics", test_bn_statistics);
+  return g_test_run ();
+}
