@@ -1,0 +1,469 @@
+/* gst-pirl: the CPU backend: its table, device and memory, and the units' common part.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Every entry runs under the device's number of OpenMP threads and puts the caller's setting back.
+ */
+#include "backends/cpu/cpu.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((gsize) 2 << 20)
+
+/* Sets the device's number of threads; returns the caller's, for leave(). */
+static gint
+enter (const PirlCpuDevice *device)
+{
+  const gint before = omp_get_max_threads ();
+
+  if (before != (gint) device->base.n_threads)
+    omp_set_num_threads (device->base.n_threads);
+  return before;
+}
+
+static void
+leave (gint before)
+{
+  if (before != omp_get_max_threads ())
+    omp_set_num_threads (before);
+}
+
+/* --- device ---------------------------------------------------------------------------------- */
+
+static PirlDevice *
+cpu_open (guint index, guint n_threads, gboolean deterministic, GError **error)
+{
+  PirlCpuDevice *device;
+  PirlDnn *dnn;
+  g_autofree gchar *library = NULL;
+
+  if (index != 0) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "there is one cpu device, number 0, not %u",
+        index);
+    return NULL;
+  }
+  dnn = pirl_dnn_open (error);
+  if (!dnn)
+    return NULL;
+  library = pirl_dnn_describe ();
+  device = g_new0 (PirlCpuDevice, 1);
+  device->dnn = dnn;
+  device->base.backend = pirl_backend_cpu ();
+  device->base.param_dtype = PIRL_DTYPE_F32;
+  device->base.n_threads = n_threads ? n_threads : g_get_num_processors ();
+  device->base.deterministic = deterministic;   /* everything here always is */
+  device->base.description = g_strdup_printf ("cpu (%s), %u thread%s", library,
+      device->base.n_threads, device->base.n_threads == 1 ? "" : "s");
+  return &device->base;
+}
+
+static void
+cpu_close (PirlDevice *base)
+{
+  PirlCpuDevice *device = (PirlCpuDevice *) base;
+
+  if (!device)
+    return;
+  pirl_dnn_close (device->dnn);
+  g_free (device->base.description);
+  g_free (device);
+}
+
+static gboolean
+cpu_supports (PirlDevice *base, PirlMode mode, PirlDType dtype, const gchar **reason)
+{
+  const gchar *why = NULL;
+
+  if (dtype == PIRL_DTYPE_BF16 && mode == PIRL_MODE_TRAIN)
+    why = "bf16 training is slower than f32 on a CPU: oneDNN 2.6 has no fast bf16 weight gradients";
+  else if (dtype == PIRL_DTYPE_BF16 && !pirl_dnn_has_bf16 ())
+    why = "this processor does not multiply bf16 (AVX512_BF16 or AMX)";
+  else if (dtype != PIRL_DTYPE_F32 && dtype != PIRL_DTYPE_BF16)
+    why = "the cpu backend computes in F32, or in BF16 for inference";
+  if (reason)
+    *reason = why;
+  return why == NULL;
+}
+
+/* --- memory ---------------------------------------------------------------------------------- */
+
+gpointer
+pirl_cpu_alloc (gsize bytes, GError **error)
+{
+  const gboolean huge = bytes > HUGE_PAGE;
+  gpointer memory = NULL;
+
+  if (posix_memalign (&memory, huge ? HUGE_PAGE : PIRL_CPU_ALIGNMENT, MAX (bytes, 1)) != 0) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_BACKEND,
+        "no memory for %" G_GSIZE_FORMAT " bytes; a smaller batch or picture needs less", bytes);
+    return NULL;
+  }
+  if (huge)
+    madvise (memory, bytes, MADV_HUGEPAGE);
+  pirl_clear (memory, bytes);
+  return memory;
+}
+
+static gpointer
+cpu_alloc (PirlDevice *device, gsize bytes, GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+  gpointer memory = pirl_cpu_alloc (bytes, error);
+
+  leave (threads);
+  return memory;
+}
+
+static void
+cpu_free (PirlDevice *device, gpointer memory)
+{
+  free (memory);
+}
+
+/* Up- and download: host and device memory are the same. */
+static gboolean
+cpu_transfer (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes, GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+
+  pirl_copy (dst, src, bytes);
+  leave (threads);
+  return TRUE;
+}
+
+static gboolean
+cpu_zero (PirlDevice *device, gpointer dst, gsize bytes, GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+
+  pirl_clear (dst, bytes);
+  leave (threads);
+  return TRUE;
+}
+
+/* One reorder between dense floats on the host and a value, in the direction of @write. */
+static gboolean
+cpu_tensor_move (PirlDevice *base, const PirlTensorDesc *desc, gpointer value, gfloat *host,
+    gboolean write, GError **error)
+{
+  PirlCpuDevice *device = (PirlCpuDevice *) base;
+  const gint threads = enter (device);
+  g_autofree PirlDnnFormat *dense =
+      pirl_dnn_format_dense (desc->dims, PIRL_DTYPE_F32, PIRL_DNN_PLANES);
+  g_autofree PirlDnnFormat *plain =
+      pirl_dnn_format_dense (desc->dims, desc->dtype, PIRL_DNN_PLANES);
+  const PirlDnnFormat *format = desc->format ? desc->format : plain;
+  PirlDnnOp *op = NULL;
+  gpointer pad = NULL;
+  gboolean done = FALSE;
+
+  if (dense && format)
+    op = pirl_dnn_reorder_new (device->dnn, write ? dense : format, write ? format : dense, FALSE,
+        error);
+  else
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "the cpu backend keeps no values as %s",
+        pirl_dtype_name (desc->dtype));
+  if (op)
+    pad = pirl_cpu_alloc (pirl_dnn_op_bytes (op, PIRL_DNN_SCRATCHPAD), error);
+  if (pad)
+    done = pirl_cpu_moved (op, write ? host : value, write ? value : host, pad, error) != NULL;
+  free (pad);
+  pirl_dnn_op_free (op);
+  leave (threads);
+  return done;
+}
+
+static gboolean
+cpu_tensor_write (PirlDevice *device, const PirlTensorDesc *desc, gpointer dst, const gfloat *src,
+    GError **error)
+{
+  return cpu_tensor_move (device, desc, dst, (gfloat *) src, TRUE, error);
+}
+
+static gboolean
+cpu_tensor_read (PirlDevice *device, const PirlTensorDesc *desc, gconstpointer src, gfloat *dst,
+    GError **error)
+{
+  return cpu_tensor_move (device, desc, (gpointer) src, dst, FALSE, error);
+}
+
+/* --- what plans share ------------------------------------------------------------------------ */
+
+void
+pirl_cpu_set_output (PirlUnitPlan *plan, PirlDnnFormat *format, PirlDType dtype,
+    PirlTensorDesc *output)
+{
+  g_autofree PirlDnnFormat *dense =
+      pirl_dnn_format_dense (plan->desc.output, dtype, PIRL_DNN_PLANES);
+
+  plan->output = format;
+  output->dims = plan->desc.output;
+  output->dtype = dtype;
+  output->bytes = pirl_dnn_format_bytes (format);
+  output->format = pirl_dnn_format_same (format, dense) ? NULL : format;
+}
+
+gboolean
+pirl_cpu_reorder (PirlUnitPlan *plan, const PirlDnnFormat *from, const PirlDnnFormat *to,
+    PirlDnnOp **op, GError **error)
+{
+  *op = NULL;
+  if (pirl_dnn_format_same (from, to))
+    return TRUE;
+  *op = pirl_dnn_reorder_new (plan->device->dnn, from, to, FALSE, error);
+  return *op != NULL;
+}
+
+gpointer
+pirl_cpu_moved (PirlDnnOp *op, gconstpointer src, gpointer buffer, gpointer scratchpad,
+    GError **error)
+{
+  if (!op)
+    return (gpointer) src;
+  if (!pirl_dnn_op_run (op, (gpointer[PIRL_DNN_N_OPERANDS]) {
+          [PIRL_DNN_SRC] = (gpointer) src, [PIRL_DNN_DST] = buffer,
+          [PIRL_DNN_SCRATCHPAD] = scratchpad }, error))
+    return NULL;
+  return buffer;
+}
+
+gboolean
+pirl_cpu_tiling (const PirlDnnFormat *format, PirlDims dims, PirlTiling *t)
+{
+  const gsize places = (gsize) dims.h * dims.w;
+  PirlDnnLayout layout;
+
+  if (!pirl_dnn_format_layout (format, &layout))
+    return FALSE;
+  t->samples = dims.n;
+  t->channels = dims.c;
+  t->positions = places;
+  t->sample_step = layout.channels * places;
+  if (layout.lanes == 0) {      /* rows: strips of 16 channels */
+    t->lanes = 16;
+    t->stride = dims.c;
+    t->block_step = t->lanes;
+  } else {
+    t->lanes = layout.lanes;
+    t->stride = layout.lanes;
+    t->block_step = layout.lanes * places;
+  }
+  t->blocks = (layout.channels + t->lanes - 1) / t->lanes;
+  return TRUE;
+}
+
+void
+pirl_cpu_row_tiling (PirlDims dims, PirlTiling *t)
+{
+  *t = (PirlTiling) {.samples = 1, .lanes = 16, .channels = dims.c, .blocks = (dims.c + 15) / 16,
+    .positions = dims.n, .stride = dims.c, .block_step = 16 };
+}
+
+/* --- units ----------------------------------------------------------------------------------- */
+
+static const PirlCpuUnit *const units[] = {
+  [PIRL_UNIT_INPUT] = &pirl_cpu_input,
+  [PIRL_UNIT_CONV] = &pirl_cpu_conv,
+  [PIRL_UNIT_MAXPOOL] = &pirl_cpu_maxpool,
+  [PIRL_UNIT_AVGPOOL] = &pirl_cpu_avgpool,
+  [PIRL_UNIT_LINEAR] = &pirl_cpu_linear,
+  [PIRL_UNIT_BATCHNORM] = &pirl_cpu_batchnorm,
+  [PIRL_UNIT_L2NORM] = &pirl_cpu_l2norm,
+  [PIRL_UNIT_GROUP] = NULL,     /* a view, the planner's */
+};
+
+static void
+explain (const PirlUnitDesc *desc, GError **error)
+{
+  g_prefix_error (error, "%s, %d x (%d,%d,%d) -> (%d,%d,%d)%s: ", units[desc->kind]->name,
+      desc->input.n, desc->input.c, desc->input.h, desc->input.w, desc->output.c, desc->output.h,
+      desc->output.w, desc->mode == PIRL_MODE_TRAIN ? " in training" : "");
+}
+
+static gboolean
+invalid (GError **error, const gchar *text)
+{
+  g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID, text);
+  return FALSE;
+}
+
+static gboolean
+window_fits (gint input, gint output, const PirlUnitDesc *desc)
+{
+  const gint reach = input + 2 * desc->padding - desc->kernel;
+
+  return reach >= 0 && output == reach / desc->stride + 1;
+}
+
+/* What must hold before oneDNN is asked. */
+static gboolean
+check_desc (const PirlUnitDesc *desc, const PirlTensorDesc *input, const PirlTensorDesc *residual,
+    GError **error)
+{
+  const PirlDims in = desc->input, out = desc->output;
+  const gboolean window = desc->kind == PIRL_UNIT_CONV || desc->kind == PIRL_UNIT_MAXPOOL;
+  const gboolean norm = desc->kind == PIRL_UNIT_BATCHNORM
+      || (desc->kind == PIRL_UNIT_CONV && desc->batch_norm);
+
+  if (MIN (MIN (in.n, in.c), MIN (in.h, in.w)) < 1
+      || MIN (MIN (out.n, out.c), MIN (out.h, out.w)) < 1 || in.n != out.n)
+    return invalid (error, "every dimension must be at least 1, and the batch stay the same");
+  if (window && (desc->kernel < 1 || desc->stride < 1 || desc->padding < 0
+          || !window_fits (in.h, out.h, desc) || !window_fits (in.w, out.w, desc)))
+    return invalid (error, "the output's size does not follow from kernel, stride and padding");
+  if (desc->kind == PIRL_UNIT_CONV
+      && (desc->groups < 1 || in.c % desc->groups || out.c % desc->groups))
+    return invalid (error, "groups must divide the channels of input and output");
+  if (desc->kind != PIRL_UNIT_INPUT && !input)
+    return invalid (error, "the unit has no input");
+  if (desc->residual && (!residual || memcmp (&residual->dims, &out, sizeof out) != 0))
+    return invalid (error, "the residual must have the shape of the output");
+  if (norm && desc->mode == PIRL_MODE_TRAIN && (gsize) out.n * out.h * out.w < 2)
+    return invalid (error, "batch norm needs more than one value per channel to train");
+  return TRUE;
+}
+
+static PirlDnnFormat *
+value_format (const PirlTensorDesc *value)
+{
+  if (value->format)
+    return pirl_dnn_format_copy (value->format);
+  return pirl_dnn_format_dense (value->dims, value->dtype, PIRL_DNN_PLANES);
+}
+
+static void
+cpu_unit_free (PirlUnitPlan *plan)
+{
+  if (!plan)
+    return;
+  if (units[plan->desc.kind]->clear)
+    units[plan->desc.kind]->clear (plan);
+  pirl_dnn_format_free (plan->input);
+  pirl_dnn_format_free (plan->residual);
+  pirl_dnn_format_free (plan->output);
+  g_free (plan);
+}
+
+static PirlUnitPlan *
+cpu_unit_plan (PirlDevice *base, const PirlUnitDesc *desc, const PirlTensorDesc *input,
+    const PirlTensorDesc *residual, PirlTensorDesc *output, PirlUnitMemory *memory,
+    GError **error)
+{
+  PirlCpuDevice *device = (PirlCpuDevice *) base;
+  const PirlCpuUnit *unit = desc->kind < G_N_ELEMENTS (units) ? units[desc->kind] : NULL;
+  PirlUnitPlan *plan;
+  const gchar *reason;
+  gboolean planned;
+  gint threads;
+
+  if (!unit) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "there is no unit of kind %d on a device",
+        desc->kind);
+    return NULL;
+  }
+  if (!cpu_supports (base, desc->mode, desc->dtype, &reason)) {
+    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, reason);
+    return NULL;
+  }
+  if (!check_desc (desc, input, residual, error)) {
+    explain (desc, error);
+    return NULL;
+  }
+  plan = g_malloc0 (unit->size);
+  plan->device = device;
+  plan->desc = *desc;
+  if (input && desc->kind != PIRL_UNIT_INPUT) {
+    plan->input_dtype = input->dtype;
+    plan->input = value_format (input);
+  }
+  if (residual && desc->residual)
+    plan->residual = value_format (residual);
+  memset (memory, 0, sizeof *memory);
+  threads = enter (device);
+  planned = unit->plan (plan, output, memory, error);
+  leave (threads);
+  if (planned)
+    return plan;
+  explain (desc, error);
+  cpu_unit_free (plan);
+  return NULL;
+}
+
+static gboolean
+cpu_unit_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *buffers, GError **error)
+{
+  const gint threads = enter (plan->device);
+  gboolean done;
+
+  if (pass == PIRL_PASS_BACKWARD && plan->desc.mode != PIRL_MODE_TRAIN)
+    done = invalid (error, "a plan for inference has no backward pass");
+  else
+    done = units[plan->desc.kind]->run (plan, pass, buffers, error);
+  leave (threads);
+  if (!done)
+    explain (&plan->desc, error);
+  return done;
+}
+
+/* --- learning -------------------------------------------------------------------------------- */
+
+static gboolean
+cpu_contrast (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer embedding,
+    gconstpointer bank, const guint32 *positive, const guint32 *negative, gpointer d_embedding,
+    PirlContrastStats *stats, GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+  const gboolean done = pirl_cpu_contrast (desc, embedding, bank, positive, negative, d_embedding,
+      stats, error);
+
+  leave (threads);
+  return done;
+}
+
+static gboolean
+cpu_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
+    const guint32 *positive, gconstpointer embedding, gdouble momentum, GError **error)
+{
+  pirl_cpu_bank_update (bank, dim, batch, positive, embedding, momentum);
+  return TRUE;
+}
+
+static gboolean
+cpu_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
+    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+
+  pirl_sgd_step (n, weights, gradients, velocity, lr, momentum, weight_decay);
+  leave (threads);
+  return TRUE;
+}
+
+const PirlBackend *
+pirl_backend_cpu (void)
+{
+  static const PirlBackend backend = {
+    .version = PIRL_BACKEND_VERSION,
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .supports = cpu_supports,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_transfer,
+    .download = cpu_transfer,
+    .zero = cpu_zero,
+    .tensor_write = cpu_tensor_write,
+    .tensor_read = cpu_tensor_read,
+    .unit_plan = cpu_unit_plan,
+    .unit_free = cpu_unit_free,
+    .unit_run = cpu_unit_run,
+    .contrast = cpu_contrast,
+    .bank_update = cpu_bank_update,
+    .sgd = cpu_sgd,
+  };
+
+  return &backend;
+}

@@ -1,0 +1,429 @@
+/* gst-pirl: contrastive losses against the memory bank on the CPU (formulas: PirlContrastDesc).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * With e_j = exp ((s_j - 1) / tau), which unit vectors keep at or below 1, and k = exp (1/tau) / Z,
+ * the gradient with respect to z is a weighted sum of bank rows:
+ *   InfoNCE: (sum over J and p of e_j m_j / sum of e_j  -  m_p) / tau
+ *   NCE:     (sum over J of P_j / (P_j + c + eps) m_j  -  (c + eps) / (P_p + c + eps) m_p) / tau,
+ *            P_j = k e_j
+ * so that loss and gradient need one pass over the rows: a few rows' scores, their weights, and the
+ * weighted sum while the rows are still in the cache. Where every row is a negative, the bank is
+ * cut into blocks and both products are matrix products for all samples at once.
+ *
+ * The work is cut independently of the number of threads, and sums are joined in order.
+ */
+#include "backends/cpu/cpu.h"
+#include "backends/cpu/simd.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define NCE_EPSILON 1.19e-7
+#define PART 8192               /* negatives of one piece of work */
+#define GROUP 32                /* rows in the cache at a time: 16 KB of 128 floats */
+#define AHEAD 8                 /* rows fetched in advance */
+#define BLOCK 1024              /* rows of the bank in one matrix product */
+#define LOGS 4                  /* factors multiplied before their logarithm is taken */
+
+typedef struct {
+  const PirlContrastDesc *desc;
+  const gfloat *embedding, *bank;
+  const guint32 *positive, *negative;
+  gboolean gradient;
+  gfloat inverse_tau, k, c_eps;
+  gdouble c;
+} Contrast;
+
+/* Sums over some negatives of one sample. */
+typedef struct {
+  gdouble exp_sum;              /* of e_j */
+  gdouble loss;                 /* NCE: sum of log ((P_j + c + eps) / c) */
+} Sums;
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+/* exp (x) to about 1e-7, 0 below -87: 2^n times a polynomial in the rest, |rest| <= ln 2 / 2. */
+static inline gfloat
+exp_of (gfloat x)
+{
+  const gfloat rounding = 12582912.f;   /* 1.5 * 2^23: adding it rounds to an integer */
+  const gfloat clamped = x < -87.f ? -87.f : x > 88.f ? 88.f : x;
+  const gfloat shifted = clamped * 1.44269504f + rounding;
+  const gfloat n = shifted - rounding;
+  const gfloat r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
+  gfloat p = 1.f / 5040.f;
+  union {
+    gfloat f;
+    guint32 i;
+  } power = {.f = shifted };
+
+  p = p * r + 1.f / 720.f;
+  p = p * r + 1.f / 120.f;
+  p = p * r + 1.f / 24.f;
+  p = p * r + 1.f / 6.f;
+  p = p * r + 0.5f;
+  p = p * r + 1.f;
+  p = p * r + 1.f;
+  power.i = (power.i + 127) << 23;      /* the low bits of shifted are n */
+  return x < -87.f ? 0.f : p * power.f;
+}
+
+/* Scores become e_j. */
+PIRL_SIMD static void
+exponentials (gfloat *s, gsize n, gfloat inverse_tau)
+{
+  for (gsize i = 0; i < n; i++)
+    s[i] = exp_of ((s[i] - 1.f) * inverse_tau);
+}
+
+/* e_j become the weights P_j / (P_j + c + eps). */
+PIRL_SIMD static void
+nce_weights (gfloat *e, gsize n, gfloat k, gfloat c_eps)
+{
+  for (gsize i = 0; i < n; i++) {
+    const gfloat p = e[i] * k;
+
+    e[i] = p / (p + c_eps);
+  }
+}
+
+static gdouble
+nce_loss (const gfloat *e, gsize n, gdouble k, gdouble c)
+{
+  const gdouble over_c = 1 / c, first = (c + NCE_EPSILON) / c;
+  gdouble loss = 0;
+
+  for (gsize i = 0; i < n; i += LOGS) {
+    const gsize end = MIN (n, i + LOGS);
+    gdouble product = 1;
+
+    for (gsize j = i; j < end; j++)
+      product *= e[j] * k * over_c + first;
+    loss += log (product);
+  }
+  return loss;
+}
+
+/* Scores of negatives become weights of their rows; adds to @sums. */
+static void
+weigh (const Contrast *t, gfloat *s, gsize n, Sums *sums)
+{
+  exponentials (s, n, t->inverse_tau);
+  for (gsize i = 0; i < n; i++)
+    sums->exp_sum += s[i];
+  if (t->desc->loss == PIRL_LOSS_NCE) {
+    sums->loss += nce_loss (s, n, t->k, t->c);
+    nce_weights (s, n, t->k, t->c_eps);
+  }
+}
+
+/* --- chosen negatives ------------------------------------------------------------------------ */
+
+PIRL_SIMD static gfloat
+dot (const gfloat *restrict a, const gfloat *restrict b, gsize n)
+{
+  PirlVec sum = { 0 };
+  gfloat lane[PIRL_LANES], rest = 0.f;
+  gsize i;
+
+  for (i = 0; i + PIRL_LANES <= n; i += PIRL_LANES)
+    sum += VEC_CONST_AT (a + i) * VEC_CONST_AT (b + i);
+  for (; i < n; i++)
+    rest += a[i] * b[i];
+  VEC_AT (lane) = sum;
+  for (gint half = PIRL_LANES / 2; half; half /= 2) {
+    for (gint l = 0; l < half; l++)
+      lane[l] += lane[l + half];
+  }
+  return lane[0] + rest;
+}
+
+/* Scores of @n rows; @total >= n: indices that may be looked at to fetch ahead. */
+static void
+score_rows (const Contrast *t, const gfloat *z, const guint32 *index, gsize n, gsize total,
+    gfloat *s)
+{
+  const gsize dim = t->desc->dim;
+
+  for (gsize i = 0; i < n; i++) {
+    const gfloat *next = i + AHEAD < total ? t->bank + index[i + AHEAD] * dim : NULL;
+
+    for (gsize d = 0; next && d < dim; d += PIRL_LANES)
+      __builtin_prefetch (next + d);
+    s[i] = dot (z, t->bank + index[i] * dim, dim);
+  }
+}
+
+/* sum += the rows times their weights. */
+PIRL_SIMD static void
+add_rows (const gfloat *bank, const guint32 *index, const gfloat *weight, gsize n, gsize dim,
+    gfloat *restrict sum)
+{
+  gsize d = 0;
+
+  for (; d + 4 * PIRL_LANES <= dim; d += 4 * PIRL_LANES) {
+    PirlVec s0 = VEC_CONST_AT (sum + d), s1 = VEC_CONST_AT (sum + d + PIRL_LANES);
+    PirlVec s2 = VEC_CONST_AT (sum + d + 2 * PIRL_LANES);
+    PirlVec s3 = VEC_CONST_AT (sum + d + 3 * PIRL_LANES);
+
+    for (gsize i = 0; i < n; i++) {
+      const gfloat *row = bank + index[i] * dim + d, w = weight[i];
+
+      s0 += w * VEC_CONST_AT (row);
+      s1 += w * VEC_CONST_AT (row + PIRL_LANES);
+      s2 += w * VEC_CONST_AT (row + 2 * PIRL_LANES);
+      s3 += w * VEC_CONST_AT (row + 3 * PIRL_LANES);
+    }
+    VEC_AT (sum + d) = s0;
+    VEC_AT (sum + d + PIRL_LANES) = s1;
+    VEC_AT (sum + d + 2 * PIRL_LANES) = s2;
+    VEC_AT (sum + d + 3 * PIRL_LANES) = s3;
+  }
+  for (gsize i = 0; d < dim && i < n; i++) {
+    for (gsize j = d; j < dim; j++)
+      sum[j] += weight[i] * bank[index[i] * dim + j];
+  }
+}
+
+/* Sums and weighted rows of up to PART negatives of one sample. FALSE: an index is too large. */
+static gboolean
+part_of_sample (const Contrast *t, const gfloat *z, const guint32 *index, gsize n, Sums *sums,
+    gfloat *rows)
+{
+  for (gsize i = 0; i < n; i++) {
+    if (index[i] >= t->desc->rows)
+      return FALSE;
+  }
+  for (gsize i = 0; i < n; i += GROUP) {
+    const gsize count = MIN (GROUP, n - i);
+    gfloat s[GROUP];
+
+    score_rows (t, z, index + i, count, n - i, s);
+    weigh (t, s, count, sums);
+    if (t->gradient)
+      add_rows (t->bank, index + i, s, count, t->desc->dim, rows);
+  }
+  return TRUE;
+}
+
+/* Joins the parts of each sample into the first one's place. */
+static void
+join_parts (const Contrast *t, gsize parts, Sums *sums, gfloat *rows)
+{
+  const gsize dim = t->desc->dim;
+
+#pragma omp parallel for schedule(static)
+  for (gsize b = 0; b < t->desc->batch; b++) {
+    Sums whole = { 0, 0 };
+
+    for (gsize p = 0; p < parts; p++) {
+      whole.exp_sum += sums[b * parts + p].exp_sum;
+      whole.loss += sums[b * parts + p].loss;
+      for (gsize d = 0; p && t->gradient && d < dim; d++)
+        rows[b * parts * dim + d] += rows[(b * parts + p) * dim + d];
+    }
+    sums[b * parts] = whole;
+  }
+}
+
+static gboolean
+chosen_negatives (const Contrast *t, gsize parts, Sums *sums, gfloat *rows, GError **error)
+{
+  const gsize dim = t->desc->dim, negatives = t->desc->negatives;
+  const gsize pieces = t->desc->batch * parts;
+  gint bad = 0;
+
+#pragma omp parallel for schedule(static) reduction(|:bad)
+  for (gsize i = 0; i < pieces; i++) {
+    const gsize b = i / parts, begin = i % parts * PART;
+    const gsize n = negatives > begin ? MIN (PART, negatives - begin) : 0;
+
+    bad |= !part_of_sample (t, t->embedding + b * dim, t->negative + b * negatives + begin, n,
+        &sums[i], rows + i * dim);
+  }
+  if (bad) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "a negative's index is beyond the bank's %" G_GUINT64_FORMAT " rows", t->desc->rows);
+    return FALSE;
+  }
+  join_parts (t, parts, sums, rows);
+  return TRUE;
+}
+
+/* --- all rows as negatives ------------------------------------------------------------------- */
+
+/* Scores [batch][n] of rows @begin.. become weights, that of a sample's own row 0. */
+static void
+weigh_block (const Contrast *t, gsize begin, gsize n, gfloat *s, Sums *sums)
+{
+#pragma omp parallel for schedule(static)
+  for (gsize b = 0; b < t->desc->batch; b++) {
+    const gsize p = t->positive[b];
+    gfloat *row = s + b * n;
+
+    if (p < begin || p >= begin + n) {
+      weigh (t, row, n, &sums[b]);
+      continue;
+    }
+    weigh (t, row, p - begin, &sums[b]);
+    weigh (t, row + (p - begin + 1), begin + n - p - 1, &sums[b]);
+    row[p - begin] = 0.f;
+  }
+}
+
+static gboolean
+all_negatives (const Contrast *t, gfloat *s, Sums *sums, gfloat *rows, GError **error)
+{
+  const gsize batch = t->desc->batch, dim = t->desc->dim;
+
+  for (gsize begin = 0; begin < t->desc->rows; begin += BLOCK) {
+    const gsize n = MIN (BLOCK, t->desc->rows - begin);
+    const gfloat *block = t->bank + begin * dim;
+    const PirlDnnGemm scores = {.transpose_b = TRUE, .m = batch, .n = n, .k = dim,
+      .a = t->embedding, .b = block, .c = s };
+    const PirlDnnGemm weighted = {.m = batch, .n = dim, .k = n, .a = s, .b = block, .beta = 1.f,
+      .c = rows };
+
+    if (!pirl_dnn_gemm (&scores, error))
+      return FALSE;
+    weigh_block (t, begin, n, s, sums);
+    if (t->gradient && !pirl_dnn_gemm (&weighted, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* --- the result ------------------------------------------------------------------------------ */
+
+typedef struct {
+  gdouble loss, exp_sum, score;
+} Sample;
+
+/* One sample's loss, with its positive; @rows: the weighted sum of its negatives. */
+static Sample
+finish_sample (const Contrast *t, gsize b, const Sums *sums, const gfloat *rows, gfloat *d)
+{
+  const PirlContrastDesc *desc = t->desc;
+  const gfloat *own = t->bank + t->positive[b] * (gsize) desc->dim;
+  const gdouble tau = desc->temperature, factor = desc->scale / (desc->batch * tau);
+  const gdouble score = dot (t->embedding + b * desc->dim, own, desc->dim);
+  const gdouble e = exp ((score - 1) / tau), total = sums->exp_sum + e;
+  Sample sample = {.exp_sum = total, .score = score };
+  gdouble rows_weight = 1, own_weight;
+
+  if (desc->loss == PIRL_LOSS_INFONCE) {
+    sample.loss = log (total) - (score - 1) / tau;
+    rows_weight = 1 / total;
+    own_weight = e / total - 1;
+  } else {
+    const gdouble p = exp (score / tau) / desc->z, c_eps = t->c + NCE_EPSILON;
+
+    sample.loss = log ((p + c_eps) / p) + sums->loss;
+    own_weight = -c_eps / (p + c_eps);
+  }
+  for (gsize i = 0; d && i < desc->dim; i++)
+    d[b * desc->dim + i] = factor * (rows_weight * rows[i] + own_weight * own[i]);
+  return sample;
+}
+
+/* @stride: samples' sums are this many apart. */
+static void
+finish (const Contrast *t, gsize stride, const Sums *sums, const gfloat *rows, gfloat *d,
+    Sample *samples, PirlContrastStats *stats)
+{
+  const gdouble batch = t->desc->batch, per_sample = t->desc->negatives + 1.;
+  gdouble loss = 0, exp_sum = 0, score = 0;
+
+#pragma omp parallel for schedule(static)
+  for (gsize b = 0; b < t->desc->batch; b++)
+    samples[b] = finish_sample (t, b, &sums[b * stride], rows + b * stride * t->desc->dim, d);
+  for (gsize b = 0; b < t->desc->batch; b++) {
+    loss += samples[b].loss;
+    exp_sum += samples[b].exp_sum;
+    score += samples[b].score;
+  }
+  stats->loss = loss / batch;
+  stats->mean_exp = exp_sum / (batch * per_sample) * exp (1 / t->desc->temperature);
+  stats->positive = score / batch;
+}
+
+static gboolean
+check (const PirlContrastDesc *desc, const guint32 *positive, const guint32 *negative,
+    GError **error)
+{
+  const gchar *wrong = NULL;
+
+  if (desc->batch == 0 || desc->dim == 0 || desc->rows == 0)
+    wrong = "batch, dim and rows must be at least 1";
+  else if (!(desc->temperature > 0))
+    wrong = "the temperature must be above 0";
+  else if (desc->loss == PIRL_LOSS_NCE && (!(desc->z > 0) || desc->negatives == 0))
+    wrong = "the NCE loss needs negatives and a Z above 0";
+  else if (!negative && desc->negatives != desc->rows - 1)
+    wrong = "without chosen negatives there must be as many as the bank has other rows";
+  for (guint b = 0; !wrong && b < desc->batch; b++) {
+    if (positive[b] >= desc->rows)
+      wrong = "a sample's own row is beyond the bank";
+  }
+  if (wrong)
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "contrast (batch %u, %" G_GUINT64_FORMAT
+        " rows, %" G_GUINT64_FORMAT " negatives): %s", desc->batch, desc->rows, desc->negatives,
+        wrong);
+  return wrong == NULL;
+}
+
+gboolean
+pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embedding, const gfloat *bank,
+    const guint32 *positive, const guint32 *negative, gfloat *d_embedding,
+    PirlContrastStats *stats, GError **error)
+{
+  const gdouble c = (gdouble) desc->negatives / desc->rows;
+  const Contrast t = {.desc = desc, .embedding = embedding, .bank = bank, .positive = positive,
+    .negative = negative, .gradient = d_embedding != NULL, .c = c, .c_eps = c + NCE_EPSILON,
+    .inverse_tau = 1 / desc->temperature, .k = exp (1 / desc->temperature) / desc->z };
+  const gsize parts = negative ? MAX ((desc->negatives + PART - 1) / PART, 1) : 1;
+  const gsize pieces = desc->batch * parts;
+  gsize bytes = 0, at_sums, at_rows, at_samples, at_scores;
+  guint8 *memory;
+  gboolean done;
+
+  if (!check (desc, positive, negative, error))
+    return FALSE;
+  at_sums = pirl_cpu_region (&bytes, pieces * sizeof (Sums));
+  at_rows = pirl_cpu_region (&bytes, pieces * desc->dim * sizeof (gfloat));
+  at_samples = pirl_cpu_region (&bytes, desc->batch * sizeof (Sample));
+  at_scores = pirl_cpu_region (&bytes,
+      negative ? 0 : desc->batch * (gsize) MIN (BLOCK, desc->rows) * sizeof (gfloat));
+  memory = pirl_cpu_alloc (bytes, error);
+  if (!memory)
+    return FALSE;
+  if (negative)
+    done = chosen_negatives (&t, parts, (Sums *) (memory + at_sums),
+        (gfloat *) (memory + at_rows), error);
+  else
+    done = all_negatives (&t, (gfloat *) (memory + at_scores), (Sums *) (memory + at_sums),
+        (gfloat *) (memory + at_rows), error);
+  if (done)
+    finish (&t, parts, (Sums *) (memory + at_sums), (gfloat *) (memory + at_rows), d_embedding,
+        (Sample *) (memory + at_samples), stats);
+  free (memory);
+  return done;
+}
+
+void
+pirl_cpu_bank_update (gfloat *bank, gsize dim, gsize batch, const guint32 *positive,
+    const gfloat *embedding, gdouble momentum)
+{
+  for (gsize b = 0; b < batch; b++) {
+    gfloat *row = bank + positive[b] * dim;
+    gdouble squares = 0, inverse;
+
+    for (gsize d = 0; d < dim; d++) {
+      row[d] = momentum * row[d] + (1 - momentum) * embedding[b * dim + d];
+      squares += (gdouble) row[d] * row[d];
+    }
+    inverse = 1 / MAX (sqrt (squares), PIRL_L2NORM_EPSILON);
+    for (gsize d = 0; d < dim; d++)
+      row[d] *= inverse;
+  }
+}
