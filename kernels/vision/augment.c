@@ -34,6 +34,12 @@ typedef struct {
   guint8 *data;
 } Scratch;
 
+/* A box of real radius: 2 radius + 1 whole taps and a part of one more at each end, in 1/2^24. */
+typedef struct {
+  gint radius;
+  guint32 whole, part;
+} Box;
+
 static void
 scratch_free (gpointer data)
 {
@@ -81,6 +87,96 @@ blend (gint a, gint b, gfloat factor)
   return (guint8) CLAMP (v, 0.0f, 255.0f);
 }
 
+/* Inner loops over contiguous bytes, written so that compilers vectorise them. They are compiled
+ * twice, and which is called is chosen by the processor; without fused multiply-adds (see
+ * meson.build) both give the same bits. */
+#define INNER static inline __attribute__ ((always_inline)) void
+
+/* dst = blend (a, b, factor); dst may be a or b. */
+INNER
+blend_line (const guint8 *a, const guint8 *b, gfloat factor, gsize n, guint8 *dst)
+{
+  for (gsize i = 0; i < n; i++)
+    dst[i] = blend (a[i], b[i], factor);
+}
+
+/* dst = the 3x3 smoothed middle line; reads 3 bytes beyond both ends. */
+INNER
+smooth_line (const guint8 *above, const guint8 *here, const guint8 *below, gsize n, guint8 *dst)
+{
+  for (gsize i = 0; i < n; i++) {
+    const guint16 corners = above[(gssize) i - 3] + above[i + 3] + below[(gssize) i - 3]
+        + below[i + 3];
+    const guint16 sum = corners + above[i] + below[i] + here[(gssize) i - 3] + here[i + 3]
+        + 5 * here[i];
+
+    /* sum / 13, rounded: no multiple of 1/13 lies half-way, so this is what floats give too. */
+    dst[i] = (guint16) (2 * sum + 13) / 26;
+  }
+}
+
+/* dst = weighted sum of 2 radius + 3 lines of @n bytes, the outer two by box->part. */
+INNER
+box_line (const Box *box, const guint8 *const *line, gsize n, guint8 *dst)
+{
+  const gint last = 2 * box->radius + 2;
+  const guint32 whole = box->whole, part = box->part;
+
+  for (gsize x = 0; x < n; x += CHUNK) {
+    const gsize m = MIN (CHUNK, n - x);
+    const guint8 *first_line = line[0] + x, *last_line = line[last] + x;
+    guint16 sum[CHUNK] = { 0 };
+
+    for (gint t = 1; t < last; t++)
+      for (gsize i = 0; i < m; i++)
+        sum[i] += line[t][x + i];
+    for (gsize i = 0; i < m; i++) {
+      const guint32 ends = first_line[i] + last_line[i];
+
+      dst[x + i] = (sum[i] * whole + ends * part + (1u << 23)) >> 24;
+    }
+  }
+}
+
+typedef struct {
+  void (*blend) (const guint8 *a, const guint8 *b, gfloat factor, gsize n, guint8 *dst);
+  void (*smooth) (const guint8 *above, const guint8 *here, const guint8 *below, gsize n,
+      guint8 *dst);
+  void (*box) (const Box *box, const guint8 *const *line, gsize n, guint8 *dst);
+} Loops;
+
+#define DEFINE_LOOPS(name, target) \
+  target static void name##_blend (const guint8 *a, const guint8 *b, gfloat factor, gsize n, \
+      guint8 *dst) \
+  { \
+    blend_line (a, b, factor, n, dst); \
+  } \
+  target static void name##_smooth (const guint8 *above, const guint8 *here, \
+      const guint8 *below, gsize n, guint8 *dst) \
+  { \
+    smooth_line (above, here, below, n, dst); \
+  } \
+  target static void name##_box (const Box *box, const guint8 *const *line, gsize n, guint8 *dst) \
+  { \
+    box_line (box, line, n, dst); \
+  } \
+  static const Loops name##_loops = { name##_blend, name##_smooth, name##_box }
+
+DEFINE_LOOPS (plain, );
+#if defined (__x86_64__) && defined (__GNUC__)
+DEFINE_LOOPS (avx2, __attribute__ ((target ("avx2"))));
+#endif
+
+static const Loops *
+loops (void)
+{
+#if defined (__x86_64__) && defined (__GNUC__)
+  if (__builtin_cpu_supports ("avx2"))
+    return &avx2_loops;
+#endif
+  return &plain_loops;
+}
+
 static void
 apply_table (PirlImage *image, const Table table)
 {
@@ -121,20 +217,28 @@ mean_grey (const PirlImage *image)
   return (gint) ((gdouble) sum / ((gdouble) image->width * image->height) + 0.5);
 }
 
+/* A row in grey, three bytes a pixel. */
+static void
+grey_row (const guint8 *rgb, gint width, guint8 *grey)
+{
+  for (gint x = 0; x < width; x++, rgb += 3, grey += 3)
+    grey[0] = grey[1] = grey[2] = grey_of (rgb);
+}
+
 static void
 apply_saturation (PirlImage *image, gfloat factor)
 {
+  const gsize n = 3 * (gsize) image->width;
+  guint8 *grey;
+
   if (factor == 1)
     return;
+  grey = scratch_get (n);
   for (gint y = 0; y < image->height; y++) {
-    guint8 *p = row_of (image, y);
+    guint8 *row = row_of (image, y);
 
-    for (gint x = 0; x < image->width; x++, p += 3) {
-      const guint8 grey = grey_of (p);
-
-      for (gint c = 0; c < 3; c++)
-        p[c] = blend (grey, p[c], factor);
-    }
+    grey_row (row, image->width, grey);
+    loops ()->blend (grey, row, factor, n, row);
   }
 }
 
@@ -308,27 +412,21 @@ static void
 apply_sharpness (PirlImage *image, gfloat factor)
 {
   const gsize n = 3 * (gsize) image->width;
-  guint8 *above, *here;
+  guint8 *above, *here, *smooth;
 
   if (factor == 1 || image->width < 3 || image->height < 3)
     return;
-  above = scratch_get (2 * n);
+  above = scratch_get (3 * n);
   here = above + n;
+  smooth = here + n;
   memcpy (above, image->data, n);
+  /* The outermost pixels stay: their smoothed value is their own. */
   for (gint y = 1; y < image->height - 1; y++) {
-    const guint8 *below = row_of (image, y + 1);
-    guint8 *dst = row_of (image, y);
-    guint8 *swap;
+    guint8 *dst = row_of (image, y), *swap = above;
 
     memcpy (here, dst, n);
-    for (gsize i = 3; i < n - 3; i++) {
-      const guint sum = above[i - 3] + above[i] + above[i + 3] + here[i - 3] + 5u * here[i]
-          + here[i + 3] + below[i - 3] + below[i] + below[i + 3];
-
-      /* sum / 13, rounded: no multiple of 1/13 lies half-way, so this is what floats give too. */
-      dst[i] = blend ((2 * sum + 13) / 26, here[i], factor);
-    }
-    swap = above;
+    loops ()->smooth (above + 3, here + 3, row_of (image, y + 1) + 3, n - 6, smooth);
+    loops ()->blend (smooth, here + 3, factor, n - 6, dst + 3);
     above = here;
     here = swap;
   }
@@ -337,19 +435,9 @@ apply_sharpness (PirlImage *image, gfloat factor)
 static void
 apply_grayscale (PirlImage *image)
 {
-  for (gint y = 0; y < image->height; y++) {
-    guint8 *p = row_of (image, y);
-
-    for (gint x = 0; x < image->width; x++, p += 3)
-      p[0] = p[1] = p[2] = grey_of (p);
-  }
+  for (gint y = 0; y < image->height; y++)
+    grey_row (row_of (image, y), image->width, row_of (image, y));
 }
-
-/* A box of real radius: 2 radius + 1 whole taps and a part of one more at each end, in 1/2^24. */
-typedef struct {
-  gint radius;
-  guint32 whole, part;
-} Box;
 
 /* The box of which BLUR_PASSES applications have the variance sigma^2 (equations 7, 11, 14). */
 static Box
@@ -367,28 +455,6 @@ box_for_sigma (gfloat sigma)
   box.whole = (guint32) ((gfloat) (1 << 24) / (radius * 2 + 1));
   box.part = ((1u << 24) - (guint32) (box.radius * 2 + 1) * box.whole) / 2;
   return box;
-}
-
-/* dst = weighted sum of 2 radius + 3 lines of @n bytes, the outer two by box->part. */
-static void
-box_lines (const Box *box, const guint8 *const *line, gsize n, guint8 *dst)
-{
-  const gint last = 2 * box->radius + 2;
-  guint32 sum[CHUNK];
-
-  for (gsize x = 0; x < n; x += CHUNK) {
-    const gsize m = MIN (CHUNK, n - x);
-
-    memset (sum, 0, sizeof sum);
-    for (gint t = 1; t < last; t++)
-      for (gsize i = 0; i < m; i++)
-        sum[i] += line[t][x + i];
-    for (gsize i = 0; i < m; i++) {
-      const guint32 ends = line[0][x + i] + line[last][x + i];
-
-      dst[x + i] = (sum[i] * box->whole + ends * box->part + (1u << 23)) >> 24;
-    }
-  }
 }
 
 /* Blurs a row three times; @a and @b hold a row with radius + 1 pixels more at both ends. */
@@ -410,7 +476,7 @@ blur_row (const Box *box, const guint8 *src, gint width, guint8 *a, guint8 *b, g
     }
     for (gint t = 0; t < 2 * border + 1; t++)
       line[t] = a + 3 * t;
-    box_lines (box, line, n, out);
+    loops ()->box (box, line, n, out);
     a = b;
     b = swap;
   }
@@ -424,7 +490,7 @@ blur_columns (const Box *box, const PirlImage *src, PirlImage *dst)
   for (gint y = 0; y < dst->height; y++) {
     for (gint t = 0; t < 2 * box->radius + 3; t++)
       line[t] = row_of (src, CLAMP (y + t - box->radius - 1, 0, src->height - 1));
-    box_lines (box, line, 3 * (gsize) dst->width, row_of (dst, y));
+    loops ()->box (box, line, 3 * (gsize) dst->width, row_of (dst, y));
   }
 }
 

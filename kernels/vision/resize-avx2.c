@@ -31,43 +31,6 @@ count_safe (const PirlAxis *axis)
   return MAX (n, 0);
 }
 
-AVX2 static void
-avx2_horizontal (const PirlAxis *axis, const guint8 *src, guint8 *dst)
-{
-  /* Lane 0 takes taps 0 and 1 as 16-bit pairs by channel, lane 1 taps 2 and 3. */
-  const __m256i pixels = _mm256_setr_epi8 (0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1,
-      -1, 6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-  const __m256i high_pair = _mm256_setr_epi8 (0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3,
-      4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7, 4, 5, 6, 7);
-  const __m256i low_pair = _mm256_add_epi8 (high_pair, _mm256_set1_epi8 (8));
-  const __m128i half = _mm_set1_epi32 (1 << (PIRL_RESIZE_BITS - 1));
-  const gint safe = count_safe (axis);
-
-  for (gint i = 0; i < safe; i++) {
-    const gint16 *split = axis->split + 2 * (gsize) i * axis->stride;
-    const guint8 *p = src + 3 * (gsize) axis->first[i];
-    __m256i high = _mm256_setzero_si256 (), low = high, sum;
-    __m128i out;
-    gint32 bytes;
-
-    for (gint t = 0; t < axis->count[i]; t += 4, p += 12, split += 8) {
-      const __m256i raw = _mm256_broadcastsi128_si256 (_mm_loadu_si128 ((const __m128i *) p));
-      const __m256i w = _mm256_broadcastsi128_si256 (_mm_loadu_si128 ((const __m128i *) split));
-      const __m256i v = _mm256_shuffle_epi8 (raw, pixels);
-
-      high = _mm256_add_epi32 (high, _mm256_madd_epi16 (v, _mm256_shuffle_epi8 (w, high_pair)));
-      low = _mm256_add_epi32 (low, _mm256_madd_epi16 (v, _mm256_shuffle_epi8 (w, low_pair)));
-    }
-    sum = _mm256_add_epi32 (_mm256_slli_epi32 (high, PIRL_RESIZE_SPLIT), low);
-    out = _mm_add_epi32 (_mm256_castsi256_si128 (sum), _mm256_extracti128_si256 (sum, 1));
-    out = _mm_srai_epi32 (_mm_add_epi32 (out, half), PIRL_RESIZE_BITS);
-    out = _mm_packus_epi16 (_mm_packs_epi32 (out, out), out);
-    bytes = _mm_cvtsi128_si32 (out);
-    memcpy (dst + 3 * i, &bytes, sizeof bytes);
-  }
-  pirl_resize_horizontal_from (axis, safe, src, dst);
-}
-
 /* Joins the chains of 8 sums, rounds and shifts. */
 AVX2 static inline __m256i
 join (__m256i high, __m256i low)
@@ -77,6 +40,69 @@ join (__m256i high, __m256i low)
   low = _mm256_add_epi32 (_mm256_add_epi32 (_mm256_slli_epi32 (high, PIRL_RESIZE_SPLIT), low),
       half);
   return _mm256_srai_epi32 (low, PIRL_RESIZE_BITS);
+}
+
+/* The leading @safe outputs of four rows. Two rows share a vector, one a lane, so that a weight is one
+ * broadcast and nothing crosses lanes. */
+AVX2 static inline void
+horizontal_4 (const PirlAxis *axis, gint safe, const guint8 *const src[4], guint8 *const dst[4])
+{
+  /* Pairs of 16-bit pixels by channel: taps 0 and 1, taps 2 and 3. */
+  const __m256i taps01 = _mm256_broadcastsi128_si256 (_mm_setr_epi8 (0, -1, 3, -1, 1, -1, 4, -1, 2,
+          -1, 5, -1, -1, -1, -1, -1));
+  const __m256i taps23 = _mm256_broadcastsi128_si256 (_mm_setr_epi8 (6, -1, 9, -1, 7, -1, 10, -1, 8,
+          -1, 11, -1, -1, -1, -1, -1));
+
+  for (gint i = 0; i < safe; i++) {
+    const gint32 *w = (const gint32 *) axis->split + (gsize) i * axis->stride;
+    gsize at = 3 * (gsize) axis->first[i];
+    __m256i high[2], low[2], out;
+
+    high[0] = high[1] = low[0] = low[1] = _mm256_setzero_si256 ();
+    for (gint t = 0; t < axis->count[i]; t += 4, at += 12, w += 4)
+      for (gint j = 0; j < 2; j++) {
+        const __m256i raw = _mm256_inserti128_si256 (_mm256_castsi128_si256 (
+                _mm_loadu_si128 ((const __m128i *) (src[2 * j] + at))),
+            _mm_loadu_si128 ((const __m128i *) (src[2 * j + 1] + at)), 1);
+        const __m256i a = _mm256_shuffle_epi8 (raw, taps01);
+        const __m256i b = _mm256_shuffle_epi8 (raw, taps23);
+
+        high[j] = _mm256_add_epi32 (high[j], _mm256_madd_epi16 (a, _mm256_set1_epi32 (w[0])));
+        low[j] = _mm256_add_epi32 (low[j], _mm256_madd_epi16 (a, _mm256_set1_epi32 (w[1])));
+        high[j] = _mm256_add_epi32 (high[j], _mm256_madd_epi16 (b, _mm256_set1_epi32 (w[2])));
+        low[j] = _mm256_add_epi32 (low[j], _mm256_madd_epi16 (b, _mm256_set1_epi32 (w[3])));
+      }
+    /* Bytes of rows 0 and 2 in the lower lane, of rows 1 and 3 in the upper one. */
+    out = _mm256_packs_epi32 (join (high[0], low[0]), join (high[1], low[1]));
+    out = _mm256_packus_epi16 (out, out);
+    for (gint j = 0; j < 4; j++) {
+      const __m128i lane = j % 2 ? _mm256_extracti128_si256 (out, 1) : _mm256_castsi256_si128 (out);
+      const gint32 bytes = j < 2 ? _mm_cvtsi128_si32 (lane) : _mm_extract_epi32 (lane, 1);
+
+      memcpy (dst[j] + 3 * i, &bytes, sizeof bytes);
+    }
+  }
+}
+
+AVX2 static void
+avx2_horizontal (const PirlAxis *axis, const guint8 *src, gsize src_stride, gint rows,
+    guint8 *dst, gsize dst_stride)
+{
+  const gint safe = count_safe (axis);
+
+  for (gint y = 0; y < rows; y += 4) {
+    const guint8 *from[4];
+    guint8 *to[4];
+
+    /* At the end the last row is simply done again. */
+    for (gint j = 0; j < 4; j++) {
+      from[j] = src + MIN (y + j, rows - 1) * src_stride;
+      to[j] = dst + MIN (y + j, rows - 1) * dst_stride;
+    }
+    horizontal_4 (axis, safe, from, to);
+    for (gint j = 0; j < MIN (4, rows - y); j++)
+      pirl_resize_horizontal_from (axis, safe, from[j], to[j]);
+  }
 }
 
 /* 32 bytes of an output row. Interleaving bytes of two rows gives pairs of taps; the unpacking works

@@ -16,7 +16,6 @@
 #include <string.h>
 
 #define CHUNK 64                /* bytes of a row summed at a time in plain C */
-#define ROW_SLACK 16            /* bytes that a wide store may run past a row */
 
 struct _PirlResizer {
   const PirlResizeLoops *loops;
@@ -56,9 +55,11 @@ pirl_resize_horizontal_from (const PirlAxis *axis, gint begin, const guint8 *src
 }
 
 static void
-plain_horizontal (const PirlAxis *axis, const guint8 *src, guint8 *dst)
+plain_horizontal (const PirlAxis *axis, const guint8 *src, gsize src_stride, gint rows,
+    guint8 *dst, gsize dst_stride)
 {
-  pirl_resize_horizontal_from (axis, 0, src, dst);
+  for (gint y = 0; y < rows; y++)
+    pirl_resize_horizontal_from (axis, 0, src + y * src_stride, dst + y * dst_stride);
 }
 
 static void
@@ -154,7 +155,7 @@ axis_reserve (PirlAxis *axis, gint n, gint taps)
   if (weights > axis->weight_allocated) {
     axis->weight_allocated = weights;
     axis->weight = g_renew (gint32, axis->weight, weights);
-    axis->split = g_renew (gint16, axis->split, 2 * weights);
+    axis->split = g_renew (guint32, axis->split, weights);
   }
 }
 
@@ -163,15 +164,19 @@ static void
 axis_set (PirlAxis *axis, gint i, const gdouble *real, gint count, gdouble total)
 {
   gint32 *weight = axis->weight + (gsize) i * axis->stride;
-  gint16 *split = axis->split + 2 * (gsize) i * axis->stride;
-  const gint low = (1 << PIRL_RESIZE_SPLIT) - 1;
+  guint32 *split = axis->split + (gsize) i * axis->stride;
+  const guint low = (1 << PIRL_RESIZE_SPLIT) - 1;
 
   for (gint t = 0; t < axis->stride; t++) {
     const gdouble w = t < count ? (total != 0 ? real[t] / total : real[t]) : 0;
 
     weight[t] = (gint32) (0.5 + w * (1 << PIRL_RESIZE_BITS));
-    split[8 * (t / 4) + t % 4] = weight[t] >> PIRL_RESIZE_SPLIT;
-    split[8 * (t / 4) + 4 + t % 4] = weight[t] & low;
+  }
+  for (gint t = 0; t < axis->stride; t += 2) {
+    const guint32 w0 = weight[t], w1 = weight[t + 1];
+
+    split[t] = w1 >> PIRL_RESIZE_SPLIT << 16 | w0 >> PIRL_RESIZE_SPLIT;
+    split[t + 1] = (w1 & low) << 16 | (w0 & low);
   }
 }
 
@@ -234,16 +239,15 @@ run_both (PirlResizer *resizer, const PirlImage *src, PirlImage *dst)
   const PirlAxis *axis = &resizer->rows;
   const gint begin = axis->first[0], end = axis->first[axis->n - 1] + axis->count[axis->n - 1];
   const gsize stride = 3 * (gsize) dst->width;
-  const gsize need = stride * (end - begin) + ROW_SLACK;
+  const gsize need = stride * (end - begin);
 
   if (need > resizer->between_size) {
     g_free (resizer->between);
     resizer->between = g_malloc (need);
     resizer->between_size = need;
   }
-  for (gint y = begin; y < end; y++)
-    resizer->loops->horizontal (&resizer->columns, src->data + y * src->stride,
-        resizer->between + (y - begin) * stride);
+  resizer->loops->horizontal (&resizer->columns, src->data + begin * src->stride, src->stride,
+      end - begin, resizer->between, stride);
   for (gint i = 0; i < axis->n; i++)
     resizer->rows.first[i] -= begin;
   run_vertical (resizer, resizer->between, stride, dst);
@@ -268,9 +272,8 @@ resize_window (PirlResizer *resizer, const PirlImage *src, const gfloat box[4], 
   else if (rows)
     run_vertical (resizer, src->data + 3 * (gsize) x0, src->stride, dst);
   else if (columns)
-    for (gint y = 0; y < dst->height; y++)
-      resizer->loops->horizontal (&resizer->columns, src->data + (y0 + y) * src->stride,
-          dst->data + y * dst->stride);
+    resizer->loops->horizontal (&resizer->columns, src->data + y0 * src->stride, src->stride,
+        dst->height, dst->data, dst->stride);
   else
     copy_window (src, x0, y0, dst);
 }

@@ -34,7 +34,7 @@ typedef struct {
   gint in_size;
   gint *first, *count;
   gint32 *weight;               /* 22 bits after the point */
-  gint16 *split;                /* a group of 4 taps: their 4 high parts, their 4 low parts */
+  guint32 *split;               /* for 2 taps: their 16-bit high parts, then their low parts */
   gsize n_allocated, weight_allocated;
 } PirlAxis;
 
@@ -43,8 +43,9 @@ typedef struct {
 
 /* The two inner loops of a resize. */
 typedef struct {
-  /* One row: @dst[3 i + c] for all outputs of @axis. */
-  void (*horizontal) (const PirlAxis *axis, const guint8 *src, guint8 *dst);
+  /* @rows rows: dst[3 i + c] for all outputs of @axis. */
+  void (*horizontal) (const PirlAxis *axis, const guint8 *src, gsize src_stride, gint rows,
+      guint8 *dst, gsize dst_stride);
   /* @n bytes of one output row from @count source rows, @stride bytes apart. */
   void (*vertical) (const gint32 *weight, gint count, const guint8 *src, gsize stride, gsize n,
       guint8 *dst);
