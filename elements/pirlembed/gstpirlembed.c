@@ -56,6 +56,7 @@
 #include "common.h"
 #include "embedworker.h"
 #include "meta.h"
+#include "torgb.h"
 
 #include <gst/base/gstbasetransform.h>
 #include <gst/video/video.h>
@@ -103,8 +104,8 @@ struct _GstPirlEmbed {
 
   /* Streaming thread. */
   gboolean tensors;             /* what leaves the source pad */
-  GstVideoInfo info, rgb;
-  GstVideoConverter *converter; /* NULL = the input is full-range RGB */
+  GstVideoInfo info;
+  ToRgb *converter;
   guint64 count;                /* frames since the start or the last flush */
 };
 
@@ -318,7 +319,7 @@ gst_pirl_embed_stop (GstBaseTransform * trans)
   GST_OBJECT_UNLOCK (self);
   if (worker != NULL)
     embed_worker_free (worker);
-  g_clear_pointer (&self->converter, gst_video_converter_free);
+  g_clear_pointer (&self->converter, to_rgb_free);
   return TRUE;
 }
 
@@ -435,34 +436,15 @@ gst_pirl_embed_fixate_caps (GstBaseTransform * trans, GstPadDirection direction,
   return gst_caps_fixate (othercaps);
 }
 
-/* A converter to full-range RGB by the input's matrix and range; none where the input is that. */
-static gboolean
-make_converter (GstPirlEmbed * self)
-{
-  const GstVideoInfo *in = &self->info;
-
-  g_clear_pointer (&self->converter, gst_video_converter_free);
-  if (GST_VIDEO_INFO_FORMAT (in) == GST_VIDEO_FORMAT_RGB
-      && in->colorimetry.range != GST_VIDEO_COLOR_RANGE_16_235)
-    return TRUE;
-  if (!gst_video_info_set_format (&self->rgb, GST_VIDEO_FORMAT_RGB, in->width, in->height))
-    return FALSE;
-  self->rgb.fps_n = in->fps_n;
-  self->rgb.fps_d = in->fps_d;
-  self->rgb.interlace_mode = in->interlace_mode;
-  self->converter = gst_video_converter_new (in, &self->rgb,
-      gst_structure_new ("options", GST_VIDEO_CONVERTER_OPT_DITHER_METHOD,
-          GST_TYPE_VIDEO_DITHER_METHOD, GST_VIDEO_DITHER_NONE,
-          GST_VIDEO_CONVERTER_OPT_THREADS, G_TYPE_UINT, 1, NULL));
-  return self->converter != NULL;
-}
-
 static gboolean
 gst_pirl_embed_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * outcaps)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
 
-  if (!gst_video_info_from_caps (&self->info, incaps) || !make_converter (self)) {
+  g_clear_pointer (&self->converter, to_rgb_free);
+  if (gst_video_info_from_caps (&self->info, incaps))
+    self->converter = to_rgb_new (&self->info);
+  if (self->converter == NULL) {
     GST_ERROR_OBJECT (self, "cannot convert %" GST_PTR_FORMAT " to RGB", incaps);
     return FALSE;
   }
@@ -627,21 +609,7 @@ frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, PirlImage * picture)
             self->info.height, GST_VIDEO_INFO_NAME (&self->info), self->info.size), (NULL));
     return FALSE;
   }
-  pirl_image_resize_storage (picture, self->info.width, self->info.height);
-  if (self->converter != NULL) {
-    GstVideoFrame rgb = {.info = self->rgb,.flags = frame.flags,.data = {picture->data} };
-
-    rgb.info.stride[0] = picture->stride;
-    gst_video_converter_frame (self->converter, &frame, &rgb);
-  } else {
-    const PirlImage view = {
-      .width = self->info.width,.height = self->info.height,
-      .stride = GST_VIDEO_FRAME_PLANE_STRIDE (&frame, 0),
-      .data = GST_VIDEO_FRAME_PLANE_DATA (&frame, 0)
-    };
-
-    pirl_image_copy (&view, picture);
-  }
+  to_rgb_convert (self->converter, &frame, picture);
   gst_video_frame_unmap (&frame);
   return TRUE;
 }

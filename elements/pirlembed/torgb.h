@@ -1,0 +1,15 @@
+/* gst-pirl: video frames of any format as full-range RGB pictures.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "vision/image.h"
+
+#include <gst/video/video.h>
+
+typedef struct _ToRgb ToRgb;
+
+/** NULL when frames of @info cannot be converted. */
+ToRgb *to_rgb_new (const GstVideoInfo * info);
+void to_rgb_free (ToRgb * self);
+/** Fits @picture and fills it. One thread at a time. */
+void to_rgb_convert (ToRgb * self, GstVideoFrame * frame, PirlImage * picture);
