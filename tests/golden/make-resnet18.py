@@ -35,7 +35,7 @@ VELOCITY_STEPS = 2              # the second shows the momentum
 MOMENTUM, BANK_MOMENTUM = 0.9, 0.5
 NCE_EPSILON = 1.19e-7
 Z_KEEP = 0.99
-NORM_FLOOR = 1e-3               # a bias before batch norm has the gradient 0
+NORM_FLOOR = 1e-2               # a bias before batch norm has the gradient 0
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
 # Learning rates and bank sizes at which rounding stays rounding: an untrained network gives all
