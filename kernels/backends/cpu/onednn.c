@@ -272,6 +272,8 @@ pirl_dnn_format_layout (const PirlDnnFormat *format, PirlDnnLayout *layout)
   if (blocking->inner_nblks != 0 || layout->channels != c || s[0] != c * h * w)
     return FALSE;
   layout->lanes = s[1] == 1 ? 0 : 1;
+  if (h * w == 1)               /* a vector: the strides of h and w say nothing */
+    return s[1] == 1;
   return s[1] == 1 ? s[3] == c && s[2] == w * c : s[3] == 1 && s[2] == w && s[1] == h * w;
 }
 
