@@ -40,6 +40,8 @@ PIRL_API void pirl_rng_init (PirlRng *rng, guint64 seed, guint32 epoch, guint64 
     PirlPurpose purpose);
 /** The next 32 random bits. */
 PIRL_API guint32 pirl_rng_u32 (PirlRng *rng);
+/** The next @n words, the same as @n times pirl_rng_u32(), several times as fast. */
+PIRL_API void pirl_rng_fill_u32 (PirlRng *rng, guint32 *dst, gsize n);
 /** Uniform integer in [0, n), unbiased (rejection of Lemire, 2019); n >= 1. */
 PIRL_API guint32 pirl_rng_below (PirlRng *rng, guint32 n);
 /** Uniform in [0, 1): the top 24 bits of a word, times 2^-24; exact in float. */

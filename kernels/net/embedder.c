@@ -334,10 +334,8 @@ pirl_embedder_new (const gchar *model_file, const gchar *layer, const gchar *dev
 
   embedder->batch = batch;
   if (!file || !info_read (&embedder->info, file, error)
-      || !embedder_setup (embedder, file, 0, layer, device, precision, n_threads, error)) {
-    g_prefix_error (error, "cannot embed with \"%s\": ", model_file);
+      || !embedder_setup (embedder, file, 0, layer, device, precision, n_threads, error))
     return NULL;
-  }
   hash = weights_hash (file);
   embedder->model = g_strdup_printf ("%s, %s", pirl_resnet_name (&embedder->info.trunk), hash);
   return g_steal_pointer (&embedder);

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "learn/knn.h"
-#include "learn/trainer.h"
+#include "learn/private.h"
 #include "net-common.h"
 
 #define BATCH 8
@@ -162,7 +162,7 @@ test_start_closed_forms (void)
 
     small_config (&config);
     config.dim = 128;
-    config.bank_rows = 20000;
+    config.bank_rows = 10000;
     config.negatives = 1000;
     config.loss = cases[i].loss;
     config.temperature = cases[i].temperature;
@@ -220,9 +220,47 @@ test_learns (void)
   data_clear (&data);
 }
 
-/* The sample's own row is never among its negatives, or, asked for, may be; all others are hit. */
+/* Negatives drawn in bulk are those of single draws (3e9 rows: a third of the words is skipped);
+ * the sample's own row is never among them, or, asked for, may be; all others are hit. */
 static void
-test_npid_and_all_negatives (void)
+test_negatives (void)
+{
+  static const guint64 sizes[] = { 2, 50, 65536, 1281167, 3000000000u };
+  const guint64 k = 5000;
+  const guint32 rows[3] = { 0, 1, 49 };
+  g_autofree guint32 *negative = g_new (guint32, 3 * k);
+
+  for (guint i = 0; i < 2 * G_N_ELEMENTS (sizes); i++) {
+    PirlTrainerConfig config = { .batch = 3, .bank_rows = sizes[i / 2], .seed = 77,
+      .exclude_positive = i % 2 };
+    const guint32 n = (guint32) sizes[i / 2] - i % 2;
+
+    if (sizes[i / 2] == 2)
+      config.batch = 2;
+    pirl_draw_negatives (&config, k, 6, rows, PIRL_PURPOSE_NEGATIVES, negative);
+    for (guint b = 0; b < config.batch; b++) {
+      gboolean own = FALSE, last = FALSE;
+      PirlRng rng;
+
+      pirl_rng_init (&rng, 77, 6, rows[b], PIRL_PURPOSE_NEGATIVES);
+      for (guint64 j = 0; j < k; j++) {
+        const guint32 value = negative[b * k + j], draw = pirl_rng_below (&rng, n);
+
+        g_assert_cmpuint (value, ==, config.exclude_positive && draw >= rows[b] ? draw + 1 : draw);
+        own |= value == rows[b];
+        last |= value == sizes[i / 2] - 1;
+      }
+      if (config.exclude_positive)
+        g_assert_false (own);
+      if (sizes[i / 2] == 50)
+        g_assert_true ((own || config.exclude_positive) && (last || rows[b] == 49));
+    }
+  }
+}
+
+/* NPID has no patches: neither their loss nor their parameters. */
+static void
+test_npid (void)
 {
   PirlTrainerConfig config;
   g_autoptr (PirlTrainer) trainer = NULL;
@@ -550,7 +588,8 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/trainer/start-closed-forms", test_start_closed_forms);
   g_test_add_func ("/trainer/learns", test_learns);
-  g_test_add_func ("/trainer/npid", test_npid_and_all_negatives);
+  g_test_add_func ("/trainer/npid", test_npid);
+  g_test_add_func ("/trainer/negatives", test_negatives);
   g_test_add_func ("/trainer/cancel-leaves-no-trace", test_cancel_leaves_no_trace);
   g_test_add_func ("/trainer/resume-bits", test_resume_bits);
   g_test_add_func ("/trainer/resume-errors", test_resume_errors);

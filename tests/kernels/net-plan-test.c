@@ -419,7 +419,7 @@ test_infer (void)
   net_plan (&reference, PIRL_MODE_INFER);
   g_test_message ("memory: train %" G_GSIZE_FORMAT ", infer %" G_GSIZE_FORMAT,
       pirl_plan_bytes (train.plan), pirl_plan_bytes (infer.plan));
-  g_assert_cmpuint (pirl_plan_bytes (infer.plan) * 4, <, pirl_plan_bytes (train.plan));
+  g_assert_cmpuint (pirl_plan_bytes (infer.plan) * 3, <, pirl_plan_bytes (train.plan));
   net_forward (&infer, pictures, FALSE);
   net_forward (&reference, pictures, FALSE);
   a = g_new (gfloat, 8 * DIM);
