@@ -115,27 +115,35 @@ smooth_line (const guint8 *above, const guint8 *here, const guint8 *below, gsize
   }
 }
 
+/* @m <= CHUNK bytes of box_line(), from @x on. */
+INNER
+box_chunk (const Box *box, const guint8 *const *line, gsize x, gsize m, guint8 *dst)
+{
+  const gint last = 2 * box->radius + 2;
+  const guint32 whole = box->whole, part = box->part;
+  const guint8 *first_line = line[0] + x, *last_line = line[last] + x;
+  guint16 sum[CHUNK] = { 0 };
+
+  for (gint t = 1; t < last; t++)
+    for (gsize i = 0; i < m; i++)
+      sum[i] += line[t][x + i];
+  for (gsize i = 0; i < m; i++) {
+    const guint32 ends = first_line[i] + last_line[i];
+
+    dst[x + i] = (sum[i] * whole + ends * part + (1u << 23)) >> 24;
+  }
+}
+
 /* dst = weighted sum of 2 radius + 3 lines of @n bytes, the outer two by box->part. */
 INNER
 box_line (const Box *box, const guint8 *const *line, gsize n, guint8 *dst)
 {
-  const gint last = 2 * box->radius + 2;
-  const guint32 whole = box->whole, part = box->part;
+  gsize x = 0;
 
-  for (gsize x = 0; x < n; x += CHUNK) {
-    const gsize m = MIN (CHUNK, n - x);
-    const guint8 *first_line = line[0] + x, *last_line = line[last] + x;
-    guint16 sum[CHUNK] = { 0 };
-
-    for (gint t = 1; t < last; t++)
-      for (gsize i = 0; i < m; i++)
-        sum[i] += line[t][x + i];
-    for (gsize i = 0; i < m; i++) {
-      const guint32 ends = first_line[i] + last_line[i];
-
-      dst[x + i] = (sum[i] * whole + ends * part + (1u << 23)) >> 24;
-    }
-  }
+  for (; x + CHUNK <= n; x += CHUNK)
+    box_chunk (box, line, x, CHUNK, dst);
+  if (x < n)
+    box_chunk (box, line, x, n - x, dst);
 }
 
 typedef struct {

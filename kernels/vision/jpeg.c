@@ -16,8 +16,9 @@
 #include <jerror.h>
 
 /* A progressive file may repeat scans of the whole picture in a few bytes each; encoders write
- * about 10. */
+ * about 10. The pixels of all scans together bound the time. */
 #define MAX_SCANS 500
+#define MAX_SCANNED_PIXELS G_GUINT64_CONSTANT (4000000000)
 #define MAX_WARNINGS_TEXT JMSG_LENGTH_MAX
 
 /* Everything that must survive longjmp() lives here. */
@@ -85,9 +86,12 @@ static void
 on_progress (j_common_ptr cinfo)
 {
   Reader *reader = cinfo->client_data;
+  const guint scans = reader->cinfo.input_scan_number;
+  const guint64 pixels = (guint64) reader->cinfo.image_width * reader->cinfo.image_height;
 
-  if (reader->cinfo.input_scan_number > MAX_SCANS)
-    give_up (reader, g_strdup_printf ("more than %d scans: this is no honest picture", MAX_SCANS));
+  if (scans > MAX_SCANS || (scans > 1 && scans * pixels > MAX_SCANNED_PIXELS))
+    give_up (reader, g_strdup_printf ("%u scans of %u x %u pixels: no encoder writes so many",
+            scans, reader->cinfo.image_width, reader->cinfo.image_height));
 }
 
 static void
