@@ -68,6 +68,35 @@ test_a_stream_is_named_by_its_four_numbers (void)
   }
 }
 
+/* From any place in a block, of any length, and over the end of the block counter. */
+static void
+test_words_in_bulk_are_the_words_one_by_one (void)
+{
+  enum { MAX_WORDS = 150 };
+  static const guint32 first_blocks[] = { 0, 0xfffffff3u };
+  guint32 bulk[MAX_WORDS + 1];
+
+  for (guint f = 0; f < G_N_ELEMENTS (first_blocks); f++) {
+    for (guint before = 0; before < 6; before++) {
+      for (guint n = 0; n <= MAX_WORDS; n++) {
+        PirlRng single;
+
+        pirl_rng_init (&single, STREAM);
+        single.counter[0] = first_blocks[f];
+        for (guint i = 0; i < before; i++)
+          pirl_rng_u32 (&single);
+        PirlRng rng = single;
+        bulk[n] = 0xabcdef01;
+        pirl_rng_fill_u32 (&rng, bulk, n);
+        for (guint i = 0; i < n; i++)
+          g_assert_cmphex (bulk[i], ==, pirl_rng_u32 (&single));
+        g_assert_cmphex (bulk[n], ==, 0xabcdef01);
+        g_assert_cmphex (pirl_rng_u32 (&rng), ==, pirl_rng_u32 (&single));
+      }
+    }
+  }
+}
+
 static void
 test_draws_agree_with_the_twin_in_numpy (void)
 {
@@ -395,6 +424,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/rng/philox-vectors", test_philox_gives_the_published_vectors);
   g_test_add_func ("/rng/stream-names", test_a_stream_is_named_by_its_four_numbers);
+  g_test_add_func ("/rng/bulk", test_words_in_bulk_are_the_words_one_by_one);
   g_test_add_func ("/rng/twin", test_draws_agree_with_the_twin_in_numpy);
   g_test_add_func ("/rng/spread", test_draws_are_spread_evenly);
   g_test_add_func ("/rng/chance", test_chance_has_its_probability);
