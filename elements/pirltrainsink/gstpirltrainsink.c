@@ -67,6 +67,8 @@ struct _GstPirlTrainSink
   GstPirlTrainSettings settings;
   GstPirlTraining *training;    /* from READY to PAUSED to READY */
   GstStructure *last_stats;     /* of the training before */
+
+  gboolean refused;             /* an event: it comes again before each buffer */
 };
 
 enum
@@ -161,11 +163,15 @@ gst_pirl_train_sink_finalize (GObject * object)
 
 /* ---- negotiation --------------------------------------------------------------------------- */
 
-/* Posts @error; FALSE, to be returned. */
+/* Posts @error, once; FALSE, to be returned. */
 static gboolean
 refuse (GstPirlTrainSink * self, GError * error)
 {
-  gst_pirl_post_error (GST_ELEMENT (self), &error);
+  if (self->refused)
+    g_clear_error (&error);
+  else
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+  self->refused = TRUE;
   return FALSE;
 }
 
@@ -309,8 +315,11 @@ begin_training (GstPirlTrainSink * self)
   GST_OBJECT_UNLOCK (self);
   training = gst_pirl_training_new (GST_ELEMENT (self), &settings, &error);
   gst_pirl_train_settings_clear (&settings);
-  if (training == NULL)
-    return refuse (self, error);
+  if (training == NULL) {
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+    return FALSE;
+  }
+  self->refused = FALSE;
   GST_OBJECT_LOCK (self);
   self->training = training;
   GST_OBJECT_UNLOCK (self);

@@ -699,8 +699,11 @@ resolve_bank (const GstPirlTrainSettings * settings, const GstPirlDataset * data
         count);
     return FALSE;
   }
-  if (rows_n == 0)
-    rows_n = count > 0 ? count : CAMERA_BANK_ROWS;
+  /* Shards share one numbering: indices go up to the total. */
+  if (rows_n == 0 && count > 0)
+    rows_n = MAX (count, dataset->total);
+  else if (rows_n == 0)
+    rows_n = CAMERA_BANK_ROWS;
   if (rows_n > G_MAXUINT32 || rows_n < settings->batch_size || rows_n < 2) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
         "a memory bank of %" G_GUINT64_FORMAT " rows does not go with batches of %u; set bank-size "

@@ -154,14 +154,20 @@ save_rest (GstPirlTraining * self, GError ** error)
   return save (self, error);
 }
 
-/* On the way: a full disk may be empty again in ten minutes. */
-static void
-save_or_warn (GstPirlTraining * self)
+/* On the way: a full disk may be empty again in ten minutes, but weights that are no numbers stay so. */
+static gboolean
+save_or_warn (GstPirlTraining * self, GError ** error)
 {
-  GError *error = NULL;
+  GError *failure = NULL;
 
-  if (!save (self, &error))
-    gst_pirl_post_warning (self->element, &error);
+  if (save (self, &failure))
+    return TRUE;
+  if (g_error_matches (failure, PIRL_ERROR, PIRL_ERROR_NOT_FINITE)) {
+    g_propagate_error (error, failure);
+    return FALSE;
+  }
+  gst_pirl_post_warning (self->element, &failure);
+  return TRUE;
 }
 
 static gboolean
@@ -397,7 +403,7 @@ step (GstPirlTraining * self, GError ** error)
   if (self->settings.max_steps > 0 && stats.step >= self->settings.max_steps)
     finish (self);
   else if (checkpoint_is_due (self))
-    save_or_warn (self);
+    return save_or_warn (self, error);
   return TRUE;
 }
 
@@ -572,7 +578,7 @@ training_main (gpointer data)
         ok = drain (self, &error);
         break;
       case WORK_SAVE:
-        save_or_warn (self);
+        ok = save_or_warn (self, &error);
         break;
       case WORK_STOP:
         break;

@@ -204,6 +204,24 @@ save_metadata (const PirlTrainer *trainer, const PirlPosition *position,
     pirl_safetensors_writer_metadata (writer, "class_names", position->class_names);
 }
 
+/* A step whose loss was still finite may have made weights that are not; they must not take a good
+ * checkpoint's place. */
+static gboolean
+check_finite (const PirlTrainer *trainer, const gchar *name, const gfloat *values, gsize n,
+    GError **error)
+{
+  for (gsize i = 0; i < n; i++) {
+    if (!isfinite (values[i])) {
+      g_set_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE,
+          "step %" G_GUINT64_FORMAT ": %s is not finite and is not saved; the checkpoint before "
+          "stays. Lower learning-rate (now %g), lengthen warmup, or use head=bn", trainer->step,
+          name, pirl_schedule_at (&trainer->config.schedule, trainer->step));
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
 /* Copies one arena's tensor to the host (kept in @hosts until the write) and adds it. */
 static gboolean
 save_param (PirlTrainer *trainer, PirlArena arena, guint i, PirlSafetensorsWriter *writer,
@@ -215,7 +233,8 @@ save_param (PirlTrainer *trainer, PirlArena arena, guint i, PirlSafetensorsWrite
       spec->name, NULL);
 
   g_ptr_array_add (hosts, values);
-  if (!pirl_params_read (trainer->params, arena, i, values, error))
+  if (!pirl_params_read (trainer->params, arena, i, values, error)
+      || !check_finite (trainer, name, values, pirl_shape_count (&spec->shape), error))
     return FALSE;
   pirl_safetensors_writer_add (writer, name, PIRL_DTYPE_F32, &spec->shape, values);
   return TRUE;
@@ -240,7 +259,8 @@ save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts
   gfloat *values = g_new (gfloat, pirl_shape_count (&bank));
 
   g_ptr_array_add (hosts, values);
-  if (!pirl_trainer_read_bank (trainer, values, error))
+  if (!pirl_trainer_read_bank (trainer, values, error)
+      || !check_finite (trainer, "state.bank", values, pirl_shape_count (&bank), error))
     return FALSE;
   pirl_safetensors_writer_add (writer, "state.bank", PIRL_DTYPE_F32, &bank, values);
   pirl_safetensors_writer_add (writer, "state.labels", PIRL_DTYPE_I32, &labels, trainer->labels);

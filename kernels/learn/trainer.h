@@ -102,7 +102,8 @@ PIRL_API void pirl_position_clear (PirlPosition *position);
 /** Starts from the weights in @path (trunk, and heads where present): not a resume. */
 PIRL_API gboolean pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path,
     GError **error);
-/** Writes weights, metadata and `state.*` (velocity, bank, labels, Z, step, settings) atomically. */
+/** Writes weights, metadata and `state.*` (velocity, bank, labels, Z, step, settings) atomically.
+ * %PIRL_ERROR_NOT_FINITE, and nothing written, when they hold what is no number. */
 PIRL_API gboolean pirl_trainer_save (PirlTrainer *trainer, const gchar *path,
     const PirlPosition *position, GError **error);
 /** Continues exactly where pirl_trainer_save() stood. Settings that change the arithmetic and
