@@ -7,6 +7,7 @@
 #include "units-cases.h"
 
 #define CASES_SEED 20200613
+#define DRAWS 2                 /* of each combination */
 #define MAX_PRODUCTS 4000000    /* multiplications of a convolution, so that the table stays quick */
 #define MIN_BN_VALUES 16        /* with 2 values a channel, batch norm has no gradient at all */
 
@@ -84,6 +85,11 @@ draw_conv (guint variant, gint kernel, gint stride, PirlRng *rng)
   unit->batch_norm = conv_variants[variant].batch_norm;
   unit->residual = conv_variants[variant].residual;
   unit->activation = conv_variants[variant].activation;
+  if (kernel == 1 && conv_variants[variant].groups == GROUPS_ALL) {
+    /* One weight a channel in front of batch norm: its gradient is all cancellation. */
+    unit->batch_norm = FALSE;
+    unit->bias = TRUE;
+  }
   unit->needs_input_gradient = !pirl_rng_chance (rng, 0.2f);
   c.accumulate_input = unit->needs_input_gradient && pirl_rng_chance (rng, 0.4f);
   c.accumulate_residual = unit->residual && pirl_rng_chance (rng, 0.5f);
@@ -109,11 +115,41 @@ add_convs (GArray *cases, PirlRng *rng)
 
   for (guint k = 0; k < G_N_ELEMENTS (kernels); k++)
     for (gint stride = 1; stride <= 2; stride++)
-      for (guint variant = 0; variant < G_N_ELEMENTS (conv_variants); variant++) {
-        UnitCase c = draw_conv (variant, kernels[k], stride, rng);
+      for (guint variant = 0; variant < DRAWS * G_N_ELEMENTS (conv_variants); variant++) {
+        UnitCase c = draw_conv (variant / DRAWS, kernels[k], stride, rng);
 
         g_array_append_val (cases, c);
       }
+}
+
+/* Convolutions of a ResNet, where a library may choose other algorithms than for small ones. */
+static void
+add_network (GArray *cases)
+{
+  static const struct {
+    gint n, in, out, size, kernel, stride;
+    gboolean residual;
+    PirlActivation activation;
+  } shapes[] = {
+    { 1, 3, 64, 64, 7, 2, FALSE, PIRL_ACT_RELU },
+    { 1, 64, 64, 28, 3, 1, FALSE, PIRL_ACT_RELU },
+    { 1, 64, 256, 28, 1, 1, TRUE, PIRL_ACT_RELU },
+    { 1, 256, 64, 28, 1, 1, FALSE, PIRL_ACT_RELU },
+    { 1, 128, 128, 28, 3, 2, FALSE, PIRL_ACT_RELU },
+    { 1, 256, 512, 28, 1, 2, FALSE, PIRL_ACT_NONE },
+    { 9, 96, 96, 7, 3, 1, TRUE, PIRL_ACT_RELU },
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (shapes); i++) {
+    UnitCase c = { { .kind = PIRL_UNIT_CONV, .dtype = PIRL_DTYPE_F32, .batch_norm = TRUE,
+          .kernel = shapes[i].kernel, .stride = shapes[i].stride, .padding = shapes[i].kernel / 2,
+          .groups = 1, .residual = shapes[i].residual, .activation = shapes[i].activation,
+          .input = { shapes[i].n, shapes[i].in, shapes[i].size, shapes[i].size },
+          .needs_input_gradient = i > 0 } };
+
+    set_output (&c.unit, shapes[i].out);
+    g_array_append_val (cases, c);
+  }
 }
 
 static void
@@ -184,8 +220,11 @@ add_inputs (GArray *cases, PirlRng *rng)
 }
 
 GArray *
-units_cases (void)
+units_cases (gboolean network)
 {
+  static const PirlDims zeros = { 3, 17, 1, 1 };
+  const UnitCase zero_vector = { { .kind = PIRL_UNIT_L2NORM, .dtype = PIRL_DTYPE_F32,
+        .input = zeros, .output = zeros, .needs_input_gradient = TRUE }, .zero_input = TRUE };
   GArray *cases = g_array_new (FALSE, FALSE, sizeof (UnitCase));
   PirlRng rng;
 
@@ -196,6 +235,9 @@ units_cases (void)
   add_vectors (cases, PIRL_UNIT_LINEAR, 18, &rng);
   add_vectors (cases, PIRL_UNIT_BATCHNORM, 9, &rng);
   add_vectors (cases, PIRL_UNIT_L2NORM, 6, &rng);
+  g_array_append_val (cases, zero_vector);
+  if (network)
+    add_network (cases);
   return cases;
 }
 

@@ -4,7 +4,8 @@
 
 #include "units-harness.h"
 
-/** The cases in training mode; array of UnitCase, the same for every run. Transfer full. */
-GArray *units_cases (void);
+/** The cases in training mode; array of UnitCase, the same for every run. @network: also shapes as
+ * networks have them, ten times the work. Transfer full. */
+GArray *units_cases (gboolean network);
 /** The same case for inference in @dtype. */
 UnitCase units_case_infer (const UnitCase *train, PirlDType dtype);

@@ -11,8 +11,10 @@
 #include <math.h>
 #include <string.h>
 
-#define NMSE_F32 1e-10
-#define NMSE_BF16 5e-3          /* a dozen roundings in a row */
+/* Errors grow along a dozen units, most of all through batch norm of 8 values; a ReLU or a window
+ * decided differently would be at 1e-4 and more. */
+#define NMSE_F32 2e-9
+#define NMSE_BF16 1e-3
 #define MARGIN 1e-5f
 #define MAX_SEEDS 200
 

@@ -29,6 +29,8 @@ guint units_check_golden (const UnitsContext *context);
 guint units_check_gradients (const UnitsContext *context);
 /** What pirl_device_open() says to names it knows and does not know. */
 guint units_check_names (const UnitsContext *context);
+/** Units and contrastive terms that cannot work are errors, on both backends. */
+guint units_check_refusals (const UnitsContext *context);
 
 /** Prints ms and GFLOP/s of the units of ResNet-50 on the tested backend. */
 void units_bench (const UnitsContext *context);

@@ -58,6 +58,8 @@ units_case_name (const UnitCase *unit_case)
     g_string_append (name, ", adds input");
   if (unit_case->accumulate_residual)
     g_string_append (name, ", adds residual");
+  if (unit_case->zero_input)
+    g_string_append (name, ", zeros");
   return g_string_free (name, FALSE);
 }
 
@@ -120,7 +122,9 @@ fill_role (const UnitCase *unit_case, Role role, PirlRng *rng, gfloat *v, gsize 
   for (gsize i = 0; i < n; i++) {
     const gfloat x = pirl_rng_normal (rng);
 
-    if (role == ROLE_PARAM)
+    if (role == ROLE_INPUT && unit_case->zero_input)
+      v[i] = 0.0f;
+    else if (role == ROLE_PARAM)
       v[i] = 1.5f * x / (gfloat) sqrt (fan_in);
     else if (role == ROLE_PARAM + PIRL_SLOT_BN_WEIGHT)
       v[i] = pirl_rng_range (rng, 0.5f, 3.5f);

@@ -27,6 +27,7 @@ typedef enum {
 typedef struct {
   PirlUnitDesc unit;
   gboolean accumulate_input, accumulate_residual;
+  gboolean zero_input;          /* not random */
 } UnitCase;
 
 /** Host values by role; NULL = unused, or poison where a pass must write. */

@@ -36,39 +36,12 @@ units_report (const UnitsContext *context, gboolean ok, const gchar *name, const
   return ok ? 0 : 1;
 }
 
-guint
-units_check_names (const UnitsContext *context)
-{
-  static const struct {
-    const gchar *name, *expected;       /* a part of the error; NULL = opens */
-    gint code;
-  } names[] = {
-    { "auto", NULL, 0 }, { "cpu", NULL, 0 }, { "reference", NULL, 0 },
-    { "cuda", "no CUDA backend; use device=cpu", PIRL_ERROR_UNSUPPORTED },
-    { "cuda:1", "no CUDA backend; use device=cpu", PIRL_ERROR_UNSUPPORTED },
-    { "gpu", "known are auto, cpu, reference", PIRL_ERROR_INVALID },
-    { "", "known are auto, cpu, reference", PIRL_ERROR_INVALID },
-  };
-  guint failed = 0;
-
-  for (gsize i = 0; i < G_N_ELEMENTS (names); i++) {
-    g_autoptr (GError) error = NULL;
-    g_autoptr (PirlDevice) device = pirl_device_open (names[i].name, 1, TRUE, &error);
-    const gboolean ok = names[i].expected == NULL ? device != NULL
-        : device == NULL && g_error_matches (error, PIRL_ERROR, names[i].code)
-        && strstr (error->message, names[i].expected) != NULL;
-
-    failed += units_report (context, ok, "device name: ", names[i].name);
-  }
-  g_print ("device names: %u failed\n", failed);
-  return failed;
-}
-
 static guint
 run_checks (const UnitsContext *context)
 {
   static guint (*const checks[]) (const UnitsContext *) = {
-    units_check_names, units_check_golden, units_check_gradients, units_check_table,
+    units_check_names, units_check_refusals, units_check_golden, units_check_gradients,
+    units_check_table,
     units_check_chain, units_check_contrast,
   };
   guint failed = 0;
