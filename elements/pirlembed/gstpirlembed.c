@@ -10,7 +10,9 @@
  * network comes from `model-file`: a checkpoint that pirltrainsink wrote, or a torchvision ResNet
  * saved as safetensors. Architecture, input size, mean and standard deviation are read from the
  * file; where it does not say, they are ImageNet's: short side to 256 pixels, centre crop of 224.
- * Every raw video format is taken and converted to full-range RGB by its colorimetry.
+ * Every raw video format is taken and converted to full-range RGB by its colorimetry, more exactly than
+ * videoconvert does: leave that out. Of JPEG decoders, `jpegdec idct-method=islow` is closest to what
+ * networks have learnt on.
  *
  * When downstream takes tensors and no video, `other/tensors,format=static,num_tensors=1,
  * types="float32",dimensions="D:1:1:1"` leaves the source pad instead.
@@ -43,7 +45,7 @@
  *
  * ## Example launch lines
  * |[
- * gst-launch-1.0 v4l2src ! videoconvert ! pirlembed model-file=shapes.safetensors ! videoconvert ! autovideosink
+ * gst-launch-1.0 v4l2src ! pirlembed model-file=shapes.safetensors ! videoconvert ! autovideosink
  * ]| A camera's frames with embeddings, for an application to read.
  * |[
  * gst-launch-1.0 pirldatasetsrc location=photos ! pirlembed model-file=resnet50.safetensors layer=res5 ! other/tensors ! filesink location=features.f32

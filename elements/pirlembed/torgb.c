@@ -4,8 +4,8 @@
  * GstVideoConverter unpacks, upsamples chroma and knows all formats, but its 8-bit matrix truncates:
  * with GStreamer 1.22 and BT.601, red, green and blue come out 2.0, 3.8 and 1.8 levels too dark on
  * average, and up to 6. A network that learnt on pictures decoded exactly sees other pictures. So
- * Y'CbCr is only brought to AYUV by the converter, and the matrix is applied here, with 16 fractional
- * bits and rounding:
+ * Y'CbCr is only brought to 4:4:4 by the converter, and the matrix is applied here, with 16
+ * fractional bits and rounding:
  *
  *   y = Ys (Y - Yo), u = Cs (U - 128), v = Cs (V - 128)
  *   R = y + 2 (1 - Kr) v,  B = y + 2 (1 - Kb) u,  G = (y - Kr R - Kb B) / (1 - Kr - Kb)
@@ -29,12 +29,15 @@ typedef struct {
 } YuvMatrix;
 
 struct _ToRgb {
-  GstVideoInfo in, out;         /* @out: RGB, or AYUV for the matrix */
+  GstVideoInfo in, out;         /* @out: RGB, or YUV for the matrix */
   GstVideoConverter *converter; /* NULL = @in is RGB already */
   gboolean yuv;
   YuvMatrix matrix;
-  guint8 *ayuv;                 /* one frame */
 };
+
+/* Packed Y, U, V, as large as RGB. Not AYUV: on the way there the converter takes a short cut that
+ * repeats chroma samples instead of interpolating them. */
+#define YUV_FORMAT GST_VIDEO_FORMAT_v308
 
 static gint
 fixed (gdouble number)
@@ -71,16 +74,17 @@ to_byte (gint number)
   return CLAMP (number >> FRACTION_BITS, 0, 255);
 }
 
+/* Y, U, V to R, G, B in place. */
 static void
-yuv_row (const YuvMatrix * m, const guint8 * restrict ayuv, guint8 * restrict rgb, gint width)
+yuv_row (const YuvMatrix * m, guint8 * row, gint width)
 {
-  for (gint x = 0; x < width; x++) {
-    gint y = m->luma * (ayuv[4 * x + 1] - m->luma_offset) + ONE / 2;
-    gint u = ayuv[4 * x + 2] - 128, v = ayuv[4 * x + 3] - 128;
+  for (gint x = 0; x < width; x++, row += 3) {
+    gint y = m->luma * (row[0] - m->luma_offset) + ONE / 2;
+    gint u = row[1] - 128, v = row[2] - 128;
 
-    rgb[3 * x] = to_byte (y + m->red_v * v);
-    rgb[3 * x + 1] = to_byte (y + m->green_u * u + m->green_v * v);
-    rgb[3 * x + 2] = to_byte (y + m->blue_u * u);
+    row[0] = to_byte (y + m->red_v * v);
+    row[1] = to_byte (y + m->green_u * u + m->green_v * v);
+    row[2] = to_byte (y + m->blue_u * u);
   }
 }
 
@@ -90,7 +94,7 @@ make_converter (ToRgb * self)
   const GstVideoInfo *in = &self->in;
 
   if (!gst_video_info_set_format (&self->out,
-          self->yuv ? GST_VIDEO_FORMAT_AYUV : GST_VIDEO_FORMAT_RGB, in->width, in->height))
+          self->yuv ? YUV_FORMAT : GST_VIDEO_FORMAT_RGB, in->width, in->height))
     return FALSE;
   /* What is the same on both sides is not converted. */
   self->out.fps_n = in->fps_n;
@@ -99,11 +103,8 @@ make_converter (ToRgb * self)
   if (self->yuv) {
     self->out.colorimetry = in->colorimetry;
     yuv_matrix_init (&self->matrix, &in->colorimetry);
-    self->ayuv = g_malloc (GST_VIDEO_INFO_SIZE (&self->out));
   }
-  self->converter = gst_video_converter_new (in, &self->out,
-      gst_structure_new ("options", GST_VIDEO_CONVERTER_OPT_DITHER_METHOD,
-          GST_TYPE_VIDEO_DITHER_METHOD, GST_VIDEO_DITHER_NONE, NULL));
+  self->converter = gst_video_converter_new (in, &self->out, NULL);
   return self->converter != NULL;
 }
 
@@ -127,7 +128,6 @@ to_rgb_free (ToRgb * self)
 {
   if (self->converter != NULL)
     gst_video_converter_free (self->converter);
-  g_free (self->ayuv);
   g_free (self);
 }
 
@@ -151,17 +151,11 @@ to_rgb_convert (ToRgb * self, GstVideoFrame * frame, PirlImage * picture)
   pirl_image_resize_storage (picture, self->in.width, self->in.height);
   if (self->converter == NULL) {
     copy_rgb (frame, picture);
-  } else if (self->yuv) {
-    gsize stride = GST_VIDEO_INFO_PLANE_STRIDE (&self->out, 0);
-
-    out.data[0] = self->ayuv;
-    gst_video_converter_frame (self->converter, frame, &out);
-    for (gint y = 0; y < picture->height; y++)
-      yuv_row (&self->matrix, self->ayuv + y * stride, picture->data + y * picture->stride,
-          picture->width);
-  } else {
-    out.info.stride[0] = picture->stride;
-    out.data[0] = picture->data;
-    gst_video_converter_frame (self->converter, frame, &out);
+    return;
   }
+  out.info.stride[0] = picture->stride;
+  out.data[0] = picture->data;
+  gst_video_converter_frame (self->converter, frame, &out);
+  for (gint y = 0; self->yuv && y < picture->height; y++)
+    yuv_row (&self->matrix, picture->data + y * picture->stride, picture->width);
 }
