@@ -92,7 +92,9 @@ GstEvent *
 gst_pirl_dataset_event_new (const GstPirlDataset * dataset)
 {
   GstStructure *s = gst_structure_new (GST_PIRL_DATASET_EVENT,
-      "count", G_TYPE_UINT64, dataset->count, "n-classes", G_TYPE_UINT, dataset->n_classes,
+      "count", G_TYPE_UINT64, dataset->count,
+      "total", G_TYPE_UINT64, dataset->total > 0 ? dataset->total : dataset->count,
+      "n-classes", G_TYPE_UINT, dataset->n_classes,
       "epochs", G_TYPE_UINT, dataset->epochs, "seed", G_TYPE_UINT64, dataset->seed,
       "hash", G_TYPE_STRING, dataset->hash ? dataset->hash : "", NULL);
   GValue names = G_VALUE_INIT;
@@ -139,6 +141,8 @@ gst_pirl_dataset_parse (GstEvent * event, GstPirlDataset * dataset)
   s = gst_event_get_structure (event);
   memset (dataset, 0, sizeof (*dataset));
   gst_structure_get_uint64 (s, "count", &dataset->count);
+  dataset->total = dataset->count;
+  gst_structure_get_uint64 (s, "total", &dataset->total);
   gst_structure_get_uint (s, "n-classes", &dataset->n_classes);
   gst_structure_get_uint (s, "epochs", &dataset->epochs);
   gst_structure_get_uint64 (s, "seed", &dataset->seed);

@@ -15,8 +15,9 @@
  *   pirl-embedding  data (GBytes of little-endian float32), size (uint), layer (string), model
  *                   (string), age (uint64, nanoseconds of running time since the frame it was
  *                   computed from; 0 = this frame)
- *   event pirl-dataset (sticky): count (uint64), n-classes (uint), class-names (GstValueArray of
- *                   string), epochs (uint, 0 = endless), seed (uint64), hash (string)
+ *   event pirl-dataset (sticky): count (uint64, samples an epoch of this stream has), total (uint64,
+ *                   more than every index: that of all shards), n-classes (uint), class-names
+ *                   (GstValueArray of string), epochs (uint, 0 = endless), seed (uint64), hash (string)
  *   query pirl-resume (custom, downstream): the sink answers epoch (uint64), index (uint64), seed
  *                   (uint64), hash (string)
  */
@@ -59,6 +60,7 @@ typedef struct {
   guint epochs;
   guint64 seed;
   gchar *hash;
+  guint64 total;                /* of all shards, indices are less; 0 = count */
 } GstPirlDataset;
 
 GstEvent *gst_pirl_dataset_event_new (const GstPirlDataset * dataset);

@@ -1,0 +1,268 @@
+/* gst-pirl: decodes samples on several threads, in order (see decodepool.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Jobs have serial numbers: head is the oldest not given out, next the first that no worker has
+ * taken, tail the first free. A flush moves all three past every slot in use, so that a
+ * worker that comes back late finds another serial in its slot and drops what it has.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "decodepool.h"
+
+#include <gst/video/video.h>
+#include <string.h>
+
+typedef struct {
+  guint64 serial;
+  gboolean done;
+  GstPirlDecoded decoded;
+} Slot;
+
+struct _GstPirlDecodePool {
+  GstPirlListing *listing;
+  gint size, max_size;
+  GThread **threads;
+  guint n_threads;
+  GMutex lock;
+  GCond work, done;
+  Slot *slots;
+  guint n_slots;
+  guint64 head, next, tail;
+  gboolean interrupted, quit;
+};
+
+void
+gst_pirl_decoded_clear (GstPirlDecoded * decoded)
+{
+  gst_clear_buffer (&decoded->buffer);
+  g_clear_error (&decoded->error);
+}
+
+/* ---- workers ------------------------------------------------------------------------------- */
+
+typedef struct {
+  PirlResizer *resizer;
+  PirlImage image, resized;
+} Worker;
+
+/* The picture as it shall leave: @worker->image or @worker->resized. */
+static const PirlImage *
+fit (const GstPirlDecodePool * pool, Worker * worker)
+{
+  const PirlImage *image = &worker->image;
+  gint longer = MAX (image->width, image->height);
+
+  if (pool->size > 0) {
+    if (image->width == pool->size && image->height == pool->size)
+      return image;
+    pirl_resize_center_crop (worker->resizer, image, pool->size, pool->size, &worker->resized);
+    return &worker->resized;
+  }
+  if (pool->max_size == 0 || longer <= pool->max_size)
+    return image;
+  pirl_image_resize_storage (&worker->resized,
+      MAX (1, (gint) gst_util_uint64_scale_round (image->width, pool->max_size, longer)),
+      MAX (1, (gint) gst_util_uint64_scale_round (image->height, pool->max_size, longer)));
+  pirl_resize (worker->resizer, image, 0, 0, image->width, image->height, &worker->resized);
+  return &worker->resized;
+}
+
+/* Rows as GStreamer lays out RGB: each begins at a multiple of four bytes. */
+static GstBuffer *
+buffer_from_image (const PirlImage * image)
+{
+  gsize row = 3 * (gsize) image->width, stride = GST_ROUND_UP_4 (row);
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, stride * image->height, NULL);
+  GstMapInfo map;
+
+  if (buffer == NULL || !gst_buffer_map (buffer, &map, GST_MAP_WRITE)) {
+    gst_clear_buffer (&buffer);
+    return NULL;
+  }
+  for (gint y = 0; y < image->height; y++) {
+    memcpy (map.data + y * stride, image->data + y * image->stride, row);
+    memset (map.data + y * stride + row, 0, stride - row);
+  }
+  gst_buffer_unmap (buffer, &map);
+  return buffer;
+}
+
+static void
+decode (const GstPirlDecodePool * pool, Worker * worker, GstPirlDecoded * decoded)
+{
+  PirlDecodeInfo info;
+  const PirlImage *image;
+
+  if (!gst_pirl_listing_load (pool->listing, decoded->job.index, &worker->image, &info,
+          &decoded->error))
+    return;
+  image = fit (pool, worker);
+  decoded->width = image->width;
+  decoded->height = image->height;
+  decoded->truncated = info.truncated;
+  decoded->buffer = buffer_from_image (image);
+  if (decoded->buffer == NULL)
+    g_set_error (&decoded->error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
+        "no memory for a picture of %d x %d", image->width, image->height);
+}
+
+static gpointer
+worker_main (gpointer data)
+{
+  GstPirlDecodePool *pool = data;
+  Worker worker = { pirl_resizer_new (), {0}, {0} };
+
+  g_mutex_lock (&pool->lock);
+  while (!pool->quit) {
+    GstPirlDecoded decoded = { 0 };
+    guint64 serial = pool->next;
+    Slot *slot = &pool->slots[serial % pool->n_slots];
+
+    if (serial == pool->tail) {
+      g_cond_wait (&pool->work, &pool->lock);
+      continue;
+    }
+    pool->next++;
+    decoded.job = slot->decoded.job;
+    g_mutex_unlock (&pool->lock);
+
+    decode (pool, &worker, &decoded);
+
+    g_mutex_lock (&pool->lock);
+    if (slot->serial == serial && serial >= pool->head) {
+      slot->decoded = decoded;
+      slot->done = TRUE;
+      g_cond_signal (&pool->done);
+    } else {
+      gst_pirl_decoded_clear (&decoded);
+    }
+  }
+  g_mutex_unlock (&pool->lock);
+  pirl_image_clear (&worker.image);
+  pirl_image_clear (&worker.resized);
+  pirl_resizer_free (worker.resizer);
+  return NULL;
+}
+
+/* ---- owner --------------------------------------------------------------------------------- */
+
+GstPirlDecodePool *
+gst_pirl_decode_pool_new (GstPirlListing * listing, guint n_threads, gint size, gint max_size)
+{
+  GstPirlDecodePool *pool = g_new0 (GstPirlDecodePool, 1);
+
+  pool->listing = gst_pirl_listing_ref (listing);
+  pool->size = size;
+  pool->max_size = max_size;
+  pool->n_threads = n_threads;
+  pool->n_slots = 2 * n_threads + 2;
+  pool->slots = g_new0 (Slot, pool->n_slots);
+  g_mutex_init (&pool->lock);
+  g_cond_init (&pool->work);
+  g_cond_init (&pool->done);
+  pool->threads = g_new0 (GThread *, n_threads);
+  for (guint i = 0; i < n_threads; i++)
+    pool->threads[i] = g_thread_new ("pirl-decode", worker_main, pool);
+  return pool;
+}
+
+void
+gst_pirl_decode_pool_free (GstPirlDecodePool * pool)
+{
+  g_mutex_lock (&pool->lock);
+  pool->quit = TRUE;
+  g_cond_broadcast (&pool->work);
+  g_mutex_unlock (&pool->lock);
+  for (guint i = 0; i < pool->n_threads; i++)
+    g_thread_join (pool->threads[i]);
+  for (guint i = 0; i < pool->n_slots; i++)
+    gst_pirl_decoded_clear (&pool->slots[i].decoded);
+  g_mutex_clear (&pool->lock);
+  g_cond_clear (&pool->work);
+  g_cond_clear (&pool->done);
+  g_free (pool->threads);
+  g_free (pool->slots);
+  gst_pirl_listing_unref (pool->listing);
+  g_free (pool);
+}
+
+gboolean
+gst_pirl_decode_pool_has_room (GstPirlDecodePool * pool)
+{
+  gboolean room;
+
+  g_mutex_lock (&pool->lock);
+  room = pool->tail - pool->head < pool->n_slots;
+  g_mutex_unlock (&pool->lock);
+  return room;
+}
+
+gboolean
+gst_pirl_decode_pool_is_empty (GstPirlDecodePool * pool)
+{
+  gboolean empty;
+
+  g_mutex_lock (&pool->lock);
+  empty = pool->tail == pool->head;
+  g_mutex_unlock (&pool->lock);
+  return empty;
+}
+
+void
+gst_pirl_decode_pool_push (GstPirlDecodePool * pool, const GstPirlJob * job)
+{
+  Slot *slot;
+
+  g_mutex_lock (&pool->lock);
+  slot = &pool->slots[pool->tail % pool->n_slots];
+  memset (&slot->decoded, 0, sizeof (slot->decoded));
+  slot->decoded.job = *job;
+  slot->serial = pool->tail++;
+  slot->done = FALSE;
+  g_cond_signal (&pool->work);
+  g_mutex_unlock (&pool->lock);
+}
+
+gboolean
+gst_pirl_decode_pool_pop (GstPirlDecodePool * pool, GstPirlDecoded * decoded)
+{
+  gboolean popped = FALSE;
+  Slot *slot;
+
+  g_mutex_lock (&pool->lock);
+  slot = &pool->slots[pool->head % pool->n_slots];
+  while (!pool->interrupted && !slot->done)
+    g_cond_wait (&pool->done, &pool->lock);
+  if (!pool->interrupted) {
+    *decoded = slot->decoded;
+    memset (&slot->decoded, 0, sizeof (slot->decoded));
+    slot->done = FALSE;
+    pool->head++;
+    popped = TRUE;
+  }
+  g_mutex_unlock (&pool->lock);
+  return popped;
+}
+
+void
+gst_pirl_decode_pool_set_interrupted (GstPirlDecodePool * pool, gboolean interrupted)
+{
+  g_mutex_lock (&pool->lock);
+  pool->interrupted = interrupted;
+  g_cond_broadcast (&pool->done);
+  g_mutex_unlock (&pool->lock);
+}
+
+void
+gst_pirl_decode_pool_flush (GstPirlDecodePool * pool)
+{
+  g_mutex_lock (&pool->lock);
+  for (guint i = 0; i < pool->n_slots; i++) {
+    gst_pirl_decoded_clear (&pool->slots[i].decoded);
+    pool->slots[i].done = FALSE;
+  }
+  pool->head = pool->next = pool->tail;
+  g_mutex_unlock (&pool->lock);
+}

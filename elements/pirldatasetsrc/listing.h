@@ -1,0 +1,96 @@
+/* gst-pirl: what a location of pirldatasetsrc holds: a folder, a list, one picture or a drawn set.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A listing is made once and then only read, so that any thread may use it without a lock. Names lie
+ * one behind the other in one block; a sample costs its name and twelve bytes.
+ */
+#pragma once
+
+#include <gst/gst.h>
+
+#include "vision/image.h"
+
+G_BEGIN_DECLS
+
+typedef enum {
+  GST_PIRL_LABELS_NONE,
+  GST_PIRL_LABELS_FOLDER,
+} GstPirlLabels;
+
+typedef struct _GstPirlListing GstPirlListing;
+
+/** Looks whether there is anything at @location at all, quickly, and says what is wrong. */
+gboolean gst_pirl_listing_probe (const gchar * location, GError ** error);
+/**
+ * Lists @location. @cancel is looked at all the time: when set, NULL with G_IO_ERROR_CANCELLED.
+ * Other errors are of GST_RESOURCE_ERROR. @warning (transfer full, may come back NULL) tells of
+ * folders that could not be read.
+ */
+GstPirlListing *gst_pirl_listing_new (const gchar * location, GstPirlLabels labels,
+    gint * cancel, gchar ** warning, GError ** error);
+GstPirlListing *gst_pirl_listing_ref (GstPirlListing * listing);
+void gst_pirl_listing_unref (GstPirlListing * listing);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstPirlListing, gst_pirl_listing_unref)
+
+guint64 gst_pirl_listing_count (const GstPirlListing * listing);
+guint gst_pirl_listing_n_classes (const GstPirlListing * listing);
+/** NULL-terminated, or NULL where classes have no names (a list with numbers). */
+gchar **gst_pirl_listing_class_names (const GstPirlListing * listing);
+/** -1 = none. */
+gint gst_pirl_listing_label (const GstPirlListing * listing, guint64 i);
+/** "train", "test" or "". */
+const gchar *gst_pirl_listing_split (const GstPirlListing * listing, guint64 i);
+/** Relative to the location, '/'-separated; transfer full. */
+gchar *gst_pirl_listing_dup_name (const GstPirlListing * listing, guint64 i);
+/** Adds what identifies samples @start .. @stop - 1 (names, labels and splits, not where they
+ * lie) to @sum. */
+void gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start, guint64 stop,
+    GChecksum * sum);
+/** Reads or draws sample @i into @image. Any thread. */
+gboolean gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, PirlImage * image,
+    PirlDecodeInfo * info, GError ** error);
+
+/* ---- for listing.c, scan.c and listfile.c only ---------------------------------------------- */
+
+typedef struct {
+  guint32 name;                 /* offset in the block of names */
+  gint32 label;
+  guint8 split;                 /* GstPirlSplit */
+} GstPirlEntry;
+
+typedef enum { GST_PIRL_SPLIT_NONE, GST_PIRL_SPLIT_TRAIN, GST_PIRL_SPLIT_TEST } GstPirlSplit;
+
+struct _GstPirlListing {
+  gint ref_count;
+  gchar *folder;                /* names are relative to it */
+  GByteArray *names;            /* each ends with 0 */
+  GArray *entries;              /* of GstPirlEntry */
+  guint n_classes;
+  gchar **class_names;
+  /* a drawn set has no entries */
+  gboolean synthetic;
+  guint64 count, seed;
+  gint size;
+};
+
+/** FALSE when there is no room for another name or sample. */
+gboolean gst_pirl_listing_add (GstPirlListing * listing, const gchar * name, gint label,
+    GstPirlSplit split, GError ** error);
+const gchar *gst_pirl_listing_name (const GstPirlListing * listing, const GstPirlEntry * entry);
+/** The split that a folder or a list means by @word ("train", "val", ...). */
+gboolean gst_pirl_split_from_word (const gchar * word, gsize length, GstPirlSplit * split);
+/** Whether the file's first bytes are those of a JPEG or PNG. */
+gboolean gst_pirl_is_picture (gint folder, const gchar * name);
+/** Numbers the classes of the words (transfer none; NULL = none) of all entries by their order as
+ * strings, and names them in the listing. */
+void gst_pirl_listing_set_classes (GstPirlListing * listing, const gchar * const *words);
+gboolean gst_pirl_is_cancelled (gint * cancel, GError ** error);
+
+/** scan.c: adds all pictures below @listing->folder. */
+gboolean gst_pirl_listing_scan (GstPirlListing * listing, GstPirlLabels labels, gint * cancel,
+    gchar ** warning, GError ** error);
+/** listfile.c: adds the lines of a text file. */
+gboolean gst_pirl_listing_read_list (GstPirlListing * listing, const gchar * path, gint * cancel,
+    GError ** error);
+
+G_END_DECLS
