@@ -8,7 +8,7 @@
 
 #define CASES_SEED 20200613
 #define DRAWS 2                 /* of each combination */
-#define MAX_PRODUCTS 4000000    /* multiplications of a convolution, so that the table stays quick */
+#define MAX_PRODUCTS 4000000    /* multiplications of a convolution, so that all stays quick */
 #define MIN_BN_VALUES 16        /* with 2 values a channel, batch norm has no gradient at all */
 
 typedef enum { GROUPS_ONE, GROUPS_SOME, GROUPS_ALL } Groups;
@@ -187,7 +187,8 @@ add_vectors (GArray *cases, PirlUnitKind kind, guint count, PirlRng *rng)
     UnitCase c = { { .kind = kind, .dtype = PIRL_DTYPE_F32 } };
     PirlUnitDesc *unit = &c.unit;
 
-    unit->input = (PirlDims) { PICK (rng, 1, 2, 7, 9, 18), PICK (rng, 1, 3, 17, 48, 128, 150), 1, 1 };
+    unit->input = (PirlDims) { PICK (rng, 1, 2, 7, 9, 18), PICK (rng, 1, 3, 17, 48, 128, 150), 1,
+      1 };
     unit->output = unit->input;
     unit->needs_input_gradient = kind != PIRL_UNIT_LINEAR || i % 4 != 3;
     c.accumulate_input = unit->needs_input_gradient && i % 2;
@@ -213,7 +214,8 @@ add_inputs (GArray *cases, PirlRng *rng)
     UnitCase c = { { .kind = PIRL_UNIT_INPUT, .dtype = PIRL_DTYPE_F32,
           .mean = { 0.485f, 0.456f, 0.406f }, .std = { 0.229f, 0.224f, 0.225f } } };
 
-    c.unit.output = (PirlDims) { PICK (rng, 1, 3, 9), 3, PICK (rng, 1, 7, 33), PICK (rng, 5, 17, 32) };
+    c.unit.output = (PirlDims) { PICK (rng, 1, 3, 9), 3, PICK (rng, 1, 7, 33),
+      PICK (rng, 5, 17, 32) };
     c.unit.input = c.unit.output;
     g_array_append_val (cases, c);
   }

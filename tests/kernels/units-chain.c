@@ -285,10 +285,11 @@ maxpool_decided (const Chain *chain, guint i)
 {
   const PirlUnitDesc *unit = &chain->cases[i].unit;
   const PirlDims in = unit->input, out = unit->output;
-  const gdouble *x = (const gdouble *) chain->nodes[network[i].input].value.memory;
+  const gdouble *x;
 
   if (unit->kind != PIRL_UNIT_MAXPOOL)
     return TRUE;
+  x = (const gdouble *) chain->nodes[network[i].input].value.memory;
   for (gsize o = 0; o < pirl_dims_count (out); o++) {
     const gdouble *plane = x + o / ((gsize) out.h * out.w) * in.h * in.w;
     const gint top = (gint) (o / out.w % out.h) * unit->stride - unit->padding;

@@ -1,5 +1,5 @@
-/* gst-pirl: the reference's gradients against central differences of L, the sum of the outputs times
- * random numbers.
+/* gst-pirl: the reference's gradients against central differences of L, the sum of the outputs
+ * times random numbers.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * For every role with a gradient: along one random direction u through all its elements, and
@@ -63,10 +63,11 @@ static gdouble
 gradient_error (const Function *f, PirlRng *rng)
 {
   g_autofree gdouble *u = g_new0 (gdouble, f->n);
-  gdouble worst = 0.0, square = 0.0;
+  gdouble worst = 0.0, square = 0.0, rms;
 
   for (gsize i = 0; i < f->n; i++)
     square += f->gradient[i] * f->gradient[i];
+  rms = fmax (sqrt (square / f->n), FLOOR);
   for (gint direction = 0; direction <= SINGLE_ELEMENTS; direction++) {
     const guint32 single = pirl_rng_below (rng, (guint32) f->n);
     gdouble expected = 0.0, error;
@@ -75,7 +76,7 @@ gradient_error (const Function *f, PirlRng *rng)
       u[i] = direction == 0 ? pirl_rng_normal (rng) / sqrt (f->n) : i == single;
       expected += u[i] * f->gradient[i];
     }
-    error = fabs (difference (f, u) - expected) / (fabs (expected) + fmax (sqrt (square / f->n), FLOOR));
+    error = fabs (difference (f, u) - expected) / (fabs (expected) + rms);
     worst = fmax (worst, isnan (error) ? INFINITY : error);
   }
   return worst;
@@ -158,7 +159,8 @@ check_unit (const UnitsContext *context, const UnitCase *unit_case, guint number
   UnitRun run;
   UnitData data;
 
-  if (unit_case->unit.kind == PIRL_UNIT_INPUT || unit_case->zero_input || !units_selected (context, name))
+  if (unit_case->unit.kind == PIRL_UNIT_INPUT || unit_case->zero_input
+      || !units_selected (context, name))
     return 0;
   units_data_init (&data, unit_case, SEED + number);
   adapt_data (&data, unit_case);

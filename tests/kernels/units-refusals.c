@@ -87,11 +87,11 @@ static const struct {
   guint32 positive, negative;
   gboolean all_rows;
 } contrasts[] = {
-  { "a positive outside of the bank", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 5, 0, FALSE },
-  { "a negative outside of the bank", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 0, 5, FALSE },
+  { "a positive outside of the bank", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 5 },
+  { "a negative outside of the bank", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 0, 5 },
   { "all rows, but another number", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 0, 0, TRUE },
-  { "a temperature of 0", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.0, 1.0, 1.0 }, 0, 0, FALSE },
-  { "NCE without Z", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 0.0, 1.0 }, 0, 0, FALSE },
+  { "a temperature of 0", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.0, 1.0, 1.0 } },
+  { "NCE without Z", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 0.0, 1.0 } },
 };
 
 static guint
