@@ -108,7 +108,7 @@ struct _GstPirlEmbed {
   gboolean tensors;             /* what leaves the source pad */
   GstVideoInfo info;
   ToRgb *converter;
-  guint64 count;                /* frames since the start or the last flush */
+  guint64 count;                /* frames since the start, the last flush or the last new model */
 };
 
 #define TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)1, types=(string)float32, " \
@@ -593,6 +593,7 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
     GST_OBJECT_UNLOCK (self);
     if (resized && self->tensors)
       gst_base_transform_reconfigure_src (trans);
+    self->count = 0;            /* this frame is the new model's first */
     GST_INFO_OBJECT (self, "model %s took over", path);
     g_signal_emit (self, signals[SIGNAL_MODEL_UPDATED], 0, path);
   }

@@ -889,6 +889,27 @@ GST_START_TEST (slow_display_branch_costs_no_sample)
 
 GST_END_TEST;
 
+GST_START_TEST (two_at_once_share_nothing)
+{
+  GstHarness *h[2] = { harness_new ("permutations=8"), harness_new ("permutations=8") };
+
+  for (guint k = 0; k < 2; k++)
+    set_size (h[k], 50, 37);
+  for (guint i = 0; i < 4; i++) {
+    GstBuffer *outs[2];
+
+    for (guint k = 0; k < 2; k++)
+      outs[k] = push_pull (h[k], packed_picture (50, 37, i));
+    fail_unless (same_bytes (outs[0], outs[1]));
+    gst_buffer_unref (outs[0]);
+    gst_buffer_unref (outs[1]);
+  }
+  gst_harness_teardown (h[0]);
+  gst_harness_teardown (h[1]);
+}
+
+GST_END_TEST;
+
 GST_START_TEST (qos_is_off_by_default)
 {
   GstElement *element = gst_element_factory_make ("pirljigsaw", NULL);
@@ -933,6 +954,7 @@ pirljigsaw_suite (void)
   tcase_add_test (tc, fails_then_works_when_settings_are_mended);
   tcase_add_test (tc, flush_goes_on_and_eos_passes);
   tcase_add_test (tc, slow_display_branch_costs_no_sample);
+  tcase_add_test (tc, two_at_once_share_nothing);
   tcase_add_test (tc, qos_is_off_by_default);
   return s;
 }
