@@ -160,6 +160,11 @@ effective_config (const PirlTrainer *trainer)
     config.schedule.end = 0;
   if (config.schedule.kind == PIRL_SCHEDULE_CONSTANT)
     config.schedule.total = 0;
+  if (config.objective == PIRL_OBJECTIVE_NPID) {
+    config.patch_size = config.patches = 0;
+    config.lambda = 0;
+    config.bn_statistics = PIRL_BN_IMAGES;
+  }
   return config;
 }
 

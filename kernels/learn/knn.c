@@ -60,7 +60,7 @@ tile_avx2 (const gfloat *const query[QUERIES], const gfloat *reference, guint di
   tile_body (query, reference, dim, tile);
 }
 
-static __attribute__ ((target ("avx512f,prefer-vector-width=512"))) void
+static __attribute__ ((target ("avx512f"))) void
 tile_avx512 (const gfloat *const query[QUERIES], const gfloat *reference, guint dim,
     gfloat tile[QUERIES][REFERENCES])
 {
