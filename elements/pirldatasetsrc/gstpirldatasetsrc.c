@@ -6,49 +6,54 @@
  * @title: pirldatasetsrc
  * @short_description: sends the pictures of a folder, a list or a drawn set, epoch after epoch
  *
- * Sends every picture of `location` as a `video/x-raw,format=RGB` frame, `epochs` times, each epoch
- * in an order of its own (`shuffle`), and then EOS. Pictures are read and decoded by
- * `n-threads` workers a few frames ahead; the order and the pixels do not depend on their number.
+ * Sends every picture of `location` as a `video/x-raw,format=RGB` frame, `epochs` times, each
+ * epoch in an order of its own (`shuffle`), and then EOS. Pictures are read and decoded by
+ * `n-threads` workers a few frames ahead; the order and the pixels do not depend on their
+ * number.
  *
  * ## Locations
  *
- * - A folder: all JPEG and PNG files in it and below it, by their extensions, or by their first bytes
- *   where a name has none; sorted byte by byte, so that indices are the same everywhere. Names that
- *   begin with a dot are left out. When all pictures lie in folders called train, test or val, these are
- *   their splits. With `labels=folder` the (next) folder is the class.
+ * - A folder: all JPEG and PNG files in it and below it, by their extensions, or by their
+ *   first bytes where a name has none; sorted byte by byte, so that indices are the same
+ *   everywhere. Names that begin with a dot are left out. When all pictures lie in folders
+ *   called train, test or val, these are their splits. With `labels=folder` the (next) folder
+ *   is the class.
  * - A text list: a line is `path[TAB]label[TAB]split`, paths relative to the list's folder or
  *   absolute; labels are class names, or numbers where all of them are numbers.
- * - `synthetic:shapes?count=N&classes=C&size=S&seed=K`: a labelled set that is drawn: C <= 10 classes of
- *   textures on shapes of any colour. Defaults 5000, 10, 96, 0.
+ * - `synthetic:shapes?count=N&classes=C&size=S&seed=K`: a labelled set that is drawn: C <= 10
+ *   classes of textures on shapes of any colour. Defaults 5000, 10, 96, 0.
  *
  * ## Sizes
  *
- * `size` scales the shorter side and crops the centre, so that all frames have one size; `max-size` only
- * shrinks what is larger. Without them every picture has the size of its file, and caps change in
- * mid-stream; put `videoconvert ! videoscale` where an element does not like that.
+ * `size` scales the shorter side and crops the centre, so that all frames have one size;
+ * `max-size` only shrinks what is larger. Without them every picture has the size of its file,
+ * and caps change in mid-stream; put `videoconvert ! videoscale` where an element does not
+ * like that.
  *
  * ## Samples
  *
- * Every buffer has the meta `pirl-sample`: `index` (uint64, the sample's number in the listing from
- * start-index on, whatever the order and the shard), `count` (uint64, samples between start-index
- * and stop-index), `epoch` (uint, from 0), `position` (uint64, in this shard's order of the epoch),
- * `label` (int, -1 = none), `split` ("train", "test" or ""), `name` (path relative to the
- * location). Offset and position in %GST_FORMAT_DEFAULT are the sample's number n in the stream, epochs one
- * after the other; the timestamp is n / framerate. Both formats can be sought in.
+ * Every buffer has the meta `pirl-sample`: `index` (uint64, the sample's number in the listing
+ * from start-index on, whatever the order and the shard), `count` (uint64, samples between
+ * start-index and stop-index), `epoch` (uint, from 0), `position` (uint64, in this shard's
+ * order of the epoch), `label` (int, -1 = none), `split` ("train", "test" or ""), `name` (path
+ * relative to the location). Offset and position in %GST_FORMAT_DEFAULT are the sample's
+ * number n in the stream, epochs one after the other; the timestamp is n / framerate. Both
+ * formats can be sought in.
  *
- * Pictures that cannot be read leave a gap: the numbers of the others stay. Each is counted once and the
- * first ten are named in warnings; an epoch without a single picture is an error.
+ * Pictures that cannot be read leave a gap: the numbers of the others stay. Each is counted
+ * once and the first ten are named in warnings; an epoch without a single picture is an error.
  *
  * ## Event, query and messages
  *
- * - The sticky event `pirl-dataset` comes before the caps: `count` (uint64, samples an epoch of this shard
- *   has), `total` (uint64, samples of all shards, which is more than every index), `n-classes` (uint),
- *   `class-names` (array of strings), `epochs` (uint, 0 = endless), `seed` (uint64), `hash` (string, 16
- *   digits that identify names, labels, range, order and shards, not where the files lie).
- * - Then the custom query `pirl-resume` asks downstream where to begin. An answer with another hash or seed
- *   is an error.
- * - Element message `pirl-epoch` at each epoch's end: `epoch` (uint), `samples` (uint64, sent),
- *   `unreadable` (uint64, skipped).
+ * - The sticky event `pirl-dataset` comes before the caps: `count` (uint64, samples an epoch
+ *   of this shard has), `total` (uint64, samples of all shards, which is more than every
+ *   index), `n-classes` (uint), `class-names` (array of strings), `epochs` (uint, 0 =
+ *   endless), `seed` (uint64), `hash` (string, 16 digits that identify names, labels, range,
+ *   order and shards, not where the files lie).
+ * - Then the custom query `pirl-resume` asks downstream where to begin. An answer with another
+ *   hash or seed is an error.
+ * - Element message `pirl-epoch` at each epoch's end: `epoch` (uint), `samples` (uint64,
+ *   sent), `unreadable` (uint64, skipped).
  *
  * ## Example launch lines
  * |[
@@ -67,8 +72,9 @@
 
 #include "common.h"
 #include "decodepool.h"
-#include "listing.h"
+#include "listjob.h"
 #include "meta.h"
+#include "settings.h"
 #include "base/rng.h"
 
 #include <gio/gio.h>
@@ -78,54 +84,11 @@
 GST_DEBUG_CATEGORY_STATIC (pirl_dataset_src_debug);
 #define GST_CAT_DEFAULT pirl_dataset_src_debug
 
-#define DEFAULT_LABELS GST_PIRL_LABELS_NONE
-#define DEFAULT_EPOCHS 1
-#define DEFAULT_SHUFFLE TRUE
-#define DEFAULT_SEED 0
-#define DEFAULT_START_INDEX 0
-#define DEFAULT_STOP_INDEX G_MAXUINT64
-#define DEFAULT_RANK 0
-#define DEFAULT_WORLD_SIZE 1
-#define DEFAULT_N_THREADS 0
-#define DEFAULT_FPS_N 30
-#define DEFAULT_FPS_D 1
-#define DEFAULT_MAX_SIZE 0
-#define DEFAULT_SIZE 0
-
-#define MAX_AUTO_THREADS 16     /* more only fills memory with pictures nobody waits for */
+#define LISTING_PATIENCE (G_USEC_PER_SEC / 2)        /* of a state change */
 #define MAX_NAMED 10            /* unreadable pictures */
 #define HASH_LENGTH 16          /* hexadecimal digits */
-#define NO_SAMPLE G_MAXUINT64
 
-enum
-{
-  PROP_0,
-  PROP_LOCATION,
-  PROP_LABELS,
-  PROP_EPOCHS,
-  PROP_SHUFFLE,
-  PROP_SEED,
-  PROP_START_INDEX,
-  PROP_STOP_INDEX,
-  PROP_RANK,
-  PROP_WORLD_SIZE,
-  PROP_N_THREADS,
-  PROP_FRAMERATE,
-  PROP_MAX_SIZE,
-  PROP_SIZE,
-  PROP_STATS,
-};
-
-typedef struct {
-  gchar *location;
-  GstPirlLabels labels;
-  guint epochs;
-  gboolean shuffle;
-  guint64 seed, start, stop;
-  guint rank, world_size, n_threads;
-  gint fps_n, fps_d;
-  gint max_size, size;
-} Settings;
+static guint prop_stats;        /* after those of the settings */
 
 /* What an epoch has brought so far. */
 typedef struct {
@@ -142,7 +105,8 @@ struct _GstPirlDatasetSrc
   GstPushSrc parent;
 
   /* with the object lock */
-  Settings settings;
+  GstPirlDatasetSettings settings;
+  GstPirlListJob *job;
   GstPirlDecodePool *pool;
   gboolean known;               /* count and n_classes are */
   guint64 count;                /* samples an epoch of this shard has */
@@ -154,7 +118,7 @@ struct _GstPirlDatasetSrc
   gint interrupted;             /* atomic */
 
   /* of a run, streaming thread only */
-  Settings run;                 /* copy that nobody changes */
+  GstPirlDatasetSettings run;   /* copy that nobody changes */
   GstPirlListing *listing;
   guint64 total;                /* samples of all shards */
   gchar *hash;
@@ -176,52 +140,6 @@ static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_P
 G_DEFINE_FINAL_TYPE (GstPirlDatasetSrc, gst_pirl_dataset_src, GST_TYPE_PUSH_SRC);
 GST_ELEMENT_REGISTER_DEFINE (pirldatasetsrc, "pirldatasetsrc", GST_RANK_NONE,
     GST_TYPE_PIRL_DATASET_SRC);
-
-#define GST_TYPE_PIRL_LABELS (gst_pirl_labels_get_type ())
-static GType
-gst_pirl_labels_get_type (void)
-{
-  static gsize type;
-  static const GEnumValue values[] = {
-    {GST_PIRL_LABELS_NONE, "Pictures of folders have no labels", "none"},
-    {GST_PIRL_LABELS_FOLDER, "The first folder (below train, test or val) is the class", "folder"},
-    {0, NULL, NULL},
-  };
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstPirlLabels", values));
-  return type;
-}
-
-/* ---- samples and time ---------------------------------------------------------------------- */
-
-static GstClockTime
-time_of_sample (const Settings * settings, guint64 n)
-{
-  return gst_util_uint64_scale (n, settings->fps_d * (guint64) GST_SECOND, settings->fps_n);
-}
-
-/* The sample that is shown at @time. */
-static guint64
-sample_at_time (const Settings * settings, GstClockTime time)
-{
-  guint64 n = gst_util_uint64_scale (time, settings->fps_n, settings->fps_d * (guint64) GST_SECOND);
-
-  /* Timestamps are rounded down, so a sample's own may fall just short of it. */
-  while (time_of_sample (settings, n + 1) <= time)
-    n++;
-  return n;
-}
-
-/* Samples of the whole stream; NO_SAMPLE = endless. */
-static guint64
-stream_length (const Settings * settings, guint64 count)
-{
-  guint64 length = settings->epochs;
-
-  return settings->epochs > 0 && g_uint64_checked_mul (&length, length, count)
-      ? length : NO_SAMPLE;
-}
 
 /* ---- order --------------------------------------------------------------------------------- */
 
@@ -249,7 +167,7 @@ sample_in_order (GstPirlDatasetSrc * self, guint epoch, guint64 position)
 static void
 fill_pool (GstPirlDatasetSrc * self)
 {
-  guint64 length = stream_length (&self->run, self->count);
+  guint64 length = gst_pirl_dataset_length (&self->run, self->count);
 
   while (self->next < length && gst_pirl_decode_pool_has_room (self->pool)) {
     GstPirlJob job = { self->next, self->next % self->count, 0, self->next / self->count };
@@ -308,18 +226,11 @@ resolve_range (GstPirlDatasetSrc * self, GError ** error)
   return TRUE;
 }
 
-static guint
-number_of_threads (const Settings * settings)
-{
-  return settings->n_threads > 0 ? settings->n_threads
-      : MIN (g_get_num_processors (), MAX_AUTO_THREADS);
-}
-
 static void
 start_pool (GstPirlDatasetSrc * self)
 {
   GstPirlDecodePool *pool = gst_pirl_decode_pool_new (self->listing,
-      number_of_threads (&self->run), self->run.size, self->run.max_size);
+      gst_pirl_dataset_settings_threads (&self->run), self->run.size, self->run.max_size);
 
   GST_OBJECT_LOCK (self);
   self->pool = pool;
@@ -332,21 +243,17 @@ start_pool (GstPirlDatasetSrc * self)
     gst_pirl_decode_pool_set_interrupted (pool, TRUE);
 }
 
-/* Listing a million files takes seconds. It is done here and not in start(), because a state change
- * must return at once; unlock() interrupts it, and the next call starts again. */
+/* Takes what the job has listed; it is done. */
 static gboolean
-list_samples (GstPirlDatasetSrc * self, GError ** error)
+take_listing (GstPirlDatasetSrc * self, GError ** error)
 {
-  g_autoptr (GstPirlListing) listing = NULL;
   g_autofree gchar *warning = NULL;
 
-  listing = gst_pirl_listing_new (self->run.location, self->run.labels, &self->interrupted,
-      &warning, error);
-  if (listing == NULL)
+  self->listing = gst_pirl_list_job_take (self->job, &warning, error);
+  if (self->listing == NULL)
     return FALSE;
   if (warning)
     GST_ELEMENT_WARNING (self, RESOURCE, OPEN_READ, ("%s", warning), (NULL));
-  self->listing = g_steal_pointer (&listing);
   if (!resolve_range (self, error)) {
     g_clear_pointer (&self->listing, gst_pirl_listing_unref);
     return FALSE;
@@ -356,8 +263,9 @@ list_samples (GstPirlDatasetSrc * self, GError ** error)
   GST_INFO_OBJECT (self, "%" G_GUINT64_FORMAT " samples in %s, %" G_GUINT64_FORMAT " in an epoch, "
       "%u classes, hash %s, %u threads", gst_pirl_listing_count (self->listing),
       self->run.location, self->count, self->n_classes, self->hash,
-      number_of_threads (&self->run));
-  gst_element_post_message (GST_ELEMENT (self), gst_message_new_duration_changed (GST_OBJECT (self)));
+      gst_pirl_dataset_settings_threads (&self->run));
+  gst_element_post_message (GST_ELEMENT (self),
+      gst_message_new_duration_changed (GST_OBJECT (self)));
   return TRUE;
 }
 
@@ -395,8 +303,8 @@ check_resume (GstPirlDatasetSrc * self, guint64 epoch, guint64 index, guint64 se
   }
   if (index > self->count || epoch > G_MAXUINT32) {
     g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-        "cannot resume at sample %" G_GUINT64_FORMAT " of epoch %" G_GUINT64_FORMAT ": an epoch has "
-        "%" G_GUINT64_FORMAT " samples", index, epoch, self->count);
+        "cannot resume at sample %" G_GUINT64_FORMAT " of epoch %" G_GUINT64_FORMAT ": an epoch "
+        "has %" G_GUINT64_FORMAT " samples", index, epoch, self->count);
     return FALSE;
   }
   return TRUE;
@@ -414,7 +322,7 @@ begin_at (GstPirlDatasetSrc * self, guint64 n)
   self->position = n;
   GST_OBJECT_UNLOCK (self);
   self->next = n;
-  segment.start = segment.time = segment.position = time_of_sample (&self->run, n);
+  segment.start = segment.time = segment.position = gst_pirl_dataset_time (&self->run, n);
   gst_base_src_new_segment (src, &segment);
 }
 
@@ -444,22 +352,22 @@ prepare (GstPirlDatasetSrc * self)
 {
   GError *error = NULL;
 
+  if (self->asked)
+    return GST_FLOW_OK;
   if (self->listing == NULL) {
-    if (!list_samples (self, &error))
+    if (!gst_pirl_list_job_wait (self->job, -1))
+      return GST_FLOW_FLUSHING;
+    if (!take_listing (self, &error))
       goto failed;
-    send_dataset_event (self);
   }
+  send_dataset_event (self);
   /* Who has sought to another sample wants that one. */
-  if (!self->asked && self->next == 0 && !ask_where_to_begin (self, &error))
+  if (self->next == 0 && !ask_where_to_begin (self, &error))
     goto failed;
   self->asked = TRUE;
   return GST_FLOW_OK;
 
 failed:
-  if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
-    g_clear_error (&error);
-    return GST_FLOW_FLUSHING;
-  }
   gst_pirl_post_error (GST_ELEMENT (self), &error);
   return GST_FLOW_ERROR;
 }
@@ -576,11 +484,12 @@ label_buffer (GstPirlDatasetSrc * self, const GstPirlJob * job, GstBuffer * buff
   sample.split = gst_pirl_listing_split (self->listing, job->index);
   sample.name = name;
   gst_pirl_sample_add (buffer, &sample);
-  GST_BUFFER_PTS (buffer) = time_of_sample (&self->run, job->n);
-  GST_BUFFER_DURATION (buffer) = time_of_sample (&self->run, job->n + 1) - GST_BUFFER_PTS (buffer);
+  GST_BUFFER_PTS (buffer) = gst_pirl_dataset_time (&self->run, job->n);
+  GST_BUFFER_DURATION (buffer) = gst_pirl_dataset_time (&self->run, job->n + 1)
+      - GST_BUFFER_PTS (buffer);
   GST_BUFFER_OFFSET (buffer) = job->n;
   GST_BUFFER_OFFSET_END (buffer) = job->n + 1;
-  if (self->last == NO_SAMPLE || job->n != self->last + 1)
+  if (self->last == GST_PIRL_NO_SAMPLE || job->n != self->last + 1)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
   GST_LOG_OBJECT (self, "sample %" G_GUINT64_FORMAT ": index %" G_GUINT64_FORMAT " of epoch %u, %s",
       job->n, sample.index, sample.epoch, name);
@@ -659,8 +568,8 @@ gst_pirl_dataset_src_do_seek (GstBaseSrc * src, GstSegment * segment)
     return FALSE;
   }
   segment->time = segment->position = segment->start;
-  self->next = sample_at_time (&self->run, segment->start);
-  self->last = NO_SAMPLE;
+  self->next = gst_pirl_dataset_sample (&self->run, segment->start);
+  self->last = GST_PIRL_NO_SAMPLE;
   self->in_epoch.open = FALSE;
   if (self->pool)
     gst_pirl_decode_pool_flush (self->pool);
@@ -671,16 +580,16 @@ gst_pirl_dataset_src_do_seek (GstBaseSrc * src, GstSegment * segment)
   return TRUE;
 }
 
-/* NO_SAMPLE when the length is not known yet, or there is none. */
+/* GST_PIRL_NO_SAMPLE when the length is not known yet, or there is none. */
 static guint64
-length_now (GstPirlDatasetSrc * self, Settings * settings)
+length_now (GstPirlDatasetSrc * self, GstPirlDatasetSettings * settings)
 {
   guint64 length;
 
   GST_OBJECT_LOCK (self);
   *settings = self->settings;
   settings->location = NULL;
-  length = self->known ? stream_length (settings, self->count) : NO_SAMPLE;
+  length = self->known ? gst_pirl_dataset_length (settings, self->count) : GST_PIRL_NO_SAMPLE;
   GST_OBJECT_UNLOCK (self);
   return length;
 }
@@ -688,15 +597,15 @@ length_now (GstPirlDatasetSrc * self, Settings * settings)
 static gboolean
 answer_duration (GstPirlDatasetSrc * self, GstQuery * query)
 {
-  Settings settings;
+  GstPirlDatasetSettings settings;
   guint64 length = length_now (self, &settings);
   GstFormat format;
 
   gst_query_parse_duration (query, &format, NULL);
-  if (length == NO_SAMPLE || (format != GST_FORMAT_TIME && format != GST_FORMAT_DEFAULT))
+  if (length == GST_PIRL_NO_SAMPLE || (format != GST_FORMAT_TIME && format != GST_FORMAT_DEFAULT))
     return FALSE;
   gst_query_set_duration (query, format,
-      format == GST_FORMAT_TIME ? time_of_sample (&settings, length) : length);
+      format == GST_FORMAT_TIME ? gst_pirl_dataset_time (&settings, length) : length);
   return TRUE;
 }
 
@@ -712,7 +621,7 @@ answer_position (GstPirlDatasetSrc * self, GstQuery * query)
 static gboolean
 answer_seeking (GstPirlDatasetSrc * self, GstQuery * query)
 {
-  Settings settings;
+  GstPirlDatasetSettings settings;
   guint64 length = length_now (self, &settings);
   GstFormat format;
   gint64 end = -1;
@@ -720,8 +629,8 @@ answer_seeking (GstPirlDatasetSrc * self, GstQuery * query)
   gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
   if (format != GST_FORMAT_TIME && format != GST_FORMAT_DEFAULT)
     return FALSE;
-  if (length != NO_SAMPLE)
-    end = format == GST_FORMAT_TIME ? time_of_sample (&settings, length) : length;
+  if (length != GST_PIRL_NO_SAMPLE)
+    end = format == GST_FORMAT_TIME ? gst_pirl_dataset_time (&settings, length) : length;
   gst_query_set_seeking (query, format, TRUE, 0, end);
   return TRUE;
 }
@@ -729,7 +638,7 @@ answer_seeking (GstPirlDatasetSrc * self, GstQuery * query)
 static gboolean
 answer_convert (GstPirlDatasetSrc * self, GstQuery * query)
 {
-  Settings settings;
+  GstPirlDatasetSettings settings;
   GstFormat from, to;
   gint64 value, converted;
 
@@ -738,9 +647,9 @@ answer_convert (GstPirlDatasetSrc * self, GstQuery * query)
   if (from == to || value == -1)
     converted = value;
   else if (from == GST_FORMAT_DEFAULT && to == GST_FORMAT_TIME)
-    converted = time_of_sample (&settings, value);
+    converted = gst_pirl_dataset_time (&settings, value);
   else if (from == GST_FORMAT_TIME && to == GST_FORMAT_DEFAULT)
-    converted = sample_at_time (&settings, value);
+    converted = gst_pirl_dataset_sample (&settings, value);
   else
     return FALSE;
   gst_query_set_convert (query, from, value, to, converted);
@@ -778,6 +687,8 @@ set_interrupted (GstPirlDatasetSrc * self, gboolean interrupted)
 {
   g_atomic_int_set (&self->interrupted, interrupted);
   GST_OBJECT_LOCK (self);
+  if (self->job)
+    gst_pirl_list_job_set_interrupted (self->job, interrupted);
   if (self->pool)
     gst_pirl_decode_pool_set_interrupted (self->pool, interrupted);
   GST_OBJECT_UNLOCK (self);
@@ -797,32 +708,29 @@ gst_pirl_dataset_src_unlock_stop (GstBaseSrc * src)
   return TRUE;
 }
 
-static gboolean
-check_settings (const Settings * settings, GError ** error)
+static void
+forget_run (GstPirlDatasetSrc * self)
 {
-  if (!gst_pirl_listing_probe (settings->location, error))
-    return FALSE;
-  if (settings->rank >= settings->world_size) {
-    g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-        "rank is %u, but with world-size=%u there are ranks 0 to %u", settings->rank,
-        settings->world_size, settings->world_size - 1);
-    return FALSE;
-  }
-  if (settings->start >= settings->stop) {
-    g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
-        "start-index (%" G_GUINT64_FORMAT ") must be less than stop-index (%" G_GUINT64_FORMAT
-        "), which is the first sample not sent", settings->start, settings->stop);
-    return FALSE;
-  }
-  return TRUE;
+  GstPirlDecodePool *pool;
+  GstPirlListJob *job;
+
+  GST_OBJECT_LOCK (self);
+  pool = g_steal_pointer (&self->pool);
+  job = g_steal_pointer (&self->job);
+  self->known = FALSE;
+  GST_OBJECT_UNLOCK (self);
+  g_clear_pointer (&job, gst_pirl_list_job_free);
+  g_clear_pointer (&pool, gst_pirl_decode_pool_free);
+  g_clear_pointer (&self->listing, gst_pirl_listing_unref);
+  g_clear_pointer (&self->hash, g_free);
+  g_clear_pointer (&self->order, g_free);
+  g_clear_pointer (&self->unreadable, g_hash_table_unref);
+  g_clear_pointer (&self->run.location, g_free);
 }
 
-static gboolean
-gst_pirl_dataset_src_start (GstBaseSrc * src)
+static void
+begin_run (GstPirlDatasetSrc * self)
 {
-  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (src);
-  GError *error = NULL;
-
   GST_OBJECT_LOCK (self);
   self->run = self->settings;
   self->run.location = g_strdup (self->settings.location);
@@ -830,97 +738,47 @@ gst_pirl_dataset_src_start (GstBaseSrc * src)
   self->position = 0;
   self->epoch = 0;
   GST_OBJECT_UNLOCK (self);
-  if (!check_settings (&self->run, &error)) {
-    gst_pirl_post_error (GST_ELEMENT (self), &error);
-    g_clear_pointer (&self->run.location, g_free);
-    return FALSE;
-  }
   self->next = 0;
-  self->last = NO_SAMPLE;
+  self->last = GST_PIRL_NO_SAMPLE;
   self->asked = FALSE;
   self->width = self->height = 0;
   self->in_epoch.open = FALSE;
   self->unreadable = g_hash_table_new (NULL, NULL);
+}
+
+static gboolean
+gst_pirl_dataset_src_start (GstBaseSrc * src)
+{
+  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (src);
+  GError *error = NULL;
+  GstPirlListJob *job;
+
+  begin_run (self);
+  if (!gst_pirl_dataset_settings_check (&self->run, &error))
+    goto failed;
+  job = gst_pirl_list_job_new (self->run.location, self->run.labels);
+  GST_OBJECT_LOCK (self);
+  self->job = job;
+  GST_OBJECT_UNLOCK (self);
+  /* What is listed at once can fail at once; the rest is waited for in the streaming thread. */
+  if (gst_pirl_list_job_wait (job, LISTING_PATIENCE) && !take_listing (self, &error))
+    goto failed;
   return TRUE;
+
+failed:
+  gst_pirl_post_error (GST_ELEMENT (self), &error);
+  forget_run (self);
+  return FALSE;
 }
 
 static gboolean
 gst_pirl_dataset_src_stop (GstBaseSrc * src)
 {
-  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (src);
-  GstPirlDecodePool *pool;
-
-  GST_OBJECT_LOCK (self);
-  pool = g_steal_pointer (&self->pool);
-  self->known = FALSE;
-  GST_OBJECT_UNLOCK (self);
-  g_clear_pointer (&pool, gst_pirl_decode_pool_free);
-  g_clear_pointer (&self->listing, gst_pirl_listing_unref);
-  g_clear_pointer (&self->hash, g_free);
-  g_clear_pointer (&self->order, g_free);
-  g_clear_pointer (&self->unreadable, g_hash_table_unref);
-  g_clear_pointer (&self->run.location, g_free);
+  forget_run (GST_PIRL_DATASET_SRC (src));
   return TRUE;
 }
 
 /* ---- properties ----------------------------------------------------------------------------- */
-
-static void
-gst_pirl_dataset_src_set_property (GObject * object, guint id, const GValue * value,
-    GParamSpec * pspec)
-{
-  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
-  Settings *settings = &self->settings;
-
-  GST_OBJECT_LOCK (self);
-  switch (id) {
-    case PROP_LOCATION:
-      g_free (settings->location);
-      settings->location = g_value_dup_string (value);
-      break;
-    case PROP_LABELS:
-      settings->labels = g_value_get_enum (value);
-      break;
-    case PROP_EPOCHS:
-      settings->epochs = g_value_get_uint (value);
-      break;
-    case PROP_SHUFFLE:
-      settings->shuffle = g_value_get_boolean (value);
-      break;
-    case PROP_SEED:
-      settings->seed = g_value_get_uint64 (value);
-      break;
-    case PROP_START_INDEX:
-      settings->start = g_value_get_uint64 (value);
-      break;
-    case PROP_STOP_INDEX:
-      settings->stop = g_value_get_uint64 (value);
-      break;
-    case PROP_RANK:
-      settings->rank = g_value_get_uint (value);
-      break;
-    case PROP_WORLD_SIZE:
-      settings->world_size = g_value_get_uint (value);
-      break;
-    case PROP_N_THREADS:
-      settings->n_threads = g_value_get_uint (value);
-      break;
-    case PROP_FRAMERATE:
-      settings->fps_n = gst_value_get_fraction_numerator (value);
-      settings->fps_d = gst_value_get_fraction_denominator (value);
-      break;
-    case PROP_MAX_SIZE:
-      settings->max_size = g_value_get_int (value);
-      break;
-    case PROP_SIZE:
-      settings->size = g_value_get_int (value);
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-      break;
-  }
-  GST_OBJECT_UNLOCK (self);
-}
 
 /* With the object lock. */
 static GstStructure *
@@ -935,59 +793,27 @@ make_stats (const GstPirlDatasetSrc * self)
 }
 
 static void
+gst_pirl_dataset_src_set_property (GObject * object, guint id, const GValue * value,
+    GParamSpec * pspec)
+{
+  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
+
+  GST_OBJECT_LOCK (self);
+  if (!gst_pirl_dataset_settings_set (&self->settings, id, value))
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
 gst_pirl_dataset_src_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
 {
   GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
-  const Settings *settings = &self->settings;
 
   GST_OBJECT_LOCK (self);
-  switch (id) {
-    case PROP_LOCATION:
-      g_value_set_string (value, settings->location);
-      break;
-    case PROP_LABELS:
-      g_value_set_enum (value, settings->labels);
-      break;
-    case PROP_EPOCHS:
-      g_value_set_uint (value, settings->epochs);
-      break;
-    case PROP_SHUFFLE:
-      g_value_set_boolean (value, settings->shuffle);
-      break;
-    case PROP_SEED:
-      g_value_set_uint64 (value, settings->seed);
-      break;
-    case PROP_START_INDEX:
-      g_value_set_uint64 (value, settings->start);
-      break;
-    case PROP_STOP_INDEX:
-      g_value_set_uint64 (value, settings->stop);
-      break;
-    case PROP_RANK:
-      g_value_set_uint (value, settings->rank);
-      break;
-    case PROP_WORLD_SIZE:
-      g_value_set_uint (value, settings->world_size);
-      break;
-    case PROP_N_THREADS:
-      g_value_set_uint (value, settings->n_threads);
-      break;
-    case PROP_FRAMERATE:
-      gst_value_set_fraction (value, settings->fps_n, settings->fps_d);
-      break;
-    case PROP_MAX_SIZE:
-      g_value_set_int (value, settings->max_size);
-      break;
-    case PROP_SIZE:
-      g_value_set_int (value, settings->size);
-      break;
-    case PROP_STATS:
-      g_value_take_boxed (value, make_stats (self));
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-      break;
-  }
+  if (id == prop_stats)
+    g_value_take_boxed (value, make_stats (self));
+  else if (!gst_pirl_dataset_settings_get (&self->settings, id, value))
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -1003,160 +829,11 @@ gst_pirl_dataset_src_finalize (GObject * object)
 static void
 gst_pirl_dataset_src_init (GstPirlDatasetSrc * self)
 {
-  Settings *settings = &self->settings;
-
-  settings->labels = DEFAULT_LABELS;
-  settings->epochs = DEFAULT_EPOCHS;
-  settings->shuffle = DEFAULT_SHUFFLE;
-  settings->seed = DEFAULT_SEED;
-  settings->start = DEFAULT_START_INDEX;
-  settings->stop = DEFAULT_STOP_INDEX;
-  settings->rank = DEFAULT_RANK;
-  settings->world_size = DEFAULT_WORLD_SIZE;
-  settings->n_threads = DEFAULT_N_THREADS;
-  settings->fps_n = DEFAULT_FPS_N;
-  settings->fps_d = DEFAULT_FPS_D;
-  settings->max_size = DEFAULT_MAX_SIZE;
-  settings->size = DEFAULT_SIZE;
+  gst_pirl_dataset_settings_init (&self->settings);
   gst_base_src_set_format (GST_BASE_SRC (self), GST_FORMAT_TIME);
 }
 
 /* ---- class --------------------------------------------------------------------------------- */
-
-static void
-install_location_properties (GObjectClass * klass, GParamFlags flags)
-{
-  /**
-   * GstPirlDatasetSrc:location:
-   *
-   * A folder of JPEG and PNG pictures, a text list, one picture, or
-   * `synthetic:shapes?count=N&classes=C&size=S&seed=K`; see above.
-   */
-  g_object_class_install_property (klass, PROP_LOCATION,
-      g_param_spec_string ("location", "Location", "Folder of JPEG and PNG pictures, text list "
-          "(path[TAB]label[TAB]split), or synthetic:shapes?count=N&classes=C&size=S", NULL, flags));
-  /**
-   * GstPirlDatasetSrc:labels:
-   *
-   * Where the labels of a folder's pictures come from. Lists and drawn sets bring their own.
-   */
-  g_object_class_install_property (klass, PROP_LABELS,
-      g_param_spec_enum ("labels", "Labels", "Where the labels of a folder's pictures come from",
-          GST_TYPE_PIRL_LABELS, DEFAULT_LABELS, flags));
-  /**
-   * GstPirlDatasetSrc:start-index:
-   *
-   * First sample of the listing to send, from 0; it gets the index 0.
-   */
-  g_object_class_install_property (klass, PROP_START_INDEX,
-      g_param_spec_uint64 ("start-index", "Start index", "First sample of the listing to send, "
-          "from 0", 0, G_MAXUINT64, DEFAULT_START_INDEX, flags));
-  /**
-   * GstPirlDatasetSrc:stop-index:
-   *
-   * First sample of the listing not to send; the largest number = up to the end.
-   */
-  g_object_class_install_property (klass, PROP_STOP_INDEX,
-      g_param_spec_uint64 ("stop-index", "Stop index", "First sample of the listing not to send "
-          "(18446744073709551615 = up to the end)", 0, G_MAXUINT64, DEFAULT_STOP_INDEX, flags));
-  /**
-   * GstPirlDatasetSrc:rank:
-   *
-   * Which share of each epoch's order to send: samples rank, rank + world-size, ...
-   */
-  g_object_class_install_property (klass, PROP_RANK,
-      g_param_spec_uint ("rank", "Rank", "Which of world-size shares of each epoch to send, from 0",
-          0, G_MAXINT, DEFAULT_RANK, flags));
-  /**
-   * GstPirlDatasetSrc:world-size:
-   *
-   * Into how many shares of equal length to deal each epoch's order; what is left over is not sent.
-   */
-  g_object_class_install_property (klass, PROP_WORLD_SIZE,
-      g_param_spec_uint ("world-size", "World size", "Number of equal shares that each epoch is "
-          "dealt into (1 = all to this element)", 1, G_MAXINT, DEFAULT_WORLD_SIZE, flags));
-}
-
-static void
-install_order_properties (GObjectClass * klass, GParamFlags flags)
-{
-  /**
-   * GstPirlDatasetSrc:epochs:
-   *
-   * How often to send the data set; 0 = without end.
-   */
-  g_object_class_install_property (klass, PROP_EPOCHS,
-      g_param_spec_uint ("epochs", "Epochs", "How often to send the data set (0 = endless)", 0,
-          G_MAXUINT, DEFAULT_EPOCHS, flags));
-  /**
-   * GstPirlDatasetSrc:shuffle:
-   *
-   * Draw a new order for each epoch, from `seed` and the epoch's number only; otherwise the
-   * listing's order.
-   */
-  g_object_class_install_property (klass, PROP_SHUFFLE,
-      g_param_spec_boolean ("shuffle", "Shuffle", "Draw a new order for each epoch", DEFAULT_SHUFFLE,
-          flags));
-  /**
-   * GstPirlDatasetSrc:seed:
-   *
-   * Seed of the order. The pictures of a drawn set have a seed of their own in `location`.
-   */
-  g_object_class_install_property (klass, PROP_SEED,
-      g_param_spec_uint64 ("seed", "Seed", "Seed of the order", 0, G_MAXUINT64, DEFAULT_SEED, flags));
-  /**
-   * GstPirlDatasetSrc:framerate:
-   *
-   * Timestamps are the sample's number divided by this; it slows nothing but sinks that
-   * synchronise to the clock.
-   */
-  g_object_class_install_property (klass, PROP_FRAMERATE,
-      gst_param_spec_fraction ("framerate", "Framerate", "Samples a second of stream time", 1,
-          G_MAXINT, G_MAXINT, 1, DEFAULT_FPS_N, DEFAULT_FPS_D, flags));
-}
-
-static void
-install_decoding_properties (GObjectClass * klass, GParamFlags flags)
-{
-  /**
-   * GstPirlDatasetSrc:n-threads:
-   *
-   * Threads that read and decode; 0 = as many as the machine has cores, at most 16. Twice as many
-   * frames, and two, are held ahead.
-   */
-  g_object_class_install_property (klass, PROP_N_THREADS,
-      g_param_spec_uint ("n-threads", "Threads", "Threads that read and decode (0 = as many as the "
-          "machine has cores, at most 16)", 0, 256, DEFAULT_N_THREADS, flags));
-  /**
-   * GstPirlDatasetSrc:max-size:
-   *
-   * Shrink pictures whose longer side has more pixels than this, keeping their shape; 0 = never.
-   * Not looked at when `size` is set.
-   */
-  g_object_class_install_property (klass, PROP_MAX_SIZE,
-      g_param_spec_int ("max-size", "Maximum size", "Shrink pictures whose longer side is more than "
-          "this, in pixels (0 = never)", 0, 65535, DEFAULT_MAX_SIZE, flags));
-  /**
-   * GstPirlDatasetSrc:size:
-   *
-   * Scale the shorter side to this many pixels and crop the centre, so that all frames are squares
-   * of one size; 0 = keep the pictures' sizes.
-   */
-  g_object_class_install_property (klass, PROP_SIZE,
-      g_param_spec_int ("size", "Size", "Scale the shorter side to this and crop the centre, in "
-          "pixels (0 = keep sizes)", 0, 32767, DEFAULT_SIZE, flags));
-  /**
-   * GstPirlDatasetSrc:stats:
-   *
-   * `application/x-pirldatasetsrc-stats`: `count` (uint64, samples in an epoch, 0 = not known yet),
-   * `n-classes` (uint), `epoch` (uint, of the last sample), `samples` (uint64, sent in this run),
-   * `unreadable` (uint64, different pictures skipped), `truncated` (uint64, samples sent whose file
-   * was damaged; the missing part is grey).
-   */
-  g_object_class_install_property (klass, PROP_STATS,
-      g_param_spec_boxed ("stats", "Statistics", "What has been sent and skipped",
-          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
-}
 
 static void
 gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
@@ -1165,21 +842,28 @@ gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
   GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
   GstBaseSrcClass *base_class = GST_BASE_SRC_CLASS (klass);
   GstPushSrcClass *push_class = GST_PUSH_SRC_CLASS (klass);
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
   GST_DEBUG_CATEGORY_INIT (pirl_dataset_src_debug, "pirldatasetsrc", 0, "pictures of a data set");
   gobject_class->set_property = gst_pirl_dataset_src_set_property;
   gobject_class->get_property = gst_pirl_dataset_src_get_property;
   gobject_class->finalize = gst_pirl_dataset_src_finalize;
-  install_location_properties (gobject_class, flags);
-  install_order_properties (gobject_class, flags);
-  install_decoding_properties (gobject_class, flags);
+  prop_stats = gst_pirl_dataset_settings_install (gobject_class) + 1;
+  /**
+   * GstPirlDatasetSrc:stats:
+   *
+   * `application/x-pirldatasetsrc-stats`: `count` (uint64, samples in an epoch, 0 = not known yet),
+   * `n-classes` (uint), `epoch` (uint, of the last sample), `samples` (uint64, sent in this run),
+   * `unreadable` (uint64, different pictures skipped), `truncated` (uint64, samples sent whose file
+   * was damaged; the missing part is grey).
+   */
+  g_object_class_install_property (gobject_class, prop_stats,
+      g_param_spec_boxed ("stats", "Statistics", "What has been sent and skipped",
+          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 
   gst_element_class_set_static_metadata (element_class, "Data set source", "Source/File/Image",
       "Sends the pictures of a folder, a list or a drawn set, epoch after epoch",
       "gst-pirl developers");
   gst_element_class_add_static_pad_template (element_class, &src_template);
-  gst_type_mark_as_plugin_api (GST_TYPE_PIRL_LABELS, 0);
 
   base_class->start = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_start);
   base_class->stop = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_stop);

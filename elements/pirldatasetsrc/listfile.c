@@ -1,8 +1,8 @@
 /* gst-pirl: reads a text list of pictures.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A line is `path[TAB]label[TAB]split`. The path is relative to the list's folder, or absolute; `..`
- * is refused, so that a list from elsewhere cannot lead out of its folder unseen. The label is a
+ * A line is `path[TAB]label[TAB]split`. The path is relative to the list's folder, or absolute;
+ * `..` is refused, so that a list from elsewhere cannot lead out of its folder unseen. The label is a
  * class name, or a number from 0 where all labels of the list are numbers; empty = none. The
  * split is train, test or val. Empty lines and lines that begin with # are skipped.
  */
@@ -77,8 +77,8 @@ read_lines (ListFile * list, const gchar * text, gsize size, gint * cancel, GErr
     if (list->line % CANCEL_INTERVAL == 0 && gst_pirl_is_cancelled (cancel, error))
       return FALSE;
     if (memchr (text, 0, length))
-      return refuse (list, error, "a zero byte; location should be a folder, a picture (JPEG or PNG) "
-          "or a text list");
+      return refuse (list, error, "a zero byte; location should be a folder, a picture (JPEG or "
+          "PNG) or a text list");
     line = g_strndup (text, length > 0 && text[length - 1] == '\r' ? length - 1 : length);
     if (!read_line (list, line, error))
       return FALSE;

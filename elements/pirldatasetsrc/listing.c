@@ -93,7 +93,8 @@ gst_pirl_split_from_word (const gchar * word, gsize length, GstPirlSplit * split
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (words); i++) {
-    if (strlen (words[i].word) == length && g_ascii_strncasecmp (words[i].word, word, length) == 0) {
+    if (strlen (words[i].word) == length
+        && g_ascii_strncasecmp (words[i].word, word, length) == 0) {
       *split = words[i].split;
       return TRUE;
     }
@@ -126,7 +127,9 @@ gst_pirl_listing_set_classes (GstPirlListing * listing, const gchar * const *wor
   for (guint i = 0; i < listing->entries->len; i++) {
     GstPirlEntry *entry = &g_array_index (listing->entries, GstPirlEntry, i);
 
-    entry->label = words[i] ? (gint) GPOINTER_TO_UINT (g_hash_table_lookup (numbers, words[i])) : -1;
+    entry->label = -1;
+    if (words[i])
+      entry->label = (gint) GPOINTER_TO_UINT (g_hash_table_lookup (numbers, words[i]));
   }
 }
 

@@ -1,8 +1,8 @@
 /* gst-pirl: what a location of pirldatasetsrc holds: a folder, a list, one picture or a drawn set.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A listing is made once and then only read, so that any thread may use it without a lock. Names lie
- * one behind the other in one block; a sample costs its name and twelve bytes.
+ * A listing is made once and then only read, so that any thread may use it without a lock. Names
+ * lie one behind the other in one block; a sample costs its name and twelve bytes.
  */
 #pragma once
 

@@ -1,0 +1,43 @@
+/* gst-pirl: the settings of pirldatasetsrc: its properties, and what follows from them alone.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "listing.h"
+
+G_BEGIN_DECLS
+
+#define GST_PIRL_NO_SAMPLE G_MAXUINT64
+
+typedef struct {
+  gchar *location;              /* owned */
+  GstPirlLabels labels;
+  guint epochs;                 /* 0 = endless */
+  gboolean shuffle;
+  guint64 seed, start, stop;
+  guint rank, world_size, n_threads;
+  gint fps_n, fps_d;
+  gint max_size, size;
+} GstPirlDatasetSettings;
+
+/** Installs the properties under 1 .. the number it returns. */
+guint gst_pirl_dataset_settings_install (GObjectClass * klass);
+void gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings);
+/** FALSE when there is no property @id. */
+gboolean gst_pirl_dataset_settings_set (GstPirlDatasetSettings * settings, guint id,
+    const GValue * value);
+gboolean gst_pirl_dataset_settings_get (const GstPirlDatasetSettings * settings, guint id,
+    GValue * value);
+/** What can be said before the location is listed. */
+gboolean gst_pirl_dataset_settings_check (const GstPirlDatasetSettings * settings,
+    GError ** error);
+/** Those of the property, or the machine's. */
+guint gst_pirl_dataset_settings_threads (const GstPirlDatasetSettings * settings);
+
+/** When sample @n of the stream is shown. */
+GstClockTime gst_pirl_dataset_time (const GstPirlDatasetSettings * settings, guint64 n);
+/** Which sample is shown at @time. */
+guint64 gst_pirl_dataset_sample (const GstPirlDatasetSettings * settings, GstClockTime time);
+/** Samples of a stream with epochs of @count; %GST_PIRL_NO_SAMPLE = endless. */
+guint64 gst_pirl_dataset_length (const GstPirlDatasetSettings * settings, guint64 count);
+
+G_END_DECLS
