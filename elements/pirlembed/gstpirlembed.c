@@ -6,13 +6,13 @@
  * @title: pirlembed
  * @short_description: attaches a trained network's embedding to video frames
  *
- * Runs a trained network on frames and passes them on untouched, with the meta `pirl-embedding`. The
- * network comes from `model-file`: a checkpoint that pirltrainsink wrote, or a torchvision ResNet
- * saved as safetensors. Architecture, input size, mean and standard deviation are read from the
- * file; where it does not say, they are ImageNet's: short side to 256 pixels, centre crop of 224.
- * Every raw video format is taken and converted to full-range RGB by its colorimetry, more exactly than
- * videoconvert does: leave that out. Of JPEG decoders, `jpegdec idct-method=islow` is closest to what
- * networks have learnt on.
+ * Runs a trained network on frames and passes them on untouched, with the meta `pirl-embedding`.
+ * The network comes from `model-file`: a checkpoint that pirltrainsink wrote, or a torchvision
+ * ResNet saved as safetensors. Architecture, input size, mean and standard deviation are read from
+ * the file; where it does not say, they are ImageNet's: short side to 256 pixels, centre crop of
+ * 224. Every raw video format is taken and converted to full-range RGB by its colorimetry, more
+ * exactly than videoconvert does: leave that out. Of JPEG decoders, `jpegdec idct-method=islow` is
+ * closest to what networks have learnt on.
  *
  * When downstream takes tensors and no video, `other/tensors,format=static,num_tensors=1,
  * types="float32",dimensions="D:1:1:1"` leaves the source pad instead.
@@ -21,18 +21,19 @@
  *
  * `interval=1` embeds every frame, and a frame waits for its embedding; `interval=N` every Nth one.
  * With `interval=0` no frame ever waits: a worker embeds the newest frame whenever it is free, and
- * the others pass at once with the last embedding there is and its age (none before the first one is
- * ready; as tensors such frames are dropped). The default is -1: 0 behind a live source, else 1.
- * Waits end at once when the pipeline flushes or stops; stopping takes no longer than one inference.
- * With `interval` above 0 behind a live source, the LATENCY query gets the measured time added.
+ * the others pass at once with the last embedding there is and its age (none before the first one
+ * is ready; as tensors such frames are dropped). The default is -1: 0 behind a live source, else 1.
+ * Waits end at once when the pipeline flushes or stops; stopping takes no longer than one
+ * inference. With `interval` above 0 behind a live source, the LATENCY query gets the measured
+ * time added.
  *
  * ## Models
  *
  * The model is loaded, and run once on a black picture, on the way from READY to PAUSED: about a
- * second for a ResNet-50. A file that is missing or damaged is an element error. `model-file` may be
- * set while playing: the new model is loaded aside, takes over between two frames, and the signal
- * #GstPirlEmbed::model-updated is emitted; a file that cannot be used leaves the old model at work and
- * `model-file` at the old path, and posts a warning message.
+ * second for a ResNet-50. A file that is missing or damaged is an element error. `model-file` may
+ * be set while playing: the new model is loaded aside, takes over between two frames, and the
+ * signal #GstPirlEmbed::model-updated is emitted; a file that cannot be used leaves the old model
+ * at work and `model-file` at the old path, and posts a warning message.
  *
  * ## Meta
  *
@@ -790,8 +791,8 @@ install_properties (GObjectClass * klass)
   /**
    * GstPirlEmbed:model-file:
    *
-   * A checkpoint of pirltrainsink, or a torchvision ResNet in safetensors. May be set while playing;
-   * see the section on models.
+   * A checkpoint of pirltrainsink, or a torchvision ResNet in safetensors. May be set while
+   * playing; see the section on models.
    */
   model_file_pspec = g_param_spec_string ("model-file", "Model file",
       "Checkpoint of pirltrainsink, or a torchvision ResNet in safetensors", NULL,
@@ -800,9 +801,9 @@ install_properties (GObjectClass * klass)
   /**
    * GstPirlEmbed:layer:
    *
-   * What to take from the network: `embedding` (the projection head's output, unit length), `logits`
-   * (the classifier's), or `res5`, `res4`, `res3`, `res2`, `res1` (averaged over the picture). Unset:
-   * `embedding` where the file has a head, else `res5`.
+   * What to take from the network: `embedding` (the projection head's output, unit length),
+   * `logits` (the classifier's), or `res5`, `res4`, `res3`, `res2`, `res1` (averaged over the
+   * picture). Unset: `embedding` where the file has a head, else `res5`.
    */
   g_object_class_install_property (klass, PROP_LAYER,
       g_param_spec_string ("layer", "Layer",

@@ -1,17 +1,17 @@
 /* gst-pirl: video frames of any format as full-range RGB pictures.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * GstVideoConverter unpacks, upsamples chroma and knows all formats, but its 8-bit matrix truncates:
- * with GStreamer 1.22 and BT.601, red, green and blue come out 2.0, 3.8 and 1.8 levels too dark on
- * average, and up to 6. A network that learnt on pictures decoded exactly sees other pictures. So
- * Y'CbCr is only brought to 4:4:4 by the converter, and the matrix is applied here, with 16
- * fractional bits and rounding:
+ * GstVideoConverter unpacks, upsamples chroma and knows all formats, but its 8-bit matrix
+ * truncates: with GStreamer 1.22 and BT.601, red, green and blue come out 2.0, 3.8 and 1.8 levels
+ * too dark on average, and up to 6. A network that learnt on pictures decoded exactly sees other
+ * pictures. So Y'CbCr is only brought to 4:4:4 by the converter, and the matrix is applied here,
+ * with 16 fractional bits and rounding:
  *
  *   y = Ys (Y - Yo), u = Cs (U - 128), v = Cs (V - 128)
  *   R = y + 2 (1 - Kr) v,  B = y + 2 (1 - Kb) u,  G = (y - Kr R - Kb B) / (1 - Kr - Kb)
  *
- * Ys = 255/219, Yo = 16, Cs = 255/224 for the limited range, 1, 0, 1 for the full one (ITU-R BT.601,
- * BT.709, BT.2020). */
+ * Ys = 255/219, Yo = 16, Cs = 255/224 for the limited range, 1, 0, 1 for the full one (ITU-R
+ * BT.601, BT.709, BT.2020). */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif

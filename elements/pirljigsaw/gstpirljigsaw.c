@@ -9,8 +9,9 @@
  * For every RGB frame the element draws two independent random crops. The first one, augmented,
  * is the *image view* of `image-size` pixels. The second one is scaled to `crop-size`, cut into
  * `grid` x `grid` cells, a *patch* of `patch-size` is taken at a random place inside every cell,
- * and the patches are put into the order of a permutation (Misra and van der Maaten, "Self-Supervised
- * Learning of Pretext-Invariant Representations", 2020; geometry of the VISSL code).
+ * and the patches are put into the order of a permutation (Misra and van der Maaten,
+ * "Self-Supervised Learning of Pretext-Invariant Representations", 2020; geometry of the VISSL
+ * code).
  *
  * ## What leaves the source pad
  *
@@ -30,10 +31,10 @@
  *
  * Buffers keep `pirl-sample` and get `pirl-pretext`: `transform` (string, "jigsaw"), `permutation`
  * (array of int: position i shows cell permutation[i]), `permutation-index` (int, the number in the
- * set of `permutations`, -1 when it was drawn from all), `rotation` (int, degrees), `crops` (array of int: x,
- * y, width, height of the image view's crop, then of the jigsaw view's), `flips` (array of int: the
- * image view, then every cell), `jitter` (array of double: brightness, contrast, saturation, hue,
- * grayscale, blur radius of the image view, then of every cell).
+ * set of `permutations`, -1 when it was drawn from all), `rotation` (int, degrees), `crops` (array
+ * of int: x, y, width, height of the image view's crop, then of the jigsaw view's), `flips` (array
+ * of int: the image view, then every cell), `jitter` (array of double: brightness, contrast,
+ * saturation, hue, grayscale, blur radius of the image view, then of every cell).
  *
  * Quality of service is off by default, because a frame skipped is a sample not trained.
  *
@@ -115,8 +116,8 @@ static const IntegerRow integers[] = {
   /**
    * GstPirlJigsaw:permutations:
    *
-   * How many orders of the patches there are to draw from: a set chosen so that any two differ in as
-   * many places as can be. 0 = all of them.
+   * How many orders of the patches there are to draw from: a set chosen so that any two differ in
+   * as many places as can be. 0 = all of them.
    */
   {"permutations", "Permutations",
         "Size of the set of permutations with large Hamming distance (0 = all there are)",

@@ -144,7 +144,8 @@ assert_views (GstBuffer * out, const guint8 * image_view, const guint8 * patches
   if (image_view)
     fail_unless (gst_buffer_memcmp (out, 0, image_view, SIZE * SIZE * 3) == 0);
   if (patches)
-    fail_unless (gst_buffer_memcmp (out, SIZE * SIZE * 3, patches, PATCHES * PATCH * PATCH * 3) == 0);
+    fail_unless (gst_buffer_memcmp (out, SIZE * SIZE * 3, patches,
+            PATCHES * PATCH * PATCH * 3) == 0);
 }
 
 static const GstStructure *
@@ -811,8 +812,8 @@ GST_START_TEST (fails_then_works_when_settings_are_mended)
   for (guint i = 0; i < 3; i++) {
     fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PLAYING),
         GST_STATE_CHANGE_SUCCESS);
-    fail_unless_equals_int (gst_element_set_state (element, i & 1 ? GST_STATE_READY : GST_STATE_NULL),
-        GST_STATE_CHANGE_SUCCESS);
+    fail_unless_equals_int (gst_element_set_state (element,
+            i & 1 ? GST_STATE_READY : GST_STATE_NULL), GST_STATE_CHANGE_SUCCESS);
   }
   gst_element_set_state (element, GST_STATE_NULL);
   gst_object_unref (element);
