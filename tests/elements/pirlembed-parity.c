@@ -225,6 +225,7 @@ parity_suite (void)
   TCase *tc = tcase_create ("general");
 
   tcase_add_checked_fixture (tc, NULL, leaks_none);
+  tcase_set_timeout (tc, 200);  /* seconds, on a machine that is busy otherwise */
   suite_add_tcase (s, tc);
   tcase_add_test (tc, photos_agree_with_the_check_values_f32);
   tcase_add_test (tc, photos_agree_with_the_check_values_bf16);

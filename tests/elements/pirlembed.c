@@ -1121,6 +1121,7 @@ pirlembed_suite (void)
   TCase *tc = tcase_create ("general");
 
   tcase_add_checked_fixture (tc, NULL, leaks_none);
+  tcase_set_timeout (tc, 200);  /* seconds, on a machine that is busy otherwise */
   suite_add_tcase (s, tc);
   tcase_add_test (tc, every_frame_gets_the_kernels_vector);
   tcase_add_test (tc, layers_have_their_sizes);
