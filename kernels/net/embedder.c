@@ -18,7 +18,7 @@
 #include "net/resnet.h"
 
 #define IMAGENET_CROP 224
-#define MAX_INPUT_SIZE 4096
+#define MAX_INPUT_SIZE 2048
 #define MAX_BATCH 4096
 
 static const gfloat imagenet_mean[3] = { 0.485f, 0.456f, 0.406f };
@@ -293,10 +293,13 @@ embedder_fill (PirlEmbedder *embedder, const PirlSafetensors *file, guint64 seed
 {
   static const gchar *const required[] = { "", NULL };
 
+  /* Before memory is taken: what the first tensor promises, the others must keep. */
+  if (file && !pirl_specs_check (embedder->graph->params, file, required, error))
+    return FALSE;
   embedder->params = pirl_params_new (embedder->device, &embedder->graph, 1, FALSE, error);
   if (!embedder->params)
     return FALSE;
-  if (file ? !pirl_params_load (embedder->params, file, required, NULL, error)
+  if (file ? !pirl_params_load (embedder->params, file, NULL, NULL, error)
       : !pirl_params_init (embedder->params, seed, error))
     return FALSE;
   embedder->pool = pirl_pool_new (embedder->device);

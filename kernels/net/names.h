@@ -12,6 +12,11 @@ const PirlTensor *pirl_tensor_find (const PirlSafetensors *file, const gchar *na
 gboolean pirl_tensor_check (const PirlSafetensors *file, const PirlTensor *tensor,
     const gchar *name, const PirlShape *shape, GError **error);
 
+/** Checks that @file has every parameter of @specs (PirlParamSpec *) that starts with one of the
+ * prefixes @required, and those it has with the right shape. */
+gboolean pirl_specs_check (const GPtrArray *specs, const PirlSafetensors *file,
+    const gchar *const *required, GError **error);
+
 /** Device memory of all running statistics, one after the other, and its length in bytes. */
 gpointer pirl_params_buffers (PirlParams *params, gsize *bytes);
 /** Device bytes of all three arenas. */

@@ -363,13 +363,12 @@ name_is_required (const gchar *name, const gchar *const *required)
   return FALSE;
 }
 
-/* Checks everything before anything is taken, so that a wrong file changes nothing. */
-static gboolean
-load_check (PirlParams *params, const PirlSafetensors *file, const gchar *const *required,
-    GError **error)
+gboolean
+pirl_specs_check (const GPtrArray *specs, const PirlSafetensors *file,
+    const gchar *const *required, GError **error)
 {
-  for (guint i = 0; i < pirl_params_count (params); i++) {
-    const PirlParamSpec *spec = pirl_params_spec (params, i);
+  for (guint i = 0; i < specs->len; i++) {
+    const PirlParamSpec *spec = g_ptr_array_index (specs, i);
     const PirlTensor *tensor = pirl_tensor_find (file, spec->name);
 
     if (tensor) {
@@ -396,7 +395,8 @@ pirl_params_load (PirlParams *params, const PirlSafetensors *file, const gchar *
     report->loaded = 0;
     report->missing = g_ptr_array_new_with_free_func (g_free);
   }
-  if (!load_check (params, file, required, error))
+  /* First everything is checked, so that a wrong file changes nothing. */
+  if (!pirl_specs_check (params->specs, file, required, error))
     return FALSE;
   for (guint i = 0; i < pirl_params_count (params); i++) {
     const PirlParamSpec *spec = pirl_params_spec (params, i);

@@ -105,7 +105,8 @@ backward_step (const PirlPlan *plan, const Node *node)
   return 2 * plan->n_steps - node->step;
 }
 
-/* Numbers the units that the outputs need; marks those the first output's gradient flows through. */
+/* Numbers the units that the outputs need; marks those the gradient of the first one flows
+ * through. */
 static void
 plan_select (PirlPlan *plan, const PirlValue *outputs, guint n_outputs)
 {

@@ -420,6 +420,34 @@ test_metadata (void)
   g_unlink (path);
 }
 
+/* A small file that promises a ResNet-50 of width 1024 (24 GB): refused for what it lacks, before
+ * any memory is taken. */
+static void
+test_hollow_file (void)
+{
+  static const gint blocks[] = { 3, 4, 6, 3 };
+  g_autofree gchar *path = temporary_path ("hollow.safetensors");
+  g_autofree gfloat *zeros = g_new0 (gfloat, 1024 * 147);
+  g_autoptr (PirlSafetensorsWriter) writer = pirl_safetensors_writer_new ();
+  const PirlShape stem = { 4, {1024, 3, 7, 7} }, tiny = { 4, {1, 1, 1, 1} };
+  g_autoptr (GError) error = NULL;
+
+  pirl_safetensors_writer_add (writer, "conv1.weight", PIRL_DTYPE_F32, &stem, zeros);
+  pirl_safetensors_writer_add (writer, "layer1.0.conv3.weight", PIRL_DTYPE_F32, &tiny, zeros);
+  for (guint stage = 0; stage < 4; stage++)
+    for (gint block = 0; block < blocks[stage]; block++) {
+      g_autofree gchar *name = g_strdup_printf ("layer%u.%d.conv1.weight", stage + 1, block);
+
+      pirl_safetensors_writer_add (writer, name, PIRL_DTYPE_F32, &tiny, zeros);
+    }
+  pirl_safetensors_writer_write (writer, path, &error);
+  g_assert_no_error (error);
+  g_assert_null (pirl_embedder_new (path, NULL, "cpu", "f32", 1, 1, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH);
+  g_test_message ("%s", error->message);
+  g_unlink (path);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -427,6 +455,7 @@ main (int argc, char **argv)
   g_test_add_func ("/embedder/checkpoint-layers", test_checkpoint_layers);
   g_test_add_func ("/embedder/errors", test_errors);
   g_test_add_func ("/embedder/metadata", test_metadata);
+  g_test_add_func ("/embedder/hollow-file", test_hollow_file);
   g_test_add_func ("/embedder/synthetic-parity", test_synthetic_parity);
   g_test_add_func ("/embedder/photos", test_photos);
   g_test_add_func ("/embedder/logits-top5", test_logits_top5);

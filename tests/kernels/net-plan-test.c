@@ -12,8 +12,8 @@
 
 #define DIM 12
 #define PATCHES 4
-/* Of central differences: small, for an untrained deep network has many corners nearby. Weights are rounded to
- * float32 after the step; the difference that was really made is what counts. */
+/* Of central differences: small, for an untrained deep network has many corners nearby. Weights are
+ * rounded to float32 after the step; the difference that was really made is what counts. */
 #define STEP 2e-8
 
 /* --- layout --- */
