@@ -54,6 +54,11 @@ static const GEnumValue z_mode_values[] = {
   {PIRL_Z_FIXED, "As the property z says", "fixed"}, {0}
 };
 
+static const GEnumValue bank_update_values[] = {
+  {PIRL_BANK_AFTER, "After both terms (the paper)", "after"},
+  {PIRL_BANK_BEFORE, "Before the patches' term, which then meets a fresh row", "before"}, {0}
+};
+
 static const GEnumValue lr_schedule_values[] = {
   {PIRL_SCHEDULE_COSINE, "Half a cosine down to a thousandth (the paper)", "cosine"},
   {PIRL_SCHEDULE_STEP, "A tenth at 3/5 and at 4/5 of the run", "step"},
@@ -79,6 +84,7 @@ static const struct {
   {"GstPirlTrainHead", head_values},
   {"GstPirlTrainLoss", loss_values},
   {"GstPirlTrainZMode", z_mode_values},
+  {"GstPirlTrainBankUpdate", bank_update_values},
   {"GstPirlTrainSchedule", lr_schedule_values},
   {"GstPirlTrainBnStatistics", bn_statistics_values},
   {"GstPirlTrainOnFinish", on_finish_values},
@@ -220,6 +226,15 @@ static const PropertyRow rows[] = {
    */
   {"bank-momentum", "Bank momentum", "Share of its old row that the memory bank keeps",
       ROW_DOUBLE, AT (bank_momentum), 0, 1},
+  /**
+   * GstPirlTrainSink:bank-update:
+   *
+   * When a sample's row of the memory bank takes up its new embedding. The paper's order (after)
+   * makes the patches chase a row that is an epoch old, or random in the first epoch, which only
+   * large sets have the time for.
+   */
+  {"bank-update", "Bank update", "When a sample's row takes up its new embedding", ROW_ENUM,
+      AT (bank_update), .values = bank_update_values},
   /**
    * GstPirlTrainSink:bank-size:
    *
@@ -434,6 +449,7 @@ apply_preset (GstPirlTrainSettings * settings)
     recipe.exclude_positive = FALSE;
     recipe.lambda = 0.5;
     recipe.bank_momentum = 0.5;
+    recipe.bank_update = PIRL_BANK_AFTER;
     recipe.learning_rate = 0.03;        /* 0.12 at its batch of 1024 */
     recipe.lr_schedule = PIRL_SCHEDULE_COSINE;
     recipe.warmup = 0;
@@ -449,6 +465,7 @@ apply_preset (GstPirlTrainSettings * settings)
   settings->exclude_positive = recipe.exclude_positive;
   settings->lambda = recipe.lambda;
   settings->bank_momentum = recipe.bank_momentum;
+  settings->bank_update = recipe.bank_update;
   settings->learning_rate = recipe.learning_rate;
   settings->lr_schedule = recipe.lr_schedule;
   settings->warmup = recipe.warmup;
@@ -553,6 +570,7 @@ gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
   settings->exclude_positive = config.exclude_positive;
   settings->lambda = config.lambda;
   settings->bank_momentum = config.bank_momentum;
+  settings->bank_update = config.bank_update;
   settings->batch_size = config.batch;
   settings->on_finish = GST_PIRL_ON_FINISH_EOS;
   settings->learning_rate = config.schedule.base * LEARNING_RATE_BATCH / config.batch;
@@ -748,6 +766,7 @@ gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
   config->exclude_positive = settings->exclude_positive;
   config->lambda = settings->lambda;
   config->bank_momentum = settings->bank_momentum;
+  config->bank_update = settings->bank_update;
   config->momentum = settings->momentum;
   config->weight_decay = settings->weight_decay;
   config->bn_statistics = settings->bn_statistics;

@@ -1,7 +1,7 @@
 /* gst-pirl: checkpoints: a model file that can be trained on.
  *
  * Tensors: trunk and heads by their PyTorch names; "state.velocity.<name>" of every trained one;
- * "state.bank" [rows, dim]; "state.labels" [rows] (I32, -1 = none seen). Metadata: what an embedder
+ * "state.bank" [rows, dim]; "state.labels" [rows] (I32, -1 = no label, -2 = row not yet trained). Metadata: what an embedder
  * needs (architecture, input_size, resize, mean, std), every setting that changes the arithmetic,
  * "state.*" (step, z, collapsed) and "position.*". Whole numbers are decimal, others the shortest
  * decimal that reads back to the same bits, in the C locale: a resumed run continues bit for bit.
@@ -30,6 +30,7 @@ static const gchar *const head_names[] = { "linear", "bn", "mlp" };
 static const gchar *const loss_names[] = { "nce", "infonce" };
 static const gchar *const z_mode_names[] = { "ema", "first-batch", "fixed" };
 static const gchar *const schedule_names[] = { "cosine", "step", "constant" };
+static const gchar *const bank_update_names[] = { "after", "before" };
 static const gchar *const bn_statistics_names[] = { "both", "images" };
 static const gchar *const architecture_names[] = { "resnet18", "resnet34", "resnet50" };
 
@@ -55,6 +56,7 @@ static const Setting settings[] = {
   {"exclude_positive", SETTING_BOOL, FIELD (exclude_positive)},
   {"lambda", SETTING_DOUBLE, FIELD (lambda)},
   {"bank_momentum", SETTING_DOUBLE, FIELD (bank_momentum)},
+  {"bank_update", SETTING_ENUM, FIELD (bank_update), bank_update_names},
   {"bank_size", SETTING_UINT64, FIELD (bank_rows)},
   {"lr_schedule", SETTING_ENUM, FIELD (schedule.kind), schedule_names},
   {"learning_rate", SETTING_DOUBLE, FIELD (schedule.base)},

@@ -22,6 +22,9 @@ typedef struct {
   PirlValue embedding;
 } PirlBranch;
 
+/** In PirlTrainer.labels: the row still holds what it was drawn with. */
+#define PIRL_LABEL_UNTRAINED (-2)
+
 struct _PirlTrainer {
   PirlTrainerConfig config;     /* @negatives resolved; strings owned */
   PirlDevice *device;
@@ -29,11 +32,12 @@ struct _PirlTrainer {
   PirlPool *pool;
   PirlBranch images, patches;   /* patches.plan NULL for NPID */
   gpointer bank;                /* rows x dim, param_dtype */
-  gint32 *labels;               /* of the bank's rows, -1 = none seen */
+  gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
   guint32 *negative;            /* batch x K; NULL = all rows but the own */
   const guint8 **patch_pictures;        /* batch x patches pointers */
   gfloat *embedding;            /* batch x dim on the host */
   guint8 *statistics;           /* running statistics as they were before the step */
+  guint8 *rows_aside;           /* the batch's rows of the bank, likewise (bank_update BEFORE) */
 
   /* What a checkpoint keeps besides tensors. */
   guint64 step;

@@ -43,6 +43,7 @@ pirl_trainer_config_defaults (PirlTrainerConfig *config)
     .exclude_positive = TRUE,
     .lambda = 0.5,
     .bank_momentum = 0.5,
+    .bank_update = PIRL_BANK_BEFORE,
     .bank_rows = 65536,
     .schedule = { PIRL_SCHEDULE_COSINE, 0.03 * batch / 256, 0.00003 * batch / 256, 0, 0 },
     .momentum = 0.9,
@@ -144,6 +145,13 @@ trainer_uses_patches (const PirlTrainer *trainer)
 }
 
 /* Input, trunk and head of one term: f for @patches == 0, else g. */
+/* The image goes first and into the bank, then the patches (bank_update BEFORE). */
+static gboolean
+updates_first (const PirlTrainer *trainer)
+{
+  return trainer_uses_patches (trainer) && trainer->config.bank_update == PIRL_BANK_BEFORE;
+}
+
 static void
 branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gint patches)
 {
@@ -171,6 +179,12 @@ branch_clear (PirlBranch *branch)
 {
   pirl_plan_free (branch->plan);
   pirl_graph_free (branch->graph);
+}
+
+static gsize
+row_bytes (const PirlTrainer *trainer)
+{
+  return (gsize) trainer->config.dim * pirl_dtype_size (trainer->device->param_dtype);
 }
 
 static gsize
@@ -231,7 +245,7 @@ bank_init (PirlTrainer *trainer, GError **error)
   }
   trainer->labels = g_new (gint32, config->bank_rows);
   for (guint64 i = 0; i < config->bank_rows; i++)
-    trainer->labels[i] = -1;
+    trainer->labels[i] = PIRL_LABEL_UNTRAINED;
   return TRUE;
 }
 
@@ -281,6 +295,7 @@ trainer_add_storage (PirlTrainer *trainer)
 
   pirl_params_buffers (trainer->params, &bytes);
   trainer->statistics = g_malloc (MAX (bytes, 1));
+  trainer->rows_aside = g_malloc (config->batch * row_bytes (trainer));
   trainer->embedding = g_new (gfloat, (gsize) config->batch * config->dim);
   trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
   if (!config->exclude_positive || config->negatives < config->bank_rows - 1)
@@ -319,6 +334,7 @@ pirl_trainer_free (PirlTrainer *trainer)
   g_free (trainer->patch_pictures);
   g_free (trainer->embedding);
   g_free (trainer->statistics);
+  g_free (trainer->rows_aside);
   g_free (trainer->config.device);
   g_free (trainer->config.precision);
   g_free (trainer);
@@ -336,6 +352,44 @@ statistics_copy (PirlTrainer *trainer, gboolean back, GError **error)
 
   return back ? device->backend->upload (device, data, trainer->statistics, bytes, error)
       : device->backend->download (device, trainer->statistics, data, bytes, error);
+}
+
+/* Copies the batch's rows of the bank aside, or puts them back. */
+static gboolean
+rows_copy (PirlTrainer *trainer, const PirlBatch *batch, gboolean back, GError **error)
+{
+  PirlDevice *device = trainer->device;
+  const gsize bytes = row_bytes (trainer);
+
+  for (guint b = 0; b < trainer->config.batch; b++) {
+    guint8 *row = (guint8 *) trainer->bank + batch->rows[b] * bytes;
+    guint8 *aside = trainer->rows_aside + b * bytes;
+
+    if (!(back ? device->backend->upload (device, row, aside, bytes, error)
+            : device->backend->download (device, aside, row, bytes, error)))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+/* m <- normalise (momentum m + (1 - momentum) v_f). */
+static gboolean
+rows_update (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  PirlDevice *device = trainer->device;
+  const gsize bytes = row_bytes (trainer);
+
+  /* From a row of zeros the update leaves v_f itself. */
+  for (guint b = 0; b < config->batch; b++)
+    if (config->bank_update == PIRL_BANK_BEFORE
+        && trainer->labels[batch->rows[b]] == PIRL_LABEL_UNTRAINED
+        && !device->backend->zero (device, (guint8 *) trainer->bank + batch->rows[b] * bytes,
+            bytes, error))
+      return FALSE;
+  return device->backend->bank_update (device, trainer->bank, (guint) config->dim, config->batch,
+      batch->rows, pirl_plan_data (trainer->images.plan, trainer->images.embedding),
+      config->bank_momentum, error);
 }
 
 /* What one step computes before it is committed. */
@@ -471,16 +525,13 @@ step_commit (PirlTrainer *trainer, const PirlBatch *batch, const StepState *stat
     const PirlStepStats *stats, guint collapsed, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
-  PirlDevice *device = trainer->device;
 
-  if (!device->backend->bank_update (device, trainer->bank, (guint) config->dim, config->batch,
-          batch->rows, pirl_plan_data (trainer->images.plan, trainer->images.embedding),
-          config->bank_momentum, error)
+  if ((!updates_first (trainer) && !rows_update (trainer, batch, error))
       || !pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
           config->weight_decay, error))
     return FALSE;
-  for (guint b = 0; batch->labels && b < config->batch; b++)
-    trainer->labels[batch->rows[b]] = batch->labels[b];
+  for (guint b = 0; b < config->batch; b++)
+    trainer->labels[batch->rows[b]] = batch->labels ? batch->labels[b] : -1;
   if (config->loss == PIRL_LOSS_NCE) {
     trainer->z = state->z;
     if (config->z_mode == PIRL_Z_EMA)
@@ -519,8 +570,14 @@ pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *can
       || !pirl_params_zero_gradients (trainer->params, error))
     return FALSE;
 
-  good = (!pirl || step_patches (trainer, batch, cancel, &state, stats, error))
-      && step_images (trainer, batch, cancel, &state, stats, error);
+  if (updates_first (trainer))
+    good = rows_copy (trainer, batch, FALSE, error)
+        && step_images (trainer, batch, cancel, &state, stats, error)
+        && rows_update (trainer, batch, error)
+        && step_patches (trainer, batch, cancel, &state, stats, error);
+  else
+    good = (!pirl || step_patches (trainer, batch, cancel, &state, stats, error))
+        && step_images (trainer, batch, cancel, &state, stats, error);
   if (good) {
     stats->loss = pirl ? config->lambda * stats->loss_patches
         + (1 - config->lambda) * stats->loss_image : stats->loss_image;
@@ -531,6 +588,8 @@ pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *can
   }
   if (!good) {
     statistics_copy (trainer, TRUE, NULL);
+    if (updates_first (trainer))
+      rows_copy (trainer, batch, TRUE, NULL);
     return FALSE;
   }
   return step_commit (trainer, batch, &state, stats, collapsed, error);

@@ -8,8 +8,11 @@
  *   bank[i] <- normalise (momentum bank[i] + (1 - momentum) v_f)
  *   SGD
  *
- * Both terms see the bank as it was before the step; only f of the image goes into it. The two
- * passes run one after the other and share one arena.
+ * Both terms see the bank as it was before the step; only f of the image goes into it. With
+ * bank_update BEFORE the image comes first and the patches meet its row as it is after the update:
+ * a row is then never older than the picture it stands for, which is what lets sets of thousands
+ * learn in their first epochs (the published order, AFTER, makes each patch chase a row that is an
+ * epoch old, or random). The two passes run one after the other and share one arena.
  */
 #pragma once
 
@@ -20,6 +23,9 @@
 typedef enum { PIRL_OBJECTIVE_PIRL, PIRL_OBJECTIVE_NPID } PirlObjective;
 /** Z of the NCE loss: running average (0.99), estimated once, or given. */
 typedef enum { PIRL_Z_EMA, PIRL_Z_FIRST_BATCH, PIRL_Z_FIXED } PirlZMode;
+/** When a sample's row takes up its new embedding: after both terms (the paper), or before the
+ * patch term; then a row that was never trained is replaced, not averaged. */
+typedef enum { PIRL_BANK_AFTER, PIRL_BANK_BEFORE } PirlBankUpdate;
 /** Which views the running statistics of BN see. */
 typedef enum { PIRL_BN_BOTH, PIRL_BN_IMAGES } PirlBnStatistics;
 
@@ -38,6 +44,7 @@ typedef struct {
   gboolean exclude_positive;    /* FALSE: a draw may hit the sample itself (the reference) */
   gdouble lambda;
   gdouble bank_momentum;
+  PirlBankUpdate bank_update;
   guint64 bank_rows;
   PirlSchedule schedule;
   gdouble momentum, weight_decay;
@@ -83,8 +90,7 @@ typedef struct {
 
 /**
  * Trains one batch. @cancel (may be NULL) is looked at between units: when set, FALSE with
- * G_IO_ERROR_CANCELLED and nothing has changed but gradients and BN statistics are put back, so
- * that the step can be run again later and gives the same result.
+ * G_IO_ERROR_CANCELLED; all but the gradients is as it was before, so that the step can be run again later and gives the same result.
  * %PIRL_ERROR_NOT_FINITE and %PIRL_ERROR_COLLAPSED name the step and the remedy.
  */
 PIRL_API gboolean pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch,

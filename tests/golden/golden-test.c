@@ -106,6 +106,7 @@ configure (Golden *golden)
   config->exclude_positive = setting (golden, "exclude-positive") != 0;
   config->lambda = setting (golden, "lambda");
   config->bank_momentum = 0.5;
+  config->bank_update = PIRL_BANK_AFTER;
   config->bank_rows = (guint64) setting (golden, "rows");
   config->schedule = (PirlSchedule) { .kind = PIRL_SCHEDULE_CONSTANT,
     .base = setting (golden, "learning-rate") };
