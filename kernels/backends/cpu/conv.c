@@ -6,7 +6,7 @@
  * packed when a pass needs them, since forward and backward want different packings, and weight
  * gradients are added to the dense ones by the reorder that unpacks them. In inference batch norm
  * is folded into weights that are packed once, and the residual is put in the result's place,
- * where the convolution adds to it.
+ * where the convolution adds to it. Small pictures in training are matrix products (taps.c).
  *
  * Saved by FORWARD: [the convolution's result][batch norm's arrays].
  */
@@ -14,15 +14,19 @@
 
 #include <stdlib.h>
 
-/* A convolution's pass and what brings its operands into its formats; NULL = they are already. */
+/* A convolution's pass and what brings its operands into its formats; NULL = they are already.
+ * Formats are of the operands or of their gradients; borrowed. */
 typedef struct {
-  PirlDnnOp *conv;
+  PirlDnnOp *conv;              /* NULL with taps */
+  const PirlDnnFormat *src, *dst, *weights;
   PirlDnnOp *move_src, *move_dst;       /* input, and result or its gradient */
   PirlDnnOp *move_weights;              /* dense -> packed; gradients: packed += dense */
 } ConvPass;
 
 typedef struct {
   PirlUnitPlan base;
+  PirlTaps *taps;               /* NULL: oneDNN */
+  PirlDnnFormat *tap_src, *tap_dst, *tap_weights;
   ConvPass forward, data, weights;
   PirlDnnOp *move_residual, *residual_back, *residual_back_add, *add_moved_d_input;
   PirlNorm norm;
@@ -112,24 +116,45 @@ create_forward (ConvPlan *c, GError **error)
   return op;
 }
 
+/* The pass' formats: those of its operation, or of taps. */
+static gboolean
+set_formats (ConvPlan *c, ConvPass *pass, PirlDnnPass which, GError **error)
+{
+  static const PirlDnnOperand operand[][3] = {
+    [PIRL_DNN_FORWARD] = { PIRL_DNN_SRC, PIRL_DNN_DST, PIRL_DNN_WEIGHTS },
+    [PIRL_DNN_BACKWARD_DATA] = { PIRL_DNN_D_SRC, PIRL_DNN_D_DST, PIRL_DNN_WEIGHTS },
+    [PIRL_DNN_BACKWARD_WEIGHTS] = { PIRL_DNN_SRC, PIRL_DNN_D_DST, PIRL_DNN_D_WEIGHTS },
+  };
+
+  if (c->taps) {
+    pass->src = c->tap_src;
+    pass->dst = c->tap_dst;
+    pass->weights = c->tap_weights;
+    return TRUE;
+  }
+  pass->conv = which == PIRL_DNN_FORWARD ? create_forward (c, error)
+      : create_backward (c, which, error);
+  if (!pass->conv)
+    return FALSE;
+  pass->src = pirl_dnn_op_format (pass->conv, operand[which][0]);
+  pass->dst = pirl_dnn_op_format (pass->conv, operand[which][1]);
+  pass->weights = pirl_dnn_op_format (pass->conv, operand[which][2]);
+  return TRUE;
+}
+
 static gboolean
 plan_forward (ConvPlan *c, PirlTensorDesc *output, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autofree PirlDnnFormat *dense_weights = pirl_dnn_format_weights (&base->desc);
+  g_autofree PirlDnnFormat *dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *f = &c->forward;
 
-  f->conv = create_forward (c, error);
-  if (!f->conv)
+  if (!set_formats (c, f, PIRL_DNN_FORWARD, error))
     return FALSE;
-  pirl_cpu_set_output (base, pirl_dnn_format_copy (pirl_dnn_op_format (f->conv, PIRL_DNN_DST)),
-      base->desc.dtype, output);
-  if (!pirl_cpu_reorder (base, base->input, pirl_dnn_op_format (f->conv, PIRL_DNN_SRC),
-          &f->move_src, error))
-    return FALSE;
-  f->move_weights = pirl_dnn_reorder_new (base->device->dnn, dense_weights,
-      pirl_dnn_op_format (f->conv, PIRL_DNN_WEIGHTS), FALSE, error);
-  return f->move_weights
+  pirl_cpu_set_output (base, pirl_dnn_format_copy (f->dst), base->desc.dtype, output);
+  f->move_weights =
+      pirl_dnn_reorder_new (base->device->dnn, dense, f->weights, FALSE, error);
+  return f->move_weights && pirl_cpu_reorder (base, base->input, f->src, &f->move_src, error)
       && (!base->desc.residual
           || pirl_cpu_reorder (base, base->residual, base->output, &c->move_residual, error));
 }
@@ -141,16 +166,11 @@ plan_backward_weights (ConvPlan *c, GError **error)
   g_autofree PirlDnnFormat *dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *w = &c->weights;
 
-  w->conv = create_backward (c, PIRL_DNN_BACKWARD_WEIGHTS, error);
-  if (!w->conv)
+  if (!set_formats (c, w, PIRL_DNN_BACKWARD_WEIGHTS, error))
     return FALSE;
-  w->move_weights = pirl_dnn_reorder_new (base->device->dnn,
-      pirl_dnn_op_format (w->conv, PIRL_DNN_D_WEIGHTS), dense, TRUE, error);
-  return w->move_weights
-      && pirl_cpu_reorder (base, base->input, pirl_dnn_op_format (w->conv, PIRL_DNN_SRC),
-          &w->move_src, error)
-      && pirl_cpu_reorder (base, base->output, pirl_dnn_op_format (w->conv, PIRL_DNN_D_DST),
-          &w->move_dst, error);
+  w->move_weights = pirl_dnn_reorder_new (base->device->dnn, w->weights, dense, TRUE, error);
+  return w->move_weights && pirl_cpu_reorder (base, base->input, w->src, &w->move_src, error)
+      && pirl_cpu_reorder (base, base->output, w->dst, &w->move_dst, error);
 }
 
 static gboolean
@@ -158,22 +178,17 @@ plan_backward_data (ConvPlan *c, GError **error)
 {
   PirlUnitPlan *base = &c->base;
   g_autofree PirlDnnFormat *dense = pirl_dnn_format_weights (&base->desc);
-  const PirlDnnFormat *d_src;
   ConvPass *d = &c->data;
 
-  d->conv = create_backward (c, PIRL_DNN_BACKWARD_DATA, error);
-  if (!d->conv)
+  if (!set_formats (c, d, PIRL_DNN_BACKWARD_DATA, error))
     return FALSE;
-  d_src = pirl_dnn_op_format (d->conv, PIRL_DNN_D_SRC);
-  d->move_weights = pirl_dnn_reorder_new (base->device->dnn, dense,
-      pirl_dnn_op_format (d->conv, PIRL_DNN_WEIGHTS), FALSE, error);
-  if (!d->move_weights || !pirl_cpu_reorder (base, d_src, base->input, &d->move_src, error)
-      || !pirl_cpu_reorder (base, base->output, pirl_dnn_op_format (d->conv, PIRL_DNN_D_DST),
-          &d->move_dst, error))
+  d->move_weights = pirl_dnn_reorder_new (base->device->dnn, dense, d->weights, FALSE, error);
+  if (!d->move_weights || !pirl_cpu_reorder (base, d->src, base->input, &d->move_src, error)
+      || !pirl_cpu_reorder (base, base->output, d->dst, &d->move_dst, error))
     return FALSE;
   if (d->move_src)
     c->add_moved_d_input =
-        pirl_dnn_reorder_new (base->device->dnn, d_src, base->input, TRUE, error);
+        pirl_dnn_reorder_new (base->device->dnn, d->src, base->input, TRUE, error);
   return !d->move_src || c->add_moved_d_input;
 }
 
@@ -192,12 +207,15 @@ plan_residual_back (ConvPlan *c, GError **error)
 }
 
 static gsize
-largest (const ConvPlan *c, PirlDnnOperand operand)
+format_bytes (const PirlDnnFormat *format)
 {
-  return MAX (pirl_dnn_op_bytes (c->forward.conv, operand),
-      MAX (pirl_dnn_op_bytes (c->data.conv, operand),
-          pirl_dnn_op_bytes (c->weights.conv, operand)));
+  return format ? pirl_dnn_format_bytes (format) : 0;
 }
+
+/* Of a format of the passes. */
+#define LARGEST(c, format) \
+  MAX (format_bytes ((c)->forward.format), \
+      MAX (format_bytes ((c)->data.format), format_bytes ((c)->weights.format)))
 
 static gsize
 largest_scratchpad (const ConvPlan *c)
@@ -224,12 +242,10 @@ lay_out (ConvPlan *c, PirlUnitMemory *memory)
   gsize cursor = 0;
 
   /* d_input is built here when it is to be added to what is there, or moved. */
-  c->at_src = pirl_cpu_region (&cursor, MAX (move_src ? largest (c, PIRL_DNN_SRC) : 0,
-      largest (c, PIRL_DNN_D_SRC)));
-  c->at_dst = pirl_cpu_region (&cursor, move_dst ? largest (c, PIRL_DNN_D_DST) : 0);
-  c->at_weights = pirl_cpu_region (&cursor,
-      train ? MAX (largest (c, PIRL_DNN_WEIGHTS), largest (c, PIRL_DNN_D_WEIGHTS)) : 0);
-  c->at_bias = pirl_cpu_region (&cursor, train ? largest (c, PIRL_DNN_D_BIAS) : 0);
+  c->at_src = pirl_cpu_region (&cursor, move_src || c->data.src ? LARGEST (c, src) : 0);
+  c->at_dst = pirl_cpu_region (&cursor, move_dst ? LARGEST (c, dst) : 0);
+  c->at_weights = pirl_cpu_region (&cursor, train ? LARGEST (c, weights) : 0);
+  c->at_bias = pirl_cpu_region (&cursor, pirl_dnn_op_bytes (c->weights.conv, PIRL_DNN_D_BIAS));
   c->at_residual = pirl_cpu_region (&cursor,
       train && c->move_residual ? pirl_dnn_format_bytes (c->base.output) : 0);
   c->at_norm = pirl_cpu_region (&cursor,
@@ -250,11 +266,19 @@ conv_plan (PirlUnitPlan *plan, PirlTensorDesc *output, PirlUnitMemory *memory, G
   ConvPlan *c = (ConvPlan *) plan;
   const PirlUnitDesc *desc = &plan->desc;
 
+  c->taps = pirl_taps_new (desc);
+  if (c->taps) {
+    c->tap_src = pirl_dnn_format_dense (desc->input, PIRL_DTYPE_F32, PIRL_DNN_PLACES);
+    c->tap_dst = pirl_dnn_format_dense (desc->output, PIRL_DTYPE_F32, PIRL_DNN_PLACES);
+    c->tap_weights = pirl_dnn_format_tap_weights (desc);
+  }
   if (!plan_forward (c, output, error))
     return FALSE;
   if (desc->mode == PIRL_MODE_TRAIN) {
     c->norm.act = desc->activation;
-    if (!pirl_cpu_tiling (plan->output, desc->output, &c->norm.tiling)) {
+    if (c->taps) {
+      pirl_cpu_row_tiling (result_count (c) / desc->output.c, desc->output.c, &c->norm.tiling);
+    } else if (!pirl_cpu_tiling (plan->output, desc->output, &c->norm.tiling)) {
       g_set_error (error, PIRL_ERROR, PIRL_ERROR_BACKEND, "oneDNN gives a format unknown here");
       return FALSE;
     }
@@ -289,6 +313,10 @@ conv_clear (PirlUnitPlan *plan)
   clear_pass (&c->forward);
   clear_pass (&c->data);
   clear_pass (&c->weights);
+  pirl_taps_free (c->taps);
+  pirl_dnn_format_free (c->tap_src);
+  pirl_dnn_format_free (c->tap_dst);
+  pirl_dnn_format_free (c->tap_weights);
   pirl_dnn_op_free (c->move_residual);
   pirl_dnn_op_free (c->residual_back);
   pirl_dnn_op_free (c->residual_back_add);
@@ -306,6 +334,47 @@ scratch_at (const PirlUnitBuffers *b, gsize offset)
 }
 
 static gboolean
+run_forward (ConvPlan *c, gpointer src, gpointer weights, gpointer bias, gpointer dst,
+    gpointer pad, GError **error)
+{
+  if (c->taps)
+    return pirl_taps_forward (c->taps, src, weights, c->base.desc.bias ? bias : NULL, dst, error);
+  return pirl_dnn_op_run (c->forward.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
+      [PIRL_DNN_SRC] = src, [PIRL_DNN_WEIGHTS] = weights, [PIRL_DNN_BIAS] = bias,
+      [PIRL_DNN_DST] = dst, [PIRL_DNN_SCRATCHPAD] = pad }, error);
+}
+
+static gboolean
+run_backward_data (ConvPlan *c, gpointer d_dst, gpointer weights, gpointer d_src, gpointer pad,
+    GError **error)
+{
+  if (c->taps)
+    return pirl_taps_backward_data (c->taps, d_dst, weights, d_src, error);
+  return pirl_dnn_op_run (c->data.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
+      [PIRL_DNN_D_DST] = d_dst, [PIRL_DNN_WEIGHTS] = weights, [PIRL_DNN_D_SRC] = d_src,
+      [PIRL_DNN_SCRATCHPAD] = pad }, error);
+}
+
+/* Writes @d_weights, adds to the bias' gradient. */
+static gboolean
+run_backward_weights (ConvPlan *c, gpointer src, gpointer d_dst, gpointer d_weights,
+    const PirlUnitBuffers *b, GError **error)
+{
+  gfloat *sum = has_bias_gradient (&c->base.desc) ? b->grad[PIRL_SLOT_BIAS] : NULL;
+  gfloat *d_bias = scratch_at (b, c->at_bias);
+
+  if (c->taps)
+    return pirl_taps_backward_weights (c->taps, src, d_dst, d_weights, sum, error);
+  if (!pirl_dnn_op_run (c->weights.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
+          [PIRL_DNN_SRC] = src, [PIRL_DNN_D_DST] = d_dst, [PIRL_DNN_D_WEIGHTS] = d_weights,
+          [PIRL_DNN_D_BIAS] = d_bias, [PIRL_DNN_SCRATCHPAD] = scratch_at (b, c->at_pad) }, error))
+    return FALSE;
+  if (sum)
+    pirl_add (sum, d_bias, c->base.desc.output.c);
+  return TRUE;
+}
+
+static gboolean
 forward_train (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 {
   const PirlUnitDesc *desc = &c->base.desc;
@@ -316,10 +385,7 @@ forward_train (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
   if (!src || !pirl_cpu_moved (c->forward.move_weights, b->param[PIRL_SLOT_WEIGHT], weights, pad,
           error))
     return FALSE;
-  if (!pirl_dnn_op_run (c->forward.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
-          [PIRL_DNN_SRC] = src, [PIRL_DNN_WEIGHTS] = weights,
-          [PIRL_DNN_BIAS] = b->param[PIRL_SLOT_BIAS], [PIRL_DNN_DST] = result,
-          [PIRL_DNN_SCRATCHPAD] = pad }, error))
+  if (!run_forward (c, src, weights, b->param[PIRL_SLOT_BIAS], result, pad, error))
     return FALSE;
   if (desc->residual) {
     residual = pirl_cpu_moved (c->move_residual, b->residual, scratch_at (b, c->at_residual), pad,
@@ -367,19 +433,12 @@ static gboolean
 backward_weights (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 {
   gpointer pad = scratch_at (b, c->at_pad), d_weights = scratch_at (b, c->at_weights);
-  gfloat *d_bias = scratch_at (b, c->at_bias);
   gpointer src, d_dst;
 
   src = pirl_cpu_moved (c->weights.move_src, b->input, scratch_at (b, c->at_src), pad, error);
   d_dst = pirl_cpu_moved (c->weights.move_dst, b->d_output, scratch_at (b, c->at_dst), pad, error);
-  if (!src || !d_dst)
+  if (!src || !d_dst || !run_backward_weights (c, src, d_dst, d_weights, b, error))
     return FALSE;
-  if (!pirl_dnn_op_run (c->weights.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
-          [PIRL_DNN_SRC] = src, [PIRL_DNN_D_DST] = d_dst, [PIRL_DNN_D_WEIGHTS] = d_weights,
-          [PIRL_DNN_D_BIAS] = d_bias, [PIRL_DNN_SCRATCHPAD] = pad }, error))
-    return FALSE;
-  if (has_bias_gradient (&c->base.desc) && b->grad[PIRL_SLOT_BIAS])
-    pirl_add (b->grad[PIRL_SLOT_BIAS], d_bias, c->base.desc.output.c);
   return !b->grad[PIRL_SLOT_WEIGHT]
       || pirl_cpu_moved (c->weights.move_weights, d_weights, b->grad[PIRL_SLOT_WEIGHT], pad,
           error);
@@ -396,9 +455,7 @@ backward_data (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
   if (!d_dst || !pirl_cpu_moved (c->data.move_weights, b->param[PIRL_SLOT_WEIGHT], weights, pad,
           error))
     return FALSE;
-  if (!pirl_dnn_op_run (c->data.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
-          [PIRL_DNN_D_DST] = d_dst, [PIRL_DNN_WEIGHTS] = weights, [PIRL_DNN_D_SRC] = d_src,
-          [PIRL_DNN_SCRATCHPAD] = pad }, error))
+  if (!run_backward_data (c, d_dst, weights, d_src, pad, error))
     return FALSE;
   if (c->data.move_src)
     return pirl_cpu_moved (b->accumulate_input ? c->add_moved_d_input : c->data.move_src, d_src,
@@ -462,10 +519,7 @@ forward_infer (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
   } else if (c->base.desc.residual) {
     pirl_copy (b->output, b->residual, pirl_dnn_format_bytes (c->base.output));
   }
-  return pirl_dnn_op_run (c->forward.conv, (gpointer[PIRL_DNN_N_OPERANDS]) {
-      [PIRL_DNN_SRC] = src, [PIRL_DNN_WEIGHTS] = c->packed_weights,
-      [PIRL_DNN_BIAS] = c->folded_bias, [PIRL_DNN_DST] = b->output,
-      [PIRL_DNN_SCRATCHPAD] = pad }, error);
+  return run_forward (c, src, c->packed_weights, c->folded_bias, b->output, pad, error);
 }
 
 static gboolean

@@ -240,25 +240,19 @@ pirl_cpu_tiling (const PirlDnnFormat *format, PirlDims dims, PirlTiling *t)
   t->samples = dims.n;
   t->channels = dims.c;
   t->positions = places;
-  t->sample_step = layout.channels * places;
-  if (layout.lanes == 0) {      /* rows: strips of 16 channels */
-    t->lanes = 16;
-    t->stride = dims.c;
-    t->block_step = t->lanes;
-  } else {
-    t->lanes = layout.lanes;
-    t->stride = layout.lanes;
-    t->block_step = layout.lanes * places;
-  }
+  t->sample_step = layout.sample_step;
+  t->stride = layout.stride;
+  t->lanes = layout.lanes ? layout.lanes : 16;  /* all channels side by side: strips of 16 */
+  t->block_step = layout.lanes ? layout.lanes * places : 16;
   t->blocks = (layout.channels + t->lanes - 1) / t->lanes;
   return TRUE;
 }
 
 void
-pirl_cpu_row_tiling (PirlDims dims, PirlTiling *t)
+pirl_cpu_row_tiling (gsize rows, gint channels, PirlTiling *t)
 {
-  *t = (PirlTiling) {.samples = 1, .lanes = 16, .channels = dims.c, .blocks = (dims.c + 15) / 16,
-    .positions = dims.n, .stride = dims.c, .block_step = 16 };
+  *t = (PirlTiling) {.samples = 1, .lanes = 16, .channels = channels,
+    .blocks = (channels + 15) / 16, .positions = rows, .stride = channels, .block_step = 16 };
 }
 
 /* --- units ----------------------------------------------------------------------------------- */
@@ -307,12 +301,17 @@ check_desc (const PirlUnitDesc *desc, const PirlTensorDesc *input, const PirlTen
   const gboolean norm = desc->kind == PIRL_UNIT_BATCHNORM
       || (desc->kind == PIRL_UNIT_CONV && desc->batch_norm);
 
+  const gboolean vectors = desc->kind == PIRL_UNIT_LINEAR || desc->kind == PIRL_UNIT_BATCHNORM
+      || desc->kind == PIRL_UNIT_L2NORM;
+
   if (MIN (MIN (in.n, in.c), MIN (in.h, in.w)) < 1
       || MIN (MIN (out.n, out.c), MIN (out.h, out.w)) < 1 || in.n != out.n)
     return invalid (error, "every dimension must be at least 1, and the batch stay the same");
   if (window && (desc->kernel < 1 || desc->stride < 1 || desc->padding < 0
           || !window_fits (in.h, out.h, desc) || !window_fits (in.w, out.w, desc)))
     return invalid (error, "the output's size does not follow from kernel, stride and padding");
+  if (vectors && (in.h != 1 || in.w != 1))
+    return invalid (error, "it takes vectors: the height and width of its input must be 1");
   if (desc->kind == PIRL_UNIT_CONV
       && (desc->groups < 1 || in.c % desc->groups || out.c % desc->groups))
     return invalid (error, "groups must divide the channels of input and output");

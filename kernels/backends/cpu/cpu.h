@@ -47,8 +47,8 @@ gpointer pirl_cpu_moved (PirlDnnOp *op, gconstpointer src, gpointer buffer, gpoi
     GError **error);
 /** How own loops walk a value in @format; FALSE when they cannot. */
 gboolean pirl_cpu_tiling (const PirlDnnFormat *format, PirlDims dims, PirlTiling *tiling);
-/** n rows of c numbers, channel by channel over the rows. */
-void pirl_cpu_row_tiling (PirlDims dims, PirlTiling *tiling);
+/** Rows of numbers, one a channel. */
+void pirl_cpu_row_tiling (gsize rows, gint channels, PirlTiling *tiling);
 /** Aligned and zeroed memory; NULL with @error when there is none. Free with free(). */
 gpointer pirl_cpu_alloc (gsize bytes, GError **error);
 
@@ -94,6 +94,22 @@ void pirl_norm_backward (const PirlNormRun *run, const gfloat *x, const gfloat *
     gfloat *d_residual, gboolean accumulate_residual);
 /** Inference: x * scale[c] + shift[c] from the running statistics. */
 void pirl_norm_fold (gpointer const *param, gsize channels, gfloat *scale, gfloat *shift);
+
+/* --- convolutions as matrix products (taps.c) ------------------------------------------------- */
+
+typedef struct _PirlTaps PirlTaps;
+
+/** NULL where oneDNN's convolution is the better one. */
+PirlTaps *pirl_taps_new (const PirlUnitDesc *unit);
+void pirl_taps_free (PirlTaps *taps);
+/** Values are PIRL_DNN_PLACES, weights pirl_dnn_format_tap_weights(). @bias, @d_bias may be NULL;
+ * @d_weights is written, @d_bias added to. */
+gboolean pirl_taps_forward (const PirlTaps *taps, const gfloat *src, const gfloat *weights,
+    const gfloat *bias, gfloat *dst, GError **error);
+gboolean pirl_taps_backward_data (const PirlTaps *taps, const gfloat *d_dst,
+    const gfloat *weights, gfloat *d_src, GError **error);
+gboolean pirl_taps_backward_weights (const PirlTaps *taps, const gfloat *src,
+    const gfloat *d_dst, gfloat *d_weights, gfloat *d_bias, GError **error);
 
 /* --- contrast (contrast.c) ------------------------------------------------------------------- */
 

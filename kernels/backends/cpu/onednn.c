@@ -200,11 +200,29 @@ format_new (const dnnl_memory_desc_t *md)
 }
 
 PirlDnnFormat *
-pirl_dnn_format_dense (PirlDims dims, PirlDType dtype, PirlDnnOrder order)
+pirl_dnn_format_dense (PirlDims d, PirlDType dtype, PirlDnnOrder order)
 {
-  const dnnl_memory_desc_t md =
-      activation_desc (dims, dtype, order == PIRL_DNN_ROWS ? dnnl_nhwc : dnnl_nchw);
+  const dnnl_dims_t dims = { d.n, d.c, d.h, d.w };
+  const dnnl_dims_t places = { d.c, 1, (dnnl_dim_t) d.w * d.n * d.c, (dnnl_dim_t) d.n * d.c };
+  dnnl_memory_desc_t md;
 
+  if (order != PIRL_DNN_PLACES)
+    md = activation_desc (d, dtype, order == PIRL_DNN_ROWS ? dnnl_nhwc : dnnl_nchw);
+  else if (dnnl_memory_desc_init_by_strides (&md, 4, dims, data_type (dtype), places)
+      != dnnl_success)
+    return NULL;
+  return format_new (&md);
+}
+
+PirlDnnFormat *
+pirl_dnn_format_tap_weights (const PirlUnitDesc *unit)
+{
+  const dnnl_dim_t o = unit->output.c, i = unit->input.c, k = unit->kernel;
+  const dnnl_dims_t dims = { o, i, k, k }, strides = { i, 1, k * o * i, o * i };
+  dnnl_memory_desc_t md;
+
+  if (dnnl_memory_desc_init_by_strides (&md, 4, dims, dnnl_f32, strides) != dnnl_success)
+    return NULL;
   return format_new (&md);
 }
 
@@ -258,23 +276,25 @@ pirl_dnn_format_layout (const PirlDnnFormat *format, PirlDnnLayout *layout)
 {
   const dnnl_memory_desc_t *md = &format->md;
   const dnnl_blocking_desc_t *blocking = &md->format_desc.blocking;
-  const dnnl_dim_t h = md->dims[2], w = md->dims[3], c = md->dims[1];
+  const dnnl_dim_t h = md->dims[2], w = md->dims[3];
   const dnnl_dim_t *s = blocking->strides;
 
   if (md->ndims != 4 || md->format_kind != dnnl_blocked || md->offset0 != 0)
     return FALSE;
   layout->channels = md->padded_dims[1];
+  layout->sample_step = s[0];
+  layout->stride = s[3];
+  if (h * w > 1 && s[2] != w * s[3])
+    return FALSE;
   if (blocking->inner_nblks == 1 && blocking->inner_idxs[0] == 1) {
     layout->lanes = blocking->inner_blks[0];
     return (layout->lanes == 8 || layout->lanes == 16) && s[3] == layout->lanes
-        && s[2] == w * s[3] && s[1] == h * s[2] && s[0] == layout->channels / layout->lanes * s[1];
+        && s[1] == h * s[2];
   }
-  if (blocking->inner_nblks != 0 || layout->channels != c || s[0] != c * h * w)
+  if (blocking->inner_nblks != 0 || layout->channels != md->dims[1])
     return FALSE;
   layout->lanes = s[1] == 1 ? 0 : 1;
-  if (h * w == 1)               /* a vector: the strides of h and w say nothing */
-    return s[1] == 1;
-  return s[1] == 1 ? s[3] == c && s[2] == w * c : s[3] == 1 && s[2] == w && s[1] == h * w;
+  return s[1] == 1 || (s[3] == 1 && s[1] == h * w);
 }
 
 /* --- operations ------------------------------------------------------------------------------ */

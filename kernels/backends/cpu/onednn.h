@@ -34,13 +34,15 @@ typedef enum {
   PIRL_DNN_BACKWARD_WEIGHTS,
 } PirlDnnPass;
 
-/** How a dense tensor is ordered, outermost first. */
-typedef enum { PIRL_DNN_PLANES /* n,c,h,w */, PIRL_DNN_ROWS /* n,h,w,c */ } PirlDnnOrder;
+/** How a dense tensor is ordered, outermost first: planes n,c,h,w; rows n,h,w,c; places h,w,n,c. */
+typedef enum { PIRL_DNN_PLANES, PIRL_DNN_ROWS, PIRL_DNN_PLACES } PirlDnnOrder;
 
-/** What own loops need to know of a format: tiles of @lanes channels at @positions places. */
+/** What own loops need to know of a format; distances in elements. */
 typedef struct {
-  gint lanes;                   /* channels side by side: 8 or 16 blocked, 1 planes, 0 rows */
+  gint lanes;                   /* channels side by side: 8 or 16 blocked, 1 planes, 0 all of them */
   gint channels;                /* with the padding of blocked formats */
+  gsize sample_step;            /* from one sample to the next */
+  gsize stride;                 /* from one place of a picture to the next */
 } PirlDnnLayout;
 
 /** Engine (shared by the process) and stream. Free with pirl_dnn_close(). */
@@ -55,6 +57,8 @@ gboolean pirl_dnn_has_bf16 (void);
 PirlDnnFormat *pirl_dnn_format_dense (PirlDims dims, PirlDType dtype, PirlDnnOrder order);
 /** Weights [out][in/groups][k][k] in this order. */
 PirlDnnFormat *pirl_dnn_format_weights (const PirlUnitDesc *unit);
+/** The same numbers as k x k matrices [out][in]; no groups. */
+PirlDnnFormat *pirl_dnn_format_tap_weights (const PirlUnitDesc *unit);
 PirlDnnFormat *pirl_dnn_format_copy (const PirlDnnFormat *format);
 void pirl_dnn_format_free (PirlDnnFormat *format);
 gsize pirl_dnn_format_bytes (const PirlDnnFormat *format);

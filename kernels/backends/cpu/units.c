@@ -274,7 +274,7 @@ batchnorm_plan (PirlUnitPlan *plan, PirlTensorDesc *output, PirlUnitMemory *memo
   gsize cursor = 0, channels;
 
   set_vector_output (plan, output);
-  pirl_cpu_row_tiling (plan->desc.output, &p->norm.tiling);
+  pirl_cpu_row_tiling (plan->desc.output.n, plan->desc.output.c, &p->norm.tiling);
   p->norm.act = plan->desc.activation;
   channels = pirl_tiling_channels (&p->norm.tiling);
   pirl_cpu_region (&cursor, float_input_bytes (plan));
