@@ -144,7 +144,6 @@ trainer_uses_patches (const PirlTrainer *trainer)
   return trainer->config.objective == PIRL_OBJECTIVE_PIRL;
 }
 
-/* Input, trunk and head of one term: f for @patches == 0, else g. */
 /* The image goes first and into the bank, then the patches (bank_update BEFORE). */
 static gboolean
 updates_first (const PirlTrainer *trainer)
@@ -152,6 +151,7 @@ updates_first (const PirlTrainer *trainer)
   return trainer_uses_patches (trainer) && trainer->config.bank_update == PIRL_BANK_BEFORE;
 }
 
+/* Input, trunk and head of one term: f for @patches == 0, else g. */
 static void
 branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gint patches)
 {
@@ -497,7 +497,7 @@ step_images (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, S
   return TRUE;
 }
 
-/* Finds what must stop the training; @collapsed: steps in a row without spread, this one counted. */
+/* Finds what must stop the training; @collapsed: steps in a row without spread, with this one. */
 static gboolean
 step_check (const PirlTrainer *trainer, const PirlStepStats *stats, guint collapsed,
     GError **error)

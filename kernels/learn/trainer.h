@@ -90,7 +90,8 @@ typedef struct {
 
 /**
  * Trains one batch. @cancel (may be NULL) is looked at between units: when set, FALSE with
- * G_IO_ERROR_CANCELLED; all but the gradients is as it was before, so that the step can be run again later and gives the same result.
+ * G_IO_ERROR_CANCELLED; all but the gradients is as it was before, so that the step can be run
+ * again later and gives the same result.
  * %PIRL_ERROR_NOT_FINITE and %PIRL_ERROR_COLLAPSED name the step and the remedy.
  */
 PIRL_API gboolean pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch,
