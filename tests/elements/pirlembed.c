@@ -934,6 +934,9 @@ GST_START_TEST (flush_ends_the_wait_and_forgets)
 
 GST_END_TEST;
 
+/* What a source has its streaming lock for: no frame between a flush and its segment. */
+static GMutex streaming;
+
 static gpointer
 push_many (gpointer user_data)
 {
@@ -941,8 +944,11 @@ push_many (gpointer user_data)
   guint passed = 0;
 
   for (guint i = 0; i < 400; i++) {
-    GstFlowReturn ret = gst_harness_push (h, frame (50, 37, i, i));
+    GstFlowReturn ret;
 
+    g_mutex_lock (&streaming);
+    ret = gst_harness_push (h, frame (50, 37, i, i));
+    g_mutex_unlock (&streaming);
     fail_unless (ret == GST_FLOW_OK || ret == GST_FLOW_FLUSHING, "%s", gst_flow_get_name (ret));
     passed += ret == GST_FLOW_OK;
     g_usleep (500);
@@ -967,8 +973,10 @@ GST_START_TEST (flushes_may_come_at_any_moment)
     for (guint i = 0; i < 40; i++) {
       g_usleep (3000);
       fail_unless (gst_harness_push_event (h, gst_event_new_flush_start ()));
+      g_mutex_lock (&streaming);
       fail_unless (gst_harness_push_event (h, gst_event_new_flush_stop (TRUE)));
       fail_unless (gst_harness_push_event (h, gst_event_new_segment (&segment)));
+      g_mutex_unlock (&streaming);
       g_object_set (embed, "model-file", i & 1 ? model_a : model_b, NULL);
     }
     fail_unless (GPOINTER_TO_UINT (g_thread_join (thread)) > 0);
