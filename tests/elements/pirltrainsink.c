@@ -668,6 +668,7 @@ GST_START_TEST (test_resumed_run_is_bit_identical)
     {"loss=nce z-mode=ema head=mlp", STOP_READY, 7},
     {"loss=nce z-mode=first-batch negatives=5 exclude-positive=false", STOP_EOS, 13},
     {"objective=npid lr-schedule=step bn-statistics=images", STOP_READY, 10},
+    {"n-threads=2", STOP_READY, 8},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
