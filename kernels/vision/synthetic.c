@@ -234,11 +234,11 @@ with_luma (gfloat chroma, gfloat full, gfloat target)
   return CLAMP (target + chroma * full, 0.0f, 1.0f);
 }
 
-/* Any hue, any saturation, of brightness @target. */
+/* A colour of @hue (in turns) and of brightness @target. */
 static void
-draw_colour (PirlRng *rng, gfloat target, Colour *c)
+draw_colour (gfloat hue, gfloat chroma, gfloat target, Colour *c)
 {
-  gfloat hue = pirl_rng_uniform (rng), chroma = pirl_rng_range (rng, 0.0f, 0.9f), grey;
+  gfloat grey;
 
   c->r = hue_channel (hue, 0.0f);
   c->g = hue_channel (hue, 2.0f / 3.0f);
@@ -254,9 +254,9 @@ draw_shape (PirlRng *rng, Shape *shape)
 {
   gfloat angle = pirl_rng_range (rng, 0.0f, (gfloat) (2 * G_PI));
 
-  shape->radius = pirl_rng_range (rng, 0.34f, 0.48f);
-  shape->x = pirl_rng_range (rng, -0.12f, 0.12f);
-  shape->y = pirl_rng_range (rng, -0.12f, 0.12f);
+  shape->radius = pirl_rng_range (rng, 0.42f, 0.50f);
+  shape->x = pirl_rng_range (rng, -0.06f, 0.06f);
+  shape->y = pirl_rng_range (rng, -0.06f, 0.06f);
   shape->cosine = cosf (angle);
   shape->sine = sinf (angle);
   shape->square = FALSE;
@@ -280,18 +280,20 @@ draw_shape (PirlRng *rng, Shape *shape)
   }
 }
 
+/* What tells two pictures apart must be either the texture or what augmentation takes away: one hue
+ * for all of a picture (jitter turns it), its brightness (jitter scales it), and where and how large
+ * the shape is (crops). With free colours, a network would tell pictures by their palettes. */
 static void
 draw_tones (PirlRng *rng, Picture *p)
 {
-  /* Enough contrast to see the pattern in grey, either tone the brighter one. */
-  gfloat contrast = pirl_rng_range (rng, 0.22f, 0.60f);
-  gfloat low = pirl_rng_range (rng, 0.08f, 0.92f - contrast);
-  guint dark = pirl_rng_below (rng, 2);
+  const gfloat contrast = 0.42f, chroma = 0.7f;
+  gfloat dark = pirl_rng_range (rng, 0.22f, 0.36f);
+  gfloat hue = pirl_rng_uniform (rng);
 
-  draw_colour (rng, low, &p->tones[dark]);
-  draw_colour (rng, low + contrast, &p->tones[1 - dark]);
-  for (guint i = 0; i < 2; i++)
-    draw_colour (rng, pirl_rng_range (rng, 0.1f, 0.9f), &p->ground[i]);
+  draw_colour (hue, chroma, dark, &p->tones[0]);
+  draw_colour (hue + 0.15f, chroma, dark + contrast, &p->tones[1]);
+  draw_colour (hue + 0.45f, chroma, dark, &p->ground[0]);
+  draw_colour (hue + 0.55f, chroma, dark + 0.5f * contrast, &p->ground[1]);
 }
 
 static void
@@ -306,9 +308,9 @@ draw_direction (PirlRng *rng, gfloat strength, gfloat *x, gfloat *y)
 static void
 draw_picture (PirlRng *rng, gint label, gint size, Picture *p)
 {
-  const gfloat fineness = 0.115f, most_tilt = (gfloat) (25 * G_PI / 180);
+  const gfloat fineness = 0.115f, most_tilt = (gfloat) (8 * G_PI / 180);
   gfloat tilt = pirl_rng_range (rng, -most_tilt, most_tilt);
-  gfloat scale = expf (pirl_rng_range (rng, logf (0.7f), logf (1.4f)));
+  gfloat scale = expf (pirl_rng_range (rng, logf (0.9f), logf (1.1f)));
 
   p->texture = &textures[label];
   p->cell = fineness * (gfloat) size * p->texture->cell * scale;
@@ -319,7 +321,7 @@ draw_picture (PirlRng *rng, gint label, gint size, Picture *p)
   draw_shape (rng, &p->shape);
   draw_tones (rng, p);
   draw_direction (rng, 1.0f, &p->ground_x, &p->ground_y);
-  draw_direction (rng, pirl_rng_range (rng, 0.0f, 0.7f), &p->light_x, &p->light_y);
+  draw_direction (rng, pirl_rng_range (rng, 0.0f, 0.3f), &p->light_x, &p->light_y);
   p->shadow = pirl_rng_range (rng, 0.0f, 0.5f);
   for (gint y = 0; y < NOISE_SIZE && p->texture->distance == texture_blobs; y++)
     for (gint x = 0; x < NOISE_SIZE; x++)
