@@ -89,7 +89,8 @@ shared_engine (void)
   static dnnl_engine_t engine = NULL;
 
   if (g_once_init_enter (&once)) {
-    if (!amx_is_whole ())       /* without effect when others in the process were here first */
+    /* Without effect when others in the process were here first. */
+    if (!amx_is_whole () && !g_getenv ("DNNL_MAX_CPU_ISA") && !g_getenv ("ONEDNN_MAX_CPU_ISA"))
       dnnl_set_max_cpu_isa (dnnl_cpu_isa_avx512_core_bf16);
     if (dnnl_engine_create (&engine, dnnl_cpu, 0) != dnnl_success)
       engine = NULL;

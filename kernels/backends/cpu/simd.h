@@ -21,17 +21,19 @@
 
 typedef gfloat PirlVec __attribute__ ((vector_size (64)));
 typedef gint32 PirlVecInt __attribute__ ((vector_size (64)));
+typedef guint32 PirlVecUint __attribute__ ((vector_size (64)));
 typedef gfloat PirlVecMemory __attribute__ ((vector_size (64), aligned (4), may_alias));
 
 #define VEC_AT(pointer) (*(PirlVecMemory *) (pointer))
 #define VEC_CONST_AT(pointer) ((PirlVec) *(const PirlVecMemory *) (pointer))
 #define VEC_BITS(v) ((PirlVecInt) (v))
-
 #define VEC_BITS_OF_6 0x40c00000
+/* a - b, which may wrap. */
+#define VEC_MINUS(a, b) ((PirlVecInt) ((PirlVecUint) (a) - (PirlVecUint) (b)))
 
 /* Masks, all bits or none: v > 0; v < 6 where v >= 0. */
-#define VEC_POSITIVE(v) ((-VEC_BITS (v) & ~VEC_BITS (v)) >> 31)
-#define VEC_BELOW_6(v) ((VEC_BITS (v) - VEC_BITS_OF_6) >> 31)
+#define VEC_POSITIVE(v) ((VEC_MINUS ((PirlVecUint) { 0 }, v) & ~VEC_BITS (v)) >> 31)
+#define VEC_BELOW_6(v) (VEC_MINUS (v, (PirlVecUint) { 0 } + VEC_BITS_OF_6) >> 31)
 /* @value where @mask, else 0. */
 #define VEC_KEEP(mask, value) ((PirlVec) ((mask) & VEC_BITS (value)))
 /* v - v is 0, but NaN for a NaN, which an activation must not hide. */
