@@ -458,7 +458,9 @@ ensure_caps (GstPirlDatasetSrc * self, gint width, gint height)
   info.fps_n = self->run.fps_n;
   info.fps_d = self->run.fps_d;
   caps = gst_video_info_to_caps (&info);
-  if (!gst_base_src_set_caps (GST_BASE_SRC (self), caps)) {
+  /* Pushing a sticky event succeeds whatever downstream thinks of it. */
+  if (!gst_pad_peer_query_accept_caps (GST_BASE_SRC_PAD (self), caps)
+      || !gst_base_src_set_caps (GST_BASE_SRC (self), caps)) {
     if (!g_atomic_int_get (&self->interrupted))
       GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("Downstream does not take RGB pictures of %d x %d; "
               "set size for pictures of one size, or add videoconvert ! videoscale", width,
@@ -557,16 +559,27 @@ gst_pirl_dataset_src_is_seekable (GstBaseSrc * src)
   return TRUE;
 }
 
+/* Samples only go forward. A seek that do_seek() refuses has already flushed, and the stream would go
+ * on without a segment. */
+static gboolean
+gst_pirl_dataset_src_event (GstBaseSrc * src, GstEvent * event)
+{
+  gdouble rate;
+
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK) {
+    gst_event_parse_seek (event, &rate, NULL, NULL, NULL, NULL, NULL, NULL);
+    if (rate < 0)
+      return FALSE;
+  }
+  return GST_BASE_SRC_CLASS (parent_class)->event (src, event);
+}
+
 /* The streaming thread does not run. */
 static gboolean
 gst_pirl_dataset_src_do_seek (GstBaseSrc * src, GstSegment * segment)
 {
   GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (src);
 
-  if (segment->rate < 0) {
-    GST_WARNING_OBJECT (self, "samples only go forward");
-    return FALSE;
-  }
   segment->time = segment->position = segment->start;
   self->next = gst_pirl_dataset_sample (&self->run, segment->start);
   self->last = GST_PIRL_NO_SAMPLE;
@@ -871,6 +884,7 @@ gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
   base_class->unlock_stop = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_unlock_stop);
   base_class->negotiate = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_negotiate);
   base_class->is_seekable = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_is_seekable);
+  base_class->event = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_event);
   base_class->do_seek = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_do_seek);
   base_class->query = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_query);
   push_class->create = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_create);
