@@ -1197,7 +1197,6 @@ GST_START_TEST (test_preset_paper)
     {"warmup", "0"}, {"negatives", "0"},
   };
   gdouble temperature, rate, decay, momentum, lambda, bank_momentum;
-  g_autofree gchar *head = NULL;
 
   gst_util_set_object_arg (G_OBJECT (sink), "preset", "paper");
   for (guint i = 0; i < G_N_ELEMENTS (expected); i++) {

@@ -266,6 +266,37 @@ GST_START_TEST (test_two_pipelines_at_once)
 }
 GST_END_TEST
 
+/* Shards number the samples of the whole set, so that each has one row of the bank everywhere; a range is
+ * a set of its own. */
+GST_START_TEST (test_shards_keep_their_rows)
+{
+  static const struct {
+    const gchar *part;
+    guint64 steps;
+    gint64 rows;
+  } cases[] = {
+    {"rank=1 world-size=2", 2, 40},
+    {"start-index=24 stop-index=40", 2, 16},
+
+  };
+  g_autofree gchar *path = path_of ("shard.safetensors");
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    GstElement *pipeline = launch (SOURCE "%s ! " JIGSAW "! " SINK "checkpoint-file=%s",
+        cases[i].part, path);
+    g_autoptr (PirlSafetensors) file = NULL;
+
+    gst_element_set_state (pipeline, GST_STATE_PLAYING);
+    wait_for_eos (pipeline);
+    dispose (pipeline);
+    fail_unless_equals_uint64 (checkpoint_step (path), cases[i].steps);
+    file = pirl_safetensors_open (path, NULL);
+    fail_unless_equals_int64 (pirl_safetensors_lookup (file, "state.bank")->shape.dim[0],
+        cases[i].rows);
+  }
+}
+GST_END_TEST
+
 /* A flushing seek in mid-training: training goes on from there with the weights it has. */
 GST_START_TEST (test_seek_goes_on)
 {
@@ -551,6 +582,7 @@ training_suite (void)
   tcase_add_test (tc, test_tee_with_a_slow_branch);
   tcase_add_test (tc, test_drop_behind_a_tee);
   tcase_add_test (tc, test_two_pipelines_at_once);
+  tcase_add_test (tc, test_shards_keep_their_rows);
   tcase_add_test (tc, test_seek_goes_on);
   tcase_add_test (tc, test_pipeline_cycles);
   tcase_add_test (tc, test_unreadable_pictures_shift_nothing);
