@@ -34,12 +34,13 @@ typedef enum {
   PIRL_DNN_BACKWARD_WEIGHTS,
 } PirlDnnPass;
 
-/** How a dense tensor is ordered, outermost first: planes n,c,h,w; rows n,h,w,c; places h,w,n,c. */
+/** How a dense tensor is ordered, outermost first:
+ * planes n,c,h,w, rows n,h,w,c, places h,w,n,c. */
 typedef enum { PIRL_DNN_PLANES, PIRL_DNN_ROWS, PIRL_DNN_PLACES } PirlDnnOrder;
 
 /** What own loops need to know of a format; distances in elements. */
 typedef struct {
-  gint lanes;                   /* channels side by side: 8 or 16 blocked, 1 planes, 0 all of them */
+  gint lanes;                   /* channels side by side: 8, 16 blocked; 1 planes; 0 = all */
   gint channels;                /* with the padding of blocked formats */
   gsize sample_step;            /* from one sample to the next */
   gsize stride;                 /* from one place of a picture to the next */
@@ -67,7 +68,7 @@ gboolean pirl_dnn_format_same (const PirlDnnFormat *a, const PirlDnnFormat *b);
 /** FALSE when own loops cannot walk it. */
 gboolean pirl_dnn_format_layout (const PirlDnnFormat *format, PirlDnnLayout *layout);
 
-/** A convolution to be created; @src, @dst: formats (or their gradients'), NULL = oneDNN chooses. */
+/** A convolution to be created; @src, @dst: formats (or their gradients'); NULL: oneDNN chooses. */
 typedef struct {
   PirlDnnPass pass;
   const PirlUnitDesc *unit;     /* its bias is taken from here */

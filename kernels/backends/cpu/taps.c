@@ -24,7 +24,7 @@ struct _PirlTaps {
   GArray *runs;                 /* Run */
 };
 
-#define MAX_PLACES 16           /* with 64, ResNets on 32 and 64 pixels are 3 to 10 % slower again */
+#define MAX_PLACES 16           /* with 64, ResNets on 32 and 64 pixels are 3 to 10 % slower */
 #define MIN_BATCH 8             /* below, the products are too flat */
 
 static void
