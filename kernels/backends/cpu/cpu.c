@@ -47,6 +47,7 @@ cpu_open (guint index, guint n_threads, gboolean deterministic, GError **error)
   dnn = pirl_dnn_open (error);
   if (!dnn)
     return NULL;
+  pirl_cpu_wait_patiently ();
   library = pirl_dnn_describe ();
   device = g_new0 (PirlCpuDevice, 1);
   device->dnn = dnn;

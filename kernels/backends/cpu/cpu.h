@@ -52,6 +52,9 @@ void pirl_cpu_row_tiling (gsize rows, gint channels, PirlTiling *tiling);
 /** Aligned and zeroed memory; NULL with @error when there is none. Free with free(). */
 gpointer pirl_cpu_alloc (gsize bytes, GError **error);
 
+/** Once a process: keeps OpenMP's threads from spinning for long (team.c). */
+void pirl_cpu_wait_patiently (void);
+
 static inline gsize
 pirl_cpu_align (gsize bytes)
 {
