@@ -10,9 +10,11 @@ grep -q 'cosine with the frame before [01]\.' "$scratch/c" || fail "no cosine in
   && fail "a missing model was accepted"
 grep -q missing.safetensors "$scratch/c" || fail "the error does not name the file: $(cat "$scratch/c")"
 
-python3 -c 'import gi; gi.require_version("Gst", "1.0"); from gi.repository import Gst' \
+# Debian's own interpreter: another python3 that comes first on PATH lacks python3-gi.
+python=/usr/bin/python3
+"$python" -c 'import gi; gi.require_version("Gst", "1.0"); from gi.repository import Gst' \
   || fail "python3-gi or python3-gst-1.0 is missing"
-python3 "$PIRL_SOURCE/pipelines/app-embed.py" "$scratch/model.safetensors" >"$scratch/py" \
+"$python" "$PIRL_SOURCE/pipelines/app-embed.py" "$scratch/model.safetensors" >"$scratch/py" \
   || fail "app-embed.py"
 [ "$(grep -c '128 values, the first three' "$scratch/py")" = 30 ] \
   || fail "app-embed.py printed $(wc -l <"$scratch/py") lines"

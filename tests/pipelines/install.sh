@@ -6,8 +6,10 @@ DESTDIR=$scratch meson install -C "$PIRL_BUILD" --no-rebuild --quiet >"$scratch/
   || fail "meson install: $(tail -n 5 "$scratch/log")"
 pc=$(find "$scratch" -name pirlkernels.pc)
 [ -n "$pc" ] || fail "no pirlkernels.pc"
-export PKG_CONFIG_PATH="$(dirname "$pc")" PKG_CONFIG_SYSROOT_DIR=
 prefix=$scratch$(sed -n 's/^prefix=//p' "$pc")
+sed -i "s|^prefix=.*|prefix=$prefix|" "$pc"
+PKG_CONFIG_PATH=$(dirname "$pc")
+export PKG_CONFIG_PATH
 cat >"$scratch/user.c" <<'C'
 #include <stdio.h>
 #include <base/rng.h>
@@ -22,7 +24,7 @@ int main (void)
 C
 # shellcheck disable=SC2046
 cc -o "$scratch/user" "$scratch/user.c" \
-  $(pkg-config --define-variable=prefix="$prefix" --cflags --libs pirlkernels) \
+  $(pkg-config --cflags --libs pirlkernels) \
   -Wl,-rpath,"$(dirname "$(find "$prefix" -name libpirlkernels.so)")" || fail "compiling against it"
 "$scratch/user" >/dev/null || fail "running against it"
 plugin=$(find "$prefix" -name libgstpirl.so)
