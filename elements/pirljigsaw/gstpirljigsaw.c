@@ -194,7 +194,7 @@ static const StrengthRow strengths[] = {
    * Least share of the picture's area that the image view's crop has.
    */
   {"crop-scale-min", "Least crop", "Least share of the area in the image view's crop",
-      1, 0.08f, AT (crop_scale_min)},
+      1, 0.2f, AT (crop_scale_min)},
   /**
    * GstPirlJigsaw:patch-crop-scale-min:
    *

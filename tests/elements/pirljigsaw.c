@@ -105,7 +105,7 @@ default_config (void)
   pirl_pretext_config_defaults (&c, SIZE, GRID);
   c.crop_size = CROP;
   c.patch_size = PATCH;
-  c.crop_scale_min = 0.08f;
+  c.crop_scale_min = 0.2f;
   c.patch_crop_scale_min = 0.6f;
   c.flip = TRUE;
   c.augment = (PirlAugment) {.brightness = 0.4f,.contrast = 0.4f,.saturation = 0.4f,.hue = 0.4f,

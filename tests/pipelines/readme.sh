@@ -18,7 +18,7 @@ while IFS= read -r line; do
     *v4l2src* | *autovideosink*)
       for element in $(echo "$line" | tr '!' '\n' | sed 's/^gst-launch-1.0//' | awk '{print $1}' \
           | grep -E '^pirl|^adacompress'); do
-        gst-inspect-1.0 --exists "$element" || fail "no element $element in: $line"
+        gst-inspect-1.0 "$element" >/dev/null || fail "no element $element in: $line"
       done
       echo "checked: $line" ;;
     *)
