@@ -193,15 +193,16 @@ net_difference (Net *net, guint i, const gfloat *gradient, gdouble h, const guin
   const gsize n = pirl_shape_count (&pirl_params_spec (net->params, i)->shape);
   g_autofree gfloat *value = test_read_param (net->params, PIRL_ARENA_VALUE, i);
   g_autofree gfloat *direction = test_normals (n, 100 + i);
-  g_autofree gfloat *moved[2] = { g_new (gfloat, n), g_new (gfloat, n) };
+  g_autofree gfloat *up = g_new (gfloat, n), *down = g_new (gfloat, n);
+  const gfloat *const moved[2] = { up, down };
   gdouble loss[2];
   g_autoptr (GError) error = NULL;
 
   *expected = 0;
   for (gsize k = 0; k < n; k++) {
-    moved[0][k] = (gfloat) (value[k] + h * direction[k]);
-    moved[1][k] = (gfloat) (value[k] - h * direction[k]);
-    *expected += gradient[k] * ((gdouble) moved[0][k] - moved[1][k]);
+    up[k] = (gfloat) (value[k] + h * direction[k]);
+    down[k] = (gfloat) (value[k] - h * direction[k]);
+    *expected += gradient[k] * ((gdouble) up[k] - down[k]);
   }
   for (guint side = 0; side < 2; side++) {
     pirl_params_write (net->params, PIRL_ARENA_VALUE, i, moved[side], &error);
