@@ -1,11 +1,15 @@
 /* gst-pirl: a labelled set of textured shapes, drawn, not downloaded.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Picture = background gradient, a soft shadow, and a shape (circle, square, star, flower, blob)
- * filled with a texture in two tones, all under a light that falls off in one direction, plus noise.
- * The texture alone is the class: a repeating pattern is still itself in a crop, in the pieces of
- * a jigsaw, in grey and in a mirror. Everything else is drawn anew for each picture from the
- * stream (seed, 0, index, PIRL_PURPOSE_SYNTHETIC).
+ * Picture = ground, a soft shadow, and a shape (circle, square, star, clover, blob) filled with a
+ * texture in two tones, all under a light that falls off in one direction, plus noise. The texture
+ * alone is the class: a repeating pattern is still itself in a crop, in the pieces of a jigsaw,
+ * in grey and in a mirror. Everything else is drawn anew for each picture from the stream (seed, 0,
+ * index, PIRL_PURPOSE_SYNTHETIC).
+ *
+ * Ground and tones change their hues across the picture. Colour differs within a picture as much as
+ * between two, so that what an untrained network sees first says nothing about the class,
+ * and what a trained one could cheat with, the palette of a picture, is not there.
  *
  * A texture is a function of (u, v), in cells of the pattern, that gives the signed distance to
  * the edge between the tones (negative = second tone), so that one evaluation a pixel is
@@ -194,6 +198,13 @@ typedef struct {
   gfloat r, g, b;               /* 0 .. 1 */
 } Colour;
 
+#define FIELD_SIZE 3
+
+/* Colours at the crossings of a coarse grid over the picture, blended between them. */
+typedef struct {
+  Colour at[FIELD_SIZE][FIELD_SIZE];
+} Field;
+
 /* In units of the picture's size, seen from its centre. */
 typedef struct {
   gfloat x, y, radius;
@@ -207,8 +218,8 @@ typedef struct {
   TextureData data;
   gfloat cell;                  /* in pixels */
   gfloat cosine, sine, u, v;    /* rotation and origin of the pattern */
-  Colour tones[2], ground[2];
-  gfloat ground_x, ground_y, light_x, light_y, shadow;
+  Field tones[2], ground;
+  gfloat light_x, light_y, shadow;
   Shape shape;
 } Picture;
 
@@ -234,11 +245,11 @@ with_luma (gfloat chroma, gfloat full, gfloat target)
   return CLAMP (target + chroma * full, 0.0f, 1.0f);
 }
 
-/* A colour of @hue (in turns) and of brightness @target. */
+/* Any hue, any saturation, of brightness @target. */
 static void
-draw_colour (gfloat hue, gfloat chroma, gfloat target, Colour *c)
+draw_colour (PirlRng *rng, gfloat target, Colour *c)
 {
-  gfloat grey;
+  gfloat hue = pirl_rng_uniform (rng), chroma = pirl_rng_range (rng, 0.0f, 0.9f), grey;
 
   c->r = hue_channel (hue, 0.0f);
   c->g = hue_channel (hue, 2.0f / 3.0f);
@@ -254,9 +265,9 @@ draw_shape (PirlRng *rng, Shape *shape)
 {
   gfloat angle = pirl_rng_range (rng, 0.0f, (gfloat) (2 * G_PI));
 
-  shape->radius = pirl_rng_range (rng, 0.42f, 0.50f);
-  shape->x = pirl_rng_range (rng, -0.06f, 0.06f);
-  shape->y = pirl_rng_range (rng, -0.06f, 0.06f);
+  shape->radius = pirl_rng_range (rng, 0.72f, 0.86f);
+  shape->x = pirl_rng_range (rng, -0.12f, 0.12f);
+  shape->y = pirl_rng_range (rng, -0.12f, 0.12f);
   shape->cosine = cosf (angle);
   shape->sine = sinf (angle);
   shape->square = FALSE;
@@ -280,20 +291,21 @@ draw_shape (PirlRng *rng, Shape *shape)
   }
 }
 
-/* What tells two pictures apart must be either the texture or what augmentation takes away: one hue
- * for all of a picture (jitter turns it), its brightness (jitter scales it), and where and how large
- * the shape is (crops). With free colours, a network would tell pictures by their palettes. */
 static void
 draw_tones (PirlRng *rng, Picture *p)
 {
-  const gfloat contrast = 0.42f, chroma = 0.7f;
-  gfloat dark = pirl_rng_range (rng, 0.22f, 0.36f);
-  gfloat hue = pirl_rng_uniform (rng);
+  /* Enough contrast to see the pattern in grey, either tone the brighter one. */
+  gfloat contrast = pirl_rng_range (rng, 0.38f, 0.55f);
+  gfloat low = pirl_rng_range (rng, 0.08f, 0.92f - contrast);
+  guint dark = pirl_rng_below (rng, 2);
 
-  draw_colour (hue, chroma, dark, &p->tones[0]);
-  draw_colour (hue + 0.15f, chroma, dark + contrast, &p->tones[1]);
-  draw_colour (hue + 0.45f, chroma, dark, &p->ground[0]);
-  draw_colour (hue + 0.55f, chroma, dark + 0.5f * contrast, &p->ground[1]);
+  for (guint y = 0; y < FIELD_SIZE; y++) {
+    for (guint x = 0; x < FIELD_SIZE; x++) {
+      draw_colour (rng, low, &p->tones[dark].at[y][x]);
+      draw_colour (rng, low + contrast, &p->tones[1 - dark].at[y][x]);
+      draw_colour (rng, pirl_rng_range (rng, 0.1f, 0.9f), &p->ground.at[y][x]);
+    }
+  }
 }
 
 static void
@@ -310,7 +322,7 @@ draw_picture (PirlRng *rng, gint label, gint size, Picture *p)
 {
   const gfloat fineness = 0.115f, most_tilt = (gfloat) (8 * G_PI / 180);
   gfloat tilt = pirl_rng_range (rng, -most_tilt, most_tilt);
-  gfloat scale = expf (pirl_rng_range (rng, logf (0.9f), logf (1.1f)));
+  gfloat scale = expf (pirl_rng_range (rng, logf (0.9f), logf (1.12f)));
 
   p->texture = &textures[label];
   p->cell = fineness * (gfloat) size * p->texture->cell * scale;
@@ -320,7 +332,6 @@ draw_picture (PirlRng *rng, gint label, gint size, Picture *p)
   p->v = pirl_rng_range (rng, 0.0f, (gfloat) NOISE_SIZE);
   draw_shape (rng, &p->shape);
   draw_tones (rng, p);
-  draw_direction (rng, 1.0f, &p->ground_x, &p->ground_y);
   draw_direction (rng, pirl_rng_range (rng, 0.0f, 0.3f), &p->light_x, &p->light_y);
   p->shadow = pirl_rng_range (rng, 0.0f, 0.5f);
   for (gint y = 0; y < NOISE_SIZE && p->texture->distance == texture_blobs; y++)
@@ -371,28 +382,62 @@ coverage (gfloat distance_in_pixels)
   return CLAMP (0.5f - distance_in_pixels, 0.0f, 1.0f);
 }
 
+static Colour
+field_at (const Field *field, gfloat x, gfloat y)
+{
+  gfloat fx = (x + 0.5f) * (FIELD_SIZE - 1), fy = (y + 0.5f) * (FIELD_SIZE - 1);
+  gint ix = CLAMP ((gint) fx, 0, FIELD_SIZE - 2), iy = CLAMP ((gint) fy, 0, FIELD_SIZE - 2);
+  Colour top, bottom;
+
+  fx -= ix;
+  fy -= iy;
+  fx = fx * fx * (3 - 2 * fx);
+  fy = fy * fy * (3 - 2 * fy);
+  top = field->at[iy][ix];
+  blend (&top, &field->at[iy][ix + 1], fx);
+  bottom = field->at[iy + 1][ix];
+  blend (&bottom, &field->at[iy + 1][ix + 1], fx);
+  blend (&top, &bottom, fy);
+  return top;
+}
+
+/* The colour of the texture at (x, y), which is (px, py) in cells. */
+static Colour
+texture_at (const Picture *p, gfloat px, gfloat py, gfloat x, gfloat y)
+{
+  gfloat u = p->u + px * p->cosine + py * p->sine, v = p->v + py * p->cosine - px * p->sine;
+  gfloat second = coverage (p->texture->distance (u, v, &p->data) * p->cell);
+  Colour fill, other;
+
+  if (second == 1.0f)
+    return field_at (&p->tones[1], x, y);
+  fill = field_at (&p->tones[0], x, y);
+  if (second > 0.0f) {
+    other = field_at (&p->tones[1], x, y);
+    blend (&fill, &other, second);
+  }
+  return fill;
+}
+
 /* The colour at (x, y), both -1/2 .. 1/2. */
 static Colour
 shade (const Picture *p, gfloat x, gfloat y, gint size)
 {
   const gfloat shadow_width = 0.06f;
-  gfloat t = CLAMP (0.5f + x * p->ground_x + y * p->ground_y, 0.0f, 1.0f);
   gfloat inside = coverage (shape_distance (&p->shape, x, y) * size);
   gfloat light = 1.0f + x * p->light_x + y * p->light_y;
-  Colour c = p->ground[0], black = { 0, 0, 0 };
+  Colour c = { 0, 0, 0 }, black = { 0, 0, 0 };
 
-  blend (&c, &p->ground[1], t);
+  if (inside < 1.0f)
+    c = field_at (&p->ground, x, y);
   if (inside < 1.0f) {
     gfloat d = shape_distance (&p->shape, x - 0.02f, y - 0.03f);
 
     blend (&c, &black, p->shadow * CLAMP (0.5f - d / shadow_width, 0.0f, 1.0f));
   }
   if (inside > 0.0f) {
-    gfloat px = x * size / p->cell, py = y * size / p->cell;
-    gfloat u = p->u + px * p->cosine + py * p->sine, v = p->v + py * p->cosine - px * p->sine;
-    Colour fill = p->tones[0];
+    Colour fill = texture_at (p, x * size / p->cell, y * size / p->cell, x, y);
 
-    blend (&fill, &p->tones[1], coverage (p->texture->distance (u, v, &p->data) * p->cell));
     blend (&c, &fill, inside);
   }
   c.r *= light;
