@@ -3,7 +3,7 @@
 # Untrained at most 30 %, trained at least 80 %.
 . "$(dirname "$0")/common.sh"
 
-"$PIRL_BUILD/pipelines/pirl-quickstart" --steps "${PIRL_LEARNS_STEPS:-700}" --seed 1 --out "$scratch/out" \
+"$PIRL_BUILD/pipelines/pirl-quickstart" --steps "${PIRL_LEARNS_STEPS:-1400}" --seed 1 --out "$scratch/out" \
   || fail "quickstart"
 cat "$scratch/out/summary.json"
 python3 - "$scratch/out/summary.json" <<'PY' || fail "it did not learn"
