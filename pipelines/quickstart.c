@@ -175,7 +175,8 @@ on_bus (GstBus *bus, GstMessage *message, gpointer data)
       break;
     case GST_MESSAGE_WARNING:
       gst_message_parse_warning (message, &error, NULL);
-      g_printerr ("\n  warning: %s\n", error->message);
+      if (!t->quiet)
+        g_printerr ("\n  warning: %s\n", error->message);
       break;
     case GST_MESSAGE_ERROR:
       gst_message_parse_error (message, &error, NULL);
