@@ -29,6 +29,7 @@ typedef struct {
   GError *error;                /* owned; why there is no buffer */
 } GstPirlDecoded;
 
+/** Drops what it owns. */
 void gst_pirl_decoded_clear (GstPirlDecoded * decoded);
 
 typedef struct _GstPirlDecodePool GstPirlDecodePool;
@@ -43,6 +44,7 @@ void gst_pirl_decode_pool_free (GstPirlDecodePool * pool);
 gboolean gst_pirl_decode_pool_has_room (GstPirlDecodePool * pool);
 /** Nothing asked for that was not given out. */
 gboolean gst_pirl_decode_pool_is_empty (GstPirlDecodePool * pool);
+/** Asks for a picture; the job is copied. Only while there is room. */
 void gst_pirl_decode_pool_push (GstPirlDecodePool * pool, const GstPirlJob * job);
 /** Waits for the oldest job's result; FALSE when interrupted, see below. */
 gboolean gst_pirl_decode_pool_pop (GstPirlDecodePool * pool, GstPirlDecoded * decoded);

@@ -29,10 +29,12 @@ gboolean gst_pirl_listing_probe (const gchar * location, GError ** error);
 GstPirlListing *gst_pirl_listing_new (const gchar * location, GstPirlLabels labels,
     gint * cancel, gchar ** warning, GError ** error);
 GstPirlListing *gst_pirl_listing_ref (GstPirlListing * listing);
+/** The last reference frees it. Any thread. */
 void gst_pirl_listing_unref (GstPirlListing * listing);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstPirlListing, gst_pirl_listing_unref)
 
 guint64 gst_pirl_listing_count (const GstPirlListing * listing);
+/** 0 where there are no labels. */
 guint gst_pirl_listing_n_classes (const GstPirlListing * listing);
 /** NULL-terminated, or NULL where classes have no names (a list with numbers). */
 gchar **gst_pirl_listing_class_names (const GstPirlListing * listing);
@@ -76,6 +78,7 @@ struct _GstPirlListing {
 /** FALSE when there is no room for another name or sample. */
 gboolean gst_pirl_listing_add (GstPirlListing * listing, const gchar * name, gint label,
     GstPirlSplit split, GError ** error);
+/** The path relative to the location (transfer none). */
 const gchar *gst_pirl_listing_name (const GstPirlListing * listing, const GstPirlEntry * entry);
 /** The split that a folder or a list means by @word ("train", "val", ...). */
 gboolean gst_pirl_split_from_word (const gchar * word, gsize length, GstPirlSplit * split);
@@ -84,6 +87,7 @@ gboolean gst_pirl_is_picture (gint folder, const gchar * name);
 /** Numbers the classes of the words (transfer none; NULL = none) of all entries by their order as
  * strings, and names them in the listing. */
 void gst_pirl_listing_set_classes (GstPirlListing * listing, const gchar * const *words);
+/** Whether @cancel (may be NULL) is set; then @error is G_IO_ERROR_CANCELLED. */
 gboolean gst_pirl_is_cancelled (gint * cancel, GError ** error);
 
 /** scan.c: adds all pictures below @listing->folder. */

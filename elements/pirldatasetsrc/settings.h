@@ -21,10 +21,12 @@ typedef struct {
 
 /** Installs the properties under 1 .. the number it returns. */
 guint gst_pirl_dataset_settings_install (GObjectClass * klass);
+/** Every property at its default. */
 void gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings);
 /** FALSE when there is no property @id. */
 gboolean gst_pirl_dataset_settings_set (GstPirlDatasetSettings * settings, guint id,
     const GValue * value);
+/** The same, reading. */
 gboolean gst_pirl_dataset_settings_get (const GstPirlDatasetSettings * settings, guint id,
     GValue * value);
 /** What can be said before the location is listed. */

@@ -13,6 +13,7 @@ typedef struct {
   guint n_threads;
 } EmbedSettings;
 
+/** Frees the strings. */
 void embed_settings_clear (EmbedSettings * settings);
 
 /** One picture's vector; immutable, counted. */
@@ -23,6 +24,7 @@ typedef struct {
 } EmbedResult;
 
 EmbedResult *embed_result_ref (EmbedResult * result);
+/** The last reference frees it. Any thread. */
 void embed_result_unref (EmbedResult * result);
 
 typedef struct _EmbedWorker EmbedWorker;

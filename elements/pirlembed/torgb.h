@@ -10,6 +10,7 @@ typedef struct _ToRgb ToRgb;
 
 /** NULL when frames of @info cannot be converted. */
 ToRgb *to_rgb_new (const GstVideoInfo * info);
+/** NULL is allowed. */
 void to_rgb_free (ToRgb * self);
 /** Fits @picture and fills it. One thread at a time. */
 void to_rgb_convert (ToRgb * self, GstVideoFrame * frame, PirlImage * picture);

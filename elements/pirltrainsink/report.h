@@ -33,6 +33,7 @@ typedef struct {
   gdouble epoch_loss;           /* sum over steps */
 } GstPirlReport;
 
+/** Starts a run with nothing counted; @element (not owned) posts the messages. */
 void gst_pirl_report_init (GstPirlReport * report, GstElement * element,
     const GstPirlTrainSettings * settings);
 /** Begins counting for @epoch; @whole: from its first sample on. */

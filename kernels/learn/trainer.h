@@ -10,9 +10,8 @@
  *
  * Both terms see the bank as it was before the step; only f of the image goes into it. With
  * bank_update BEFORE the image comes first and the patches meet its row as it is after the update:
- * a row is then never older than the picture it stands for, which is what lets sets of thousands
- * learn in their first epochs (the published order, AFTER, makes each patch chase a row that is an
- * epoch old, or random). The two passes run one after the other and share one arena.
+ * a row then never is random or an epoch old when the patches meet it, as it is in the published
+ * order (AFTER). The two passes run one after the other and share one arena.
  */
 #pragma once
 
