@@ -207,6 +207,11 @@ struct _PirlBackend {
   /* SGD as PyTorch's: g += weight_decay * w; v = momentum * v + g; w -= lr * v. */
   gboolean (*sgd) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
       gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error);
+  /* Adam as PyTorch's, step @step >= 1: g += weight_decay * w; m = b1 m + (1 - b1) g;
+   * v = b2 v + (1 - b2) g^2; w -= lr * (m / (1 - b1^t)) / (sqrt (v / (1 - b2^t)) + epsilon). */
+  gboolean (*adam) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
+      gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
+      gdouble epsilon, gdouble weight_decay, GError **error);
 };
 
 /** Naive, double precision: the truth the others are compared with. */

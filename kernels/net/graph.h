@@ -39,6 +39,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlGraph, pirl_graph_free)
 /** n RGB pictures of size x size, uint8, normalised with @mean and @std. */
 PIRL_API PirlValue pirl_graph_input (PirlGraph *graph, gint n, gint size, const gfloat mean[3],
     const gfloat std[3]);
+/** n vectors of @features floats, given to pirl_plan_forward_floats() as they are (no pictures). */
+PIRL_API PirlValue pirl_graph_vectors (PirlGraph *graph, gint n, gint features);
 /** conv (no bias) "@conv.weight" + batch norm "@bn.weight" ... [+ @residual] + activation. */
 PIRL_API PirlValue pirl_graph_conv_bn (PirlGraph *graph, PirlValue input, const gchar *conv,
     const gchar *bn, gint channels, gint kernel, gint stride, gint padding, gint groups,

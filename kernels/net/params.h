@@ -60,3 +60,8 @@ PIRL_API gboolean pirl_params_zero_gradients (PirlParams *params, GError **error
 /** One SGD step over all trainable parameters; weight decay on weights only. */
 PIRL_API gboolean pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum,
     gdouble weight_decay, GError **error);
+/** One Adam step (Kingma & Ba 2015, PyTorch's form: bias correction, L2 weight decay added to the
+ * gradient), @step counted from 1. The second moment has an arena of its own, made on the first
+ * call. */
+PIRL_API gboolean pirl_params_adam (PirlParams *params, guint64 step, gdouble lr, gdouble beta1,
+    gdouble beta2, gdouble epsilon, gdouble weight_decay, GError **error);

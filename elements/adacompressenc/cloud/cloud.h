@@ -1,0 +1,92 @@
+/* adacompressenc: a cloud: whoever says what a picture shows.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A cloud implements classify(), called on a worker thread, one picture at a time, blocking until
+ * there is an answer, an error, or a cancellation. Time limits, the bounded queue, retries and the
+ * circuit breaker are the client's (client.h), the same for all clouds.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+G_BEGIN_DECLS
+
+typedef struct {
+  gchar *id;                    /* stable: what is compared ("/m/0bt9lr", "207"); never NULL */
+  gchar *text;                  /* for people; may be NULL */
+  gdouble score;                /* 0..1 */
+} AdaLabel;
+
+typedef struct {
+  GArray *labels;               /* AdaLabel, best first, no id twice */
+  gchar *model_version;         /* may be NULL */
+  gsize sent, received;         /* bytes on the wire, headers and base64 included (local: the JPEG's) */
+} AdaAnswer;
+AdaAnswer *ada_answer_new (void);
+void ada_answer_free (AdaAnswer * answer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaAnswer, ada_answer_free)
+/** Appends a label; an id that is there already keeps its better score. */
+void ada_answer_add (AdaAnswer * answer, const gchar * id, const gchar * text, gdouble score);
+/** Best first, stable. */
+void ada_answer_sort (AdaAnswer * answer);
+
+typedef enum { ADA_AGREEMENT_TOP1_IN_TOP5, ADA_AGREEMENT_TOP5_OVERLAP, ADA_AGREEMENT_TOP1 } AdaAgreement;
+/** 0..1; negative = the reference has no label, nothing can be said. */
+gdouble ada_agreement (AdaAgreement mode, const AdaAnswer * reference, const AdaAnswer * answer);
+
+typedef struct {
+  guint64 id;                   /* of the frame */
+  const gchar *name;            /* the sample's, or NULL */
+  gint quality;
+  gboolean reference;
+  gint width, height;
+  GBytes *jpeg;
+} AdaRequest;
+
+/**
+ * AdaCloudError:
+ * @ADA_CLOUD_ERROR_NO_ANSWER: it has nothing to say of this picture (a missing recording, no object):
+ *   no failure, no retry
+ * @ADA_CLOUD_ERROR_BUSY: come back later (429, 503): retried
+ * @ADA_CLOUD_ERROR_NETWORK: not reached, or cut off: retried
+ * @ADA_CLOUD_ERROR_REFUSED: credentials, picture or model refused (4xx): not retried
+ * @ADA_CLOUD_ERROR_GARBAGE: an answer that cannot be understood: not retried
+ * @ADA_CLOUD_ERROR_TIMEOUT: no answer in time: retried
+ * @ADA_CLOUD_ERROR_OPEN: the circuit breaker is open; nothing was sent
+ */
+typedef enum {
+  ADA_CLOUD_ERROR_NO_ANSWER, ADA_CLOUD_ERROR_BUSY, ADA_CLOUD_ERROR_NETWORK, ADA_CLOUD_ERROR_REFUSED,
+  ADA_CLOUD_ERROR_GARBAGE, ADA_CLOUD_ERROR_TIMEOUT, ADA_CLOUD_ERROR_OPEN,
+} AdaCloudError;
+#define ADA_CLOUD_ERROR (ada_cloud_error_quark ())
+GQuark ada_cloud_error_quark (void);
+
+#define ADA_TYPE_CLOUD (ada_cloud_get_type ())
+G_DECLARE_INTERFACE (AdaCloud, ada_cloud, ADA, CLOUD, GObject)
+
+struct _AdaCloudInterface {
+  GTypeInterface parent;
+  /* Blocks; returns soon after @cancellable is cancelled. */
+  AdaAnswer *(*classify) (AdaCloud * cloud, const AdaRequest * request, GCancellable * cancellable,
+      GError ** error);
+  /* FALSE where it cannot say anything of (name, quality): recordings. NULL = it always can. */
+  gboolean (*knows) (AdaCloud * cloud, const gchar * name, gint quality);
+};
+
+/** @uri: "local:MODEL.safetensors", "replay:FILE.json[#SERVICE]", "oip+http://HOST[:PORT]/v2/models/NAME",
+ * "oip+https://...". NULL with an error (PIRL_ERROR_INVALID, ...) that lists the known forms; no
+ * credentials in any text. @n_threads, @device: for local models. */
+AdaCloud *ada_cloud_new (const gchar * uri, const gchar * device, guint n_threads, GError ** error);
+AdaAnswer *ada_cloud_classify (AdaCloud * cloud, const AdaRequest * request,
+    GCancellable * cancellable, GError ** error);
+gboolean ada_cloud_knows (AdaCloud * cloud, const gchar * name, gint quality);
+
+/** The application as the cloud: @ask is called on the worker (the element emits `classify`), and the
+ * answer comes by ada_application_cloud_answer() from any thread, later or at once. */
+typedef void (*AdaAskFunc) (const AdaRequest * request, gpointer user_data);
+AdaCloud *ada_application_cloud_new (AdaAskFunc ask, gpointer user_data);
+/** @labels: best first, NULL-terminated; NULL = no answer. FALSE when nobody waits for (@id, @quality). */
+gboolean ada_application_cloud_answer (AdaCloud * cloud, guint64 id, gint quality,
+    const gchar * const *labels);
+
+G_END_DECLS

@@ -1,0 +1,50 @@
+/* gst-pirl: one picture, many qualities.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The forward DCT of a picture is taken once (load). From its coefficients come: the JPEG of any
+ * quality (encode), what a decoder would see of it at a reduced size without any entropy coding
+ * (preview), and the bytes it would take (sizes). Entropy coding and the file are libjpeg's
+ * (jpeg_write_coefficients); baseline, 4:2:0 or grey.
+ *
+ * Qualities 1..100 are libjpeg's scaling of the tables of Annex K (0 reads as 1).
+ * Not thread-safe: one coder, one thread at a time; it may be handed from thread to thread.
+ */
+#pragma once
+
+#include "vision/image.h"
+#include "vision/ycc.h"
+
+typedef enum {
+  PIRL_HUFFMAN_STANDARD,        /* Annex K.3: what RTP (RFC 2435) can carry */
+  PIRL_HUFFMAN_TUNED,           /* built in, fitted to each band of qualities; complete; one pass */
+  PIRL_HUFFMAN_OPTIMIZED,       /* fitted to this picture: a second pass */
+} PirlHuffman;
+
+typedef struct _PirlJpegCoder PirlJpegCoder;
+
+PIRL_API PirlJpegCoder *pirl_jpeg_coder_new (void);
+PIRL_API void pirl_jpeg_coder_free (PirlJpegCoder *coder);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlJpegCoder, pirl_jpeg_coder_free)
+
+/** Takes the DCT of all blocks (edges repeated to whole MCUs). Memory is kept from picture to
+ * picture. %PIRL_ERROR_INVALID for sizes outside 1..65500. @picture's planes are not kept. */
+PIRL_API gboolean pirl_jpeg_coder_load (PirlJpegCoder *coder, const PirlYcc *picture,
+    GError **error);
+/** The loaded picture's size; 0 x 0 before the first. */
+PIRL_API void pirl_jpeg_coder_size (const PirlJpegCoder *coder, gint *width, gint *height);
+
+/** The loaded picture as a JPEG file of @quality. *@data is the coder's, good until its next call. */
+PIRL_API gboolean pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
+    const guint8 **data, gsize *size, GError **error);
+
+/** What a decoder shows of quality @quality (0 = of the unquantised coefficients), as RGB at 1/8,
+ * 1/4, 1/2 or 1/1 of the size: the smallest of these whose short side is at least @short_side.
+ * Dequantised coefficients, scaled inverse DCT (the low coefficients only), chroma brought to luma's
+ * size. At 1/1 within 2 levels on average of encoding and decoding for real. */
+PIRL_API void pirl_jpeg_coder_preview (PirlJpegCoder *coder, gint quality, gint short_side,
+    PirlImage *rgb);
+
+/** Bytes of the file at each of @qualities, predicted: exact bit counts of a sample of block rows
+ * (all of them for small pictures), scaled up, plus headers. Within 3 % for photographs. */
+PIRL_API void pirl_jpeg_coder_sizes (PirlJpegCoder *coder, const gint *qualities, guint n,
+    PirlHuffman huffman, gdouble *bytes);
