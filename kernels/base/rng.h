@@ -25,6 +25,8 @@ typedef enum {
   PIRL_PURPOSE_WEIGHTS = 7,     /* initial weights; index = CRC-32 of the parameter's name */
   PIRL_PURPOSE_SYNTHETIC = 8,   /* procedural pictures */
   PIRL_PURPOSE_PERMUTATIONS = 9,        /* the set of permutations */
+  PIRL_PURPOSE_SCENES = 10,     /* noise of a drawn film's nights */
+  PIRL_PURPOSE_AGENT = 11,      /* exploration, replay, folds of adacompressenc's agents */
   PIRL_PURPOSE_TEST = 255,
 } PirlPurpose;
 
