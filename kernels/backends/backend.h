@@ -49,6 +49,7 @@ typedef enum {
   PIRL_UNIT_BATCHNORM,          /* batch norm [+ activation] of vectors */
   PIRL_UNIT_L2NORM,             /* x / max(|x|, 1e-12), vectors */
   PIRL_UNIT_GROUP,              /* n,c -> n/g, g*c: a view; the planner's, no backend sees it */
+  PIRL_UNIT_VECTORS,            /* rows of floats from outside: the planner's too */
 } PirlUnitKind;
 
 typedef enum { PIRL_ACT_NONE, PIRL_ACT_RELU, PIRL_ACT_RELU6 } PirlActivation;

@@ -60,7 +60,7 @@ unit_init (const PirlGraph *graph, PirlUnitKind kind, PirlValue input)
     unit.param[slot] = -1;
   if (input != PIRL_NO_VALUE) {
     unit.desc.input = unit.desc.output = pirl_graph_dims (graph, input);
-    unit.desc.needs_input_gradient = graph_unit (graph, input)->desc.kind != PIRL_UNIT_INPUT;
+    unit.desc.needs_input_gradient = graph_unit (graph, input)->input != PIRL_NO_VALUE;
   }
   return unit;
 }
@@ -130,6 +130,15 @@ pirl_graph_input (PirlGraph *graph, gint n, gint size, const gfloat mean[3], con
     unit.desc.mean[c] = mean[c];
     unit.desc.std[c] = std[c];
   }
+  return graph_append (graph, &unit);
+}
+
+PirlValue
+pirl_graph_vectors (PirlGraph *graph, gint n, gint features)
+{
+  PirlUnit unit = unit_init (graph, PIRL_UNIT_VECTORS, PIRL_NO_VALUE);
+
+  unit.desc.input = unit.desc.output = (PirlDims) { n, features, 1, 1 };
   return graph_append (graph, &unit);
 }
 

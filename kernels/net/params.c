@@ -1,4 +1,4 @@
-/* gst-pirl: the parameters of a network: arenas, initialisation, loading, SGD.
+/* gst-pirl: the parameters of a network: arenas, initialisation, loading, SGD, Adam.
  *
  * An arena is one block of device memory; every parameter starts at a multiple of 16 elements and
  * the gaps stay zero, so that the optimiser runs over whole regions at once.
@@ -105,12 +105,21 @@ params_add_region (PirlParams *params, PirlGraph *const *graphs, guint n_graphs,
   return TRUE;
 }
 
+static gboolean
+params_need_arena (PirlParams *params, PirlArena arena, GError **error)
+{
+  if (!params->arena[arena])
+    params->arena[arena] = params->device->backend->alloc (params->device,
+        MAX (arena_bytes (params, arena), 1), error);
+  return params->arena[arena] != NULL;
+}
+
 PirlParams *
 pirl_params_new (PirlDevice *device, PirlGraph *const *graphs, guint n_graphs, gboolean trainable,
     GError **error)
 {
   g_autoptr (PirlParams) params = g_new0 (PirlParams, 1);
-  const guint n_arenas = trainable ? PIRL_N_ARENAS : 1;
+  const guint n_arenas = trainable ? PIRL_ARENA_SECOND : 1;
   gsize end = 0;
 
   params->device = device;
@@ -122,12 +131,9 @@ pirl_params_new (PirlDevice *device, PirlGraph *const *graphs, guint n_graphs, g
       return NULL;
     params->end[region] = end;
   }
-  for (guint arena = 0; arena < n_arenas; arena++) {
-    params->arena[arena] = device->backend->alloc (device,
-        MAX (arena_bytes (params, arena), 1), error);
-    if (!params->arena[arena])
+  for (guint arena = 0; arena < n_arenas; arena++)
+    if (!params_need_arena (params, arena, error))
       return NULL;
-  }
   return g_steal_pointer (&params);
 }
 
@@ -202,12 +208,12 @@ pirl_params_bytes (const PirlParams *params)
 static gpointer
 params_data_checked (PirlParams *params, PirlArena arena, guint i, GError **error)
 {
+  static const gchar *const names[] = { "value", "gradient", "velocity", "second moment" };
   gpointer data = pirl_params_data (params, arena, i);
 
   if (!data)
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "parameter %s has no %s",
-        pirl_params_spec (params, i)->name,
-        arena == PIRL_ARENA_GRADIENT ? "gradient" : "velocity");
+        pirl_params_spec (params, i)->name, names[arena]);
   return data;
 }
 
@@ -237,8 +243,13 @@ pirl_params_write (PirlParams *params, PirlArena arena, guint i, const gfloat *s
   PirlDevice *device = params->device;
   const PirlDType dtype = device->param_dtype;
   const gsize n = pirl_shape_count (&pirl_params_spec (params, i)->shape);
-  gpointer dst = params_data_checked (params, arena, i, error);
   g_autofree guint8 *host = NULL;
+  gpointer dst;
+
+  if (arena == PIRL_ARENA_SECOND && params->arena[PIRL_ARENA_VELOCITY]
+      && !params_need_arena (params, arena, error))
+    return FALSE;
+  dst = params_data_checked (params, arena, i, error);
 
   if (!dst)
     return FALSE;
@@ -435,25 +446,51 @@ pirl_params_zero_gradients (PirlParams *params, GError **error)
       arena_bytes (params, PIRL_ARENA_GRADIENT), error);
 }
 
+/* What an optimiser treats alike: weights are decayed, biases and batch norm's factors are not. */
+static const struct {
+  guint region;
+  gdouble decay;
+} optimised[] = { {REGION_WEIGHTS, 1}, {REGION_AFFINE, 0} };
+
 gboolean
 pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum, gdouble weight_decay,
     GError **error)
 {
-  static const struct {
-    guint region;
-    gdouble decay;
-  } groups[] = { {REGION_WEIGHTS, 1}, {REGION_AFFINE, 0} };
   PirlDevice *device = params->device;
   gsize first = 0;
 
-  for (guint i = 0; i < G_N_ELEMENTS (groups); i++) {
-    const gsize end = params->end[groups[i].region];
+  for (guint i = 0; i < G_N_ELEMENTS (optimised); i++) {
+    const gsize end = params->end[optimised[i].region];
 
     if (end > first && !device->backend->sgd (device, end - first,
             arena_at (params, PIRL_ARENA_VALUE, first),
             arena_at (params, PIRL_ARENA_GRADIENT, first),
             arena_at (params, PIRL_ARENA_VELOCITY, first), lr, momentum,
-            weight_decay * groups[i].decay, error))
+            weight_decay * optimised[i].decay, error))
+      return FALSE;
+    first = end;
+  }
+  return TRUE;
+}
+
+gboolean
+pirl_params_adam (PirlParams *params, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
+    gdouble epsilon, gdouble weight_decay, GError **error)
+{
+  PirlDevice *device = params->device;
+  gsize first = 0;
+
+  if (!params_need_arena (params, PIRL_ARENA_SECOND, error))
+    return FALSE;
+  for (guint i = 0; i < G_N_ELEMENTS (optimised); i++) {
+    const gsize end = params->end[optimised[i].region];
+
+    if (end > first && !device->backend->adam (device, end - first,
+            arena_at (params, PIRL_ARENA_VALUE, first),
+            arena_at (params, PIRL_ARENA_GRADIENT, first),
+            arena_at (params, PIRL_ARENA_VELOCITY, first),
+            arena_at (params, PIRL_ARENA_SECOND, first), step, lr, beta1, beta2, epsilon,
+            weight_decay * optimised[i].decay, error))
       return FALSE;
     first = end;
   }

@@ -1,7 +1,8 @@
 /* gst-pirl: the parameters of a network.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One arena for values, one for gradients, one for SGD's velocity, in the device's param_dtype.
+ * One arena for values, one for gradients, one for SGD's velocity or Adam's
+ * first moment, one for Adam's second, in the device's param_dtype.
  * Order: weights (decayed) | biases and BN affine (not decayed) | running statistics (buffers).
  */
 #pragma once
@@ -9,7 +10,13 @@
 #include "net/graph.h"
 #include "base/safetensors.h"
 
-typedef enum { PIRL_ARENA_VALUE, PIRL_ARENA_GRADIENT, PIRL_ARENA_VELOCITY, PIRL_N_ARENAS } PirlArena;
+typedef enum {
+  PIRL_ARENA_VALUE,
+  PIRL_ARENA_GRADIENT,
+  PIRL_ARENA_VELOCITY,          /* SGD's velocity, Adam's first moment */
+  PIRL_ARENA_SECOND,            /* Adam's second moment; made when it is first used or written */
+  PIRL_N_ARENAS
+} PirlArena;
 
 typedef struct _PirlParams PirlParams;
 
@@ -24,7 +31,7 @@ PIRL_API guint pirl_params_count (const PirlParams *params);
 PIRL_API const PirlParamSpec *pirl_params_spec (const PirlParams *params, guint i);
 /** -1 when there is none of that name. */
 PIRL_API gint pirl_params_find (const PirlParams *params, const gchar *name);
-/** Device memory of parameter @i; NULL for gradients of buffers. */
+/** Device memory of parameter @i; NULL for gradients of buffers, and where the arena is not there. */
 PIRL_API gpointer pirl_params_data (PirlParams *params, PirlArena arena, guint i);
 /** Copies from and to dense floats on the host. */
 PIRL_API gboolean pirl_params_read (PirlParams *params, PirlArena arena, guint i, gfloat *dst,
@@ -61,7 +68,6 @@ PIRL_API gboolean pirl_params_zero_gradients (PirlParams *params, GError **error
 PIRL_API gboolean pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum,
     gdouble weight_decay, GError **error);
 /** One Adam step (Kingma & Ba 2015, PyTorch's form: bias correction, L2 weight decay added to the
- * gradient), @step counted from 1. The second moment has an arena of its own, made on the first
- * call. */
+ * gradient), @step counted from 1. The first moment is in PIRL_ARENA_VELOCITY. */
 PIRL_API gboolean pirl_params_adam (PirlParams *params, guint64 step, gdouble lr, gdouble beta1,
     gdouble beta2, gdouble epsilon, gdouble weight_decay, GError **error);

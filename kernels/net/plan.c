@@ -3,7 +3,8 @@
  * Time: with U units in use, unit u runs forward at step u, the loss stands at step U, unit u runs
  * backward at step 2U - u. Every block (value, gradient, saved, scratch) is alive from the first to
  * the last step that touches it; blocks whose lives do not meet share memory. A GROUP is a view:
- * its value and its gradient are those of its input (the *root*).
+ * its value and its gradient are those of its input (the *root*). VECTORS have a value, dense rows
+ * in the parameters' type, but nothing to run.
  *
  * A value read by several units gets its gradient from all of them: in reverse order the first
  * writer overwrites, the others add.
@@ -24,7 +25,7 @@ struct _PirlPool {
 
 typedef struct {
   PirlUnit unit;                /* with the mode and type of this plan */
-  PirlUnitPlan *backend;        /* NULL: a view, or not in use */
+  PirlUnitPlan *backend;        /* NULL: a view, vectors, or not in use */
   PirlTensorDesc desc;          /* of the value */
   PirlUnitMemory memory;
   PirlValue root;               /* whose storage the value has */
@@ -119,7 +120,7 @@ plan_select (PirlPlan *plan, const PirlValue *outputs, guint n_outputs)
     Node *node = &plan->nodes[i];
     const PirlValue sources[] = { node->unit.input, node->unit.residual };
 
-    if (node->unit.desc.kind == PIRL_UNIT_INPUT)
+    if (node->unit.input == PIRL_NO_VALUE)
       node->gradient = FALSE;
     for (guint s = 0; needed[i] && s < G_N_ELEMENTS (sources); s++)
       if (sources[s] != PIRL_NO_VALUE) {
@@ -157,6 +158,7 @@ node_describe (const PirlPlan *plan, const Node *node)
 {
   static const gchar *const kinds[] = {
     "input", "conv", "maxpool", "avgpool", "linear", "batchnorm", "l2norm", "group",
+    "vectors",
   };
   const PirlDims d = node->unit.desc.input;
   const gint param = MAX (node->param[PIRL_SLOT_WEIGHT], node->param[PIRL_SLOT_BN_WEIGHT]);
@@ -164,6 +166,16 @@ node_describe (const PirlPlan *plan, const Node *node)
   return g_strdup_printf ("%s %s (%d,%d,%d,%d)", kinds[node->unit.desc.kind],
       param >= 0 ? pirl_params_spec (plan->params, (guint) param)->name : "without parameters",
       d.n, d.c, d.h, d.w);
+}
+
+/* How the vectors of @node are kept. */
+static void
+node_plan_vectors (const PirlPlan *plan, Node *node)
+{
+  const PirlDType dtype = plan->device->param_dtype;
+  const PirlDims dims = node->unit.desc.output;
+
+  node->desc = (PirlTensorDesc) { dims, dtype, pirl_dims_count (dims) * pirl_dtype_size (dtype) };
 }
 
 static gboolean
@@ -181,6 +193,10 @@ node_plan (PirlPlan *plan, Node *node, PirlDType dtype, GError **error)
   if (desc->kind == PIRL_UNIT_GROUP) {
     node->desc = *input;
     node->desc.dims = desc->output;
+    return TRUE;
+  }
+  if (desc->kind == PIRL_UNIT_VECTORS) {
+    node_plan_vectors (plan, node);
     return TRUE;
   }
   desc->mode = plan->mode;
@@ -217,6 +233,12 @@ plan_touch (PirlPlan *plan, gint index, gint step)
   block = &g_array_index (plan->blocks, PirlBlock, index);
   block->first = MIN (block->first, step);
   block->last = MAX (block->last, step);
+}
+
+static gboolean
+node_is_vectors (const Node *node)
+{
+  return node->unit.desc.kind == PIRL_UNIT_VECTORS && node->step >= 0;
 }
 
 /* What @node keeps for itself, and its value as long as it itself needs it. */
@@ -290,7 +312,7 @@ plan_layout (PirlPlan *plan)
   const gint end = 2 * plan->n_steps + 1;
 
   for (guint i = 0; i < plan->n; i++)
-    if (plan->nodes[i].backend)
+    if (plan->nodes[i].backend || node_is_vectors (&plan->nodes[i]))
       node_add_blocks (plan, &plan->nodes[i]);
   for (guint i = 0; i < plan->n; i++) {
     Node *node = &plan->nodes[i];
@@ -299,6 +321,8 @@ plan_layout (PirlPlan *plan)
       continue;
     if (node->backend)
       node_touch (plan, node);
+    if (node_is_vectors (node))
+      plan_touch (plan, node->value, 0);        /* written before the first unit runs */
     if (node->kept)
       plan_touch (plan, plan_root (plan, (PirlValue) i)->value, end);
   }
@@ -500,6 +524,12 @@ gboolean
 pirl_plan_forward (PirlPlan *plan, const guint8 *const *pictures, gboolean update_statistics,
     const gint *cancel, GError **error)
 {
+  for (guint i = 0; i < plan->n; i++)
+    if (node_is_vectors (&plan->nodes[i])) {
+      g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+          "this network takes vectors, not pictures: pirl_plan_forward_floats() gives them");
+      return FALSE;
+    }
   return plan_run_forward (plan, pictures, update_statistics, cancel, error);
 }
 
@@ -512,7 +542,7 @@ pirl_plan_forward_floats (PirlPlan *plan, const gfloat *input, gboolean update_s
   for (guint i = 0; i < plan->n; i++) {
     const Node *node = &plan->nodes[i];
 
-    if (node->backend && node->unit.desc.kind == PIRL_UNIT_INPUT
+    if (((node->backend && node->unit.desc.kind == PIRL_UNIT_INPUT) || node_is_vectors (node))
         && !plan->device->backend->tensor_write (plan->device, &node->desc,
             block_data (plan, node->value), input, error))
       return FALSE;

@@ -34,7 +34,8 @@ PIRL_API gboolean pirl_plan_prepare (PirlPlan *plan, GError **error);
  * @cancel (may be NULL) is looked at between units: when set, FALSE with G_IO_ERROR_CANCELLED. */
 PIRL_API gboolean pirl_plan_forward (PirlPlan *plan, const guint8 *const *pictures,
     gboolean update_statistics, const gint *cancel, GError **error);
-/** The same from dense floats n,3,h,w, already normalised, in place of pictures. */
+/** The same from dense floats: n,3,h,w, already normalised, in place of pictures, or the rows of
+ * pirl_graph_vectors(). */
 PIRL_API gboolean pirl_plan_forward_floats (PirlPlan *plan, const gfloat *input,
     gboolean update_statistics, const gint *cancel, GError **error);
 /** From the gradient at pirl_plan_gradient (plan, outputs[0]); adds to the parameters' gradients. */

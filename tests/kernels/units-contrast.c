@@ -250,6 +250,42 @@ check_sgd (const UnitsContext *context, gsize n, gdouble momentum, gdouble *wors
   return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
 }
 
+/* Five steps from zero moments, so that the corrections of their bias count. */
+static guint
+check_adam (const UnitsContext *context, gsize n, gdouble epsilon, gdouble *worst)
+{
+  g_autofree gchar *name = g_strdup_printf ("adam: %" G_GSIZE_FORMAT " weights, epsilon %g", n,
+      epsilon);
+  g_autofree gfloat *weights = random_rows (SEED, 1, n, FALSE);
+  g_autofree gfloat *gradients = random_rows (SEED + 1, 1, n, FALSE);
+  g_autofree gfloat *zeros = g_new0 (gfloat, n);
+  PirlDevice *devices[2] = { context->tested, context->reference };
+  g_autofree gchar *details = NULL;
+  Array w[2], first[2], second[2], g;
+  gboolean ok = TRUE;
+  gdouble nmse;
+
+  if (!units_selected (context, name))
+    return 0;
+  for (gint i = 0; i < 2; i++) {
+    ok = ok && array_init (&w[i], devices[i], n, weights)
+        && array_init (&first[i], devices[i], n, zeros)
+        && array_init (&second[i], devices[i], n, zeros)
+        && array_init (&g, devices[i], n, gradients);
+    for (guint64 step = 1; ok && step <= 5; step++)
+      ok = devices[i]->backend->adam (devices[i], n, w[i].block.memory, g.block.memory,
+          first[i].block.memory, second[i].block.memory, step, 0.1 / step, 0.9, 0.999, epsilon,
+          1e-2, NULL);
+    g_free (array_take (&g));
+  }
+  nmse = compare (&w[0], &w[1]);
+  nmse = fmax (nmse, compare (&first[0], &first[1]));
+  nmse = fmax (nmse, compare (&second[0], &second[1]));
+  *worst = fmax (*worst, nmse);
+  details = g_strdup_printf (" NMSE %.2g", nmse);
+  return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
+}
+
 guint
 units_check_contrast (const UnitsContext *context)
 {
@@ -264,6 +300,9 @@ units_check_contrast (const UnitsContext *context)
     failed += check_bank_update (context, i % 2 ? 128 : 17, 0.5 * (i / 2), &worst_update);
   for (guint i = 0; i < 6; i++)
     failed += check_sgd (context, (const gsize[]) { 1, 77, 65537 }[i % 3], i < 3 ? 0.9 : 0.0,
+        &worst_update);
+  for (guint i = 0; i < 3; i++)
+    failed += check_adam (context, (const gsize[]) { 1, 77, 65537 }[i], i ? 1e-8 : 1e-3,
         &worst_update);
   g_print ("contrast: %u failed; worst gradient NMSE %.2g, scalars %.2g, updates %.2g\n", failed,
       worst[0], worst[1], worst_update);

@@ -204,7 +204,7 @@ input_error (const UnitsContext *context)
   return error;
 }
 
-/* ---- contrast, bank, SGD: 4 samples of 6, 11 rows, 5 negatives ---- */
+/* ---- contrast, bank, SGD, Adam: 4 samples of 6, 11 rows, 5 negatives ---- */
 
 enum { BATCH = 4, DIM = 6, ROWS = 11, NEGATIVES = 5, WEIGHTS = 19 };
 
@@ -274,6 +274,23 @@ sgd_error (const UnitsContext *context)
   return summary_error (&golden_sgd, w, WEIGHTS);
 }
 
+static gdouble
+adam_error (const UnitsContext *context)
+{
+  gdouble w[WEIGHTS], target[WEIGHTS], gradient[WEIGHTS];
+  gdouble first[WEIGHTS] = { 0.0 }, second[WEIGHTS] = { 0.0 };
+
+  fill (w, WEIGHTS, ROLE_PARAM);
+  fill (target, WEIGHTS, ROLE_PARAM + PIRL_SLOT_BN_VAR);
+  for (guint64 step = 1; step <= 4; step++) {
+    for (gint i = 0; i < WEIGHTS; i++)
+      gradient[i] = w[i] - target[i];
+    context->reference->backend->adam (context->reference, WEIGHTS, w, gradient, first, second,
+        step, 0.02, 0.8, 0.95, 1e-3, 0.05, NULL);
+  }
+  return summary_error (&golden_adam, w, WEIGHTS);
+}
+
 static guint
 report (const UnitsContext *context, const gchar *name, gdouble error, gdouble *worst)
 {
@@ -304,6 +321,7 @@ units_check_golden (const UnitsContext *context)
   failed += report (context, "golden: pictures", input_error (context), &worst);
   failed += report (context, "golden: bank update", bank_error (context), &worst);
   failed += report (context, "golden: sgd", sgd_error (context), &worst);
+  failed += report (context, "golden: adam", adam_error (context), &worst);
   g_print ("reference against PyTorch: %u failed; worst %.2g (limit %.0e)\n", failed, worst,
       TOLERANCE);
   return failed;

@@ -196,9 +196,22 @@ def write_sgd():
     print(f'static const GoldenSummary golden_sgd = {c_summary(w)};')
 
 
+def write_adam():
+    """Four steps of torch.optim.Adam, the gradient as in write_sgd()."""
+    w = recipe('WEIGHT', (19,)).requires_grad_()
+    target = recipe('BN_VAR', (19,))
+    adam = torch.optim.Adam([w], lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.05)
+    for _ in range(4):
+        adam.zero_grad()
+        (0.5 * (w - target).square().sum()).backward()
+        adam.step()
+    print(f'static const GoldenSummary golden_adam = {c_summary(w)};')
+
+
 print('/* gst-pirl: written by units-golden.py with PyTorch ' + torch.__version__.split('+')[0] + '; do not edit.\n'
       ' * SPDX-License-Identifier: LGPL-2.1-or-later */\n#pragma once\n')
 write_units()
 write_input()
 write_contrast()
 write_sgd()
+write_adam()

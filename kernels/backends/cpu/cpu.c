@@ -5,6 +5,7 @@
  */
 #include "backends/cpu/cpu.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,11 @@ cpu_tensor_move (PirlDevice *base, const PirlTensorDesc *desc, gpointer value, g
   gpointer pad = NULL;
   gboolean done = FALSE;
 
+  if (dense && format && pirl_dnn_format_same (dense, format)) {
+    pirl_copy (write ? value : host, write ? host : value, desc->bytes);
+    leave (threads);
+    return TRUE;
+  }
   if (dense && format)
     op = pirl_dnn_reorder_new (device->dnn, write ? dense : format, write ? format : dense, FALSE,
         error);
@@ -266,7 +272,8 @@ static const PirlCpuUnit *const units[] = {
   [PIRL_UNIT_LINEAR] = &pirl_cpu_linear,
   [PIRL_UNIT_BATCHNORM] = &pirl_cpu_batchnorm,
   [PIRL_UNIT_L2NORM] = &pirl_cpu_l2norm,
-  [PIRL_UNIT_GROUP] = NULL,     /* a view, the planner's */
+  [PIRL_UNIT_GROUP] = NULL,     /* these two are the planner's */
+  [PIRL_UNIT_VECTORS] = NULL,
 };
 
 static void
@@ -441,6 +448,26 @@ cpu_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
   return TRUE;
 }
 
+static gboolean
+cpu_adam (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients, gpointer first,
+    gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2, gdouble epsilon,
+    gdouble weight_decay, GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+  const PirlAdam adam = {
+    .step = (gfloat) (lr / (1 - pow (beta1, step))),
+    .rate1 = (gfloat) (1 - beta1),
+    .rate2 = (gfloat) (1 - beta2),
+    .unbias = (gfloat) (1 / sqrt (1 - pow (beta2, step))),
+    .epsilon = (gfloat) epsilon,
+    .weight_decay = (gfloat) weight_decay,
+  };
+
+  pirl_adam_step (n, weights, gradients, first, second, &adam);
+  leave (threads);
+  return TRUE;
+}
+
 const PirlBackend *
 pirl_backend_cpu (void)
 {
@@ -463,6 +490,7 @@ pirl_backend_cpu (void)
     .contrast = cpu_contrast,
     .bank_update = cpu_bank_update,
     .sgd = cpu_sgd,
+    .adam = cpu_adam,
   };
 
   return &backend;

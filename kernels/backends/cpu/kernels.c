@@ -749,3 +749,26 @@ pirl_sgd_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *veloci
   FOR_CHUNKS (n, sgd_range (count, weights + begin, gradients + begin, velocity + begin, lr,
       momentum, weight_decay));
 }
+
+PIRL_SIMD static void
+adam_range (gsize n, gfloat *restrict w, const gfloat *restrict gradient, gfloat *restrict m,
+    gfloat *restrict v, const PirlAdam a)
+{
+  for (gsize i = 0; i < n; i++) {
+    const gfloat g = gradient[i] + a.weight_decay * w[i];
+    const gfloat first = m[i] + a.rate1 * (g - m[i]);
+    const gfloat second = v[i] + a.rate2 * (g * g - v[i]);
+
+    m[i] = first;
+    v[i] = second;
+    w[i] -= a.step * first / (sqrtf (second) * a.unbias + a.epsilon);
+  }
+}
+
+void
+pirl_adam_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *first, gfloat *second,
+    const PirlAdam *adam)
+{
+  FOR_CHUNKS (n, adam_range (count, weights + begin, gradients + begin, first + begin,
+      second + begin, *adam));
+}

@@ -99,3 +99,15 @@ void pirl_rows_l2norm_backward (const gfloat *x, const gfloat *d, gsize n, gsize
 
 void pirl_sgd_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity, gfloat lr,
     gfloat momentum, gfloat weight_decay);
+
+/** A step of Adam: m += (g - m) * rate1; v += (g^2 - v) * rate2;
+ * w -= step * m / (sqrt (v) * unbias + epsilon). */
+typedef struct {
+  gfloat step;                  /* lr / (1 - beta1^t) */
+  gfloat rate1, rate2;          /* 1 - beta */
+  gfloat unbias;                /* 1 / sqrt (1 - beta2^t) */
+  gfloat epsilon, weight_decay;
+} PirlAdam;
+
+void pirl_adam_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *first,
+    gfloat *second, const PirlAdam *adam);

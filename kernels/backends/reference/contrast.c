@@ -186,3 +186,22 @@ pirl_reference_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer
   }
   return TRUE;
 }
+
+gboolean
+pirl_reference_adam (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
+    gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
+    gdouble epsilon, gdouble weight_decay, GError **error)
+{
+  const gdouble unbias1 = 1.0 - pow (beta1, step), unbias2 = 1.0 - pow (beta2, step);
+  gdouble *w = weights, *m = first, *v = second;
+  const gdouble *gradient = gradients;
+
+  for (gsize i = 0; i < n; i++) {
+    const gdouble g = gradient[i] + weight_decay * w[i];
+
+    m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+    v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+    w[i] -= lr * (m[i] / unbias1) / (sqrt (v[i] / unbias2) + epsilon);
+  }
+  return TRUE;
+}

@@ -142,6 +142,7 @@ pirl_backend_reference (void)
     .contrast = pirl_reference_contrast,
     .bank_update = pirl_reference_bank_update,
     .sgd = pirl_reference_sgd,
+    .adam = pirl_reference_adam,
   };
 
   return &backend;
