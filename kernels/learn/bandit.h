@@ -30,7 +30,6 @@ typedef struct {
   gdouble prior_precision;      /* of each weight but the first; 1 */
   gdouble credit;               /* weight of an implied outcome against an observed one, 0..1 */
   guint capacity;               /* answered pictures remembered */
-  guint64 seed;
 } PirlBanditConfig;
 
 PIRL_API void pirl_bandit_config_defaults (PirlBanditConfig *config);
@@ -51,7 +50,8 @@ PIRL_API guint pirl_bandit_choose (PirlBandit *bandit, const gfloat *phi, const 
  * below the reference (downward: the reference is on its way anyway). Returns how many. */
 PIRL_API guint pirl_bandit_explore (PirlBandit *bandit, const gfloat *phi, const gdouble *sizes,
     guint n, guint *levels);
-/** What the service said of one picture: @outcome[l] in 0..1, negative = not asked. Refits. */
+/** What the service said of one picture: @outcome[l] in 0..1, negative = not asked. Refits, at every
+ * answer while there are few, later when their number has grown by a few per cent. */
 PIRL_API void pirl_bandit_learn (PirlBandit *bandit, const gfloat *phi, const gdouble *sizes,
     const gfloat *outcome);
 /** Forgets the pictures; keeps the weights as the prior of what comes, its precision scaled by
@@ -60,10 +60,25 @@ PIRL_API void pirl_bandit_forget (PirlBandit *bandit, gdouble trust);
 /** TRUE when the lower confidence bound (one-sided 90 %) of the agreement of the choices on the
  * answered pictures reaches target - @slack. */
 PIRL_API gboolean pirl_bandit_settled (PirlBandit *bandit, gdouble slack);
+/** Refits now when answers came since the last time. */
+PIRL_API void pirl_bandit_refit (PirlBandit *bandit);
+/** TRUE when it has learnt from a picture, or was loaded; else it chooses the reference. */
+PIRL_API gboolean pirl_bandit_trained (PirlBandit *bandit);
+/** An agent of its own, with at most @pictures of the latest pictures: to be remembered. */
+PIRL_API PirlBandit *pirl_bandit_copy (PirlBandit *bandit, guint pictures);
+/** Takes over what @other knows, its pictures put before the own ones, and refits. Both are of one
+ * shape. */
+PIRL_API void pirl_bandit_adopt (PirlBandit *bandit, PirlBandit *other);
 PIRL_API gdouble pirl_bandit_lambda (PirlBandit *bandit);
 PIRL_API guint pirl_bandit_answered (PirlBandit *bandit);
 
-/** Adds weights, covariance, pictures and lambda to a file as "@prefix.*"; loading checks shapes
+/** What was answered of a picture at level @l (@outcome as in pirl_bandit_learn()), or must have been
+ * by monotony, or, between a refused and an agreed level, is to be expected with probabilities @p
+ * (L, monotone). @known (may be NULL): it was answered, or follows. */
+PIRL_API gdouble pirl_bandit_expected (const gfloat *outcome, const gdouble *p, guint levels,
+    guint l, gboolean *known);
+
+/** Adds weights, precision, pictures and lambda to a file as "@prefix.*"; loading checks shapes
  * (%PIRL_ERROR_MISMATCH). The writer borrows: *@keep (transfer full) must outlive the write. */
 PIRL_API void pirl_bandit_save (PirlBandit *bandit, PirlSafetensorsWriter *writer,
     const gchar *prefix, GPtrArray *keep);
