@@ -4,7 +4,8 @@
  * __metadata__ ("resize": short side, "input_size": crop, "mean", "std"; ImageNet's where missing).
  * Only the units that the layer needs are planned.
  *
- * precision=auto is a fixed rule: bf16 where the device runs it well and its description names AMX
+ * precision=auto is a fixed rule: bf16 where the device runs it well, its description names AMX and
+ * the network is one of full convolutions
  * (matrix units, where 16 bits pay several times over), f32 elsewhere: with AVX-512's bf16
  * instructions alone a ResNet-50 took 80 ms a picture on one core, in f32 43 ms.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
@@ -15,7 +16,7 @@
 
 #include "net/names.h"
 #include "net/plan.h"
-#include "net/resnet.h"
+#include "net/trunk.h"
 
 #define IMAGENET_CROP 224
 #define MAX_INPUT_SIZE 2048
@@ -26,12 +27,12 @@ static const gfloat imagenet_std[3] = { 0.229f, 0.224f, 0.225f };
 
 /* What is known before anything is built. */
 typedef struct {
-  PirlResnet trunk;
+  PirlTrunk trunk;
   gint input_size, resize;
   gfloat mean[3], std[3];
   gint dim;                     /* of head f; 0 = none */
   PirlHead head;
-  gint classes;                 /* of fc; 0 = none */
+  gint classes;                 /* of the classifier; 0 = none */
 } ModelInfo;
 
 struct _PirlEmbedder {
@@ -164,11 +165,14 @@ info_init (ModelInfo *info)
 static gboolean
 info_read (ModelInfo *info, const PirlSafetensors *file, GError **error)
 {
+  g_autofree gchar *classifier = NULL;
+
   info_init (info);
-  if (!pirl_resnet_detect (file, &info->trunk, error)
+  if (!pirl_trunk_detect (file, &info->trunk, error)
       || !info_read_preprocessing (info, file, error))
     return FALSE;
-  info->classes = linear_rows (file, "fc.weight");
+  classifier = g_strconcat (pirl_trunk_classifier_name (&info->trunk), ".weight", NULL);
+  info->classes = linear_rows (file, classifier);
   info->dim = linear_rows (file, "head.f.projection.weight");
   if (pirl_tensor_find (file, "head.f.bn.weight"))
     info->head = PIRL_HEAD_BN;
@@ -207,9 +211,11 @@ weights_hash (const PirlSafetensors *file)
 static gboolean
 embedder_no_layer (const ModelInfo *info, const gchar *layer, GError **error)
 {
+  g_autofree gchar *layers = g_strjoinv (", ", (gchar **) pirl_trunk_layers (&info->trunk));
+
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
-      "the model has no layer \"%s\"; it has %s%sres5, res4, res3, res2 and res1", layer,
-      info->dim ? "embedding, " : "", info->classes ? "logits, " : "");
+      "the model has no layer \"%s\"; it has %s%s%s", layer, info->dim ? "embedding, " : "",
+      info->classes ? "logits, " : "", layers);
   return FALSE;
 }
 
@@ -217,30 +223,27 @@ embedder_no_layer (const ModelInfo *info, const gchar *layer, GError **error)
 static gboolean
 embedder_build (PirlEmbedder *embedder, const gchar *layer, GError **error)
 {
-  static const gchar *const level_names[PIRL_N_LEVELS] = { "res1", "res2", "res3", "res4", "res5" };
   const ModelInfo *info = &embedder->info;
   PirlGraph *graph = embedder->graph = pirl_graph_new ();
-  PirlValue levels[PIRL_N_LEVELS];
-  PirlValue input = pirl_graph_input (graph, (gint) embedder->batch, info->input_size, info->mean,
-      info->std);
+  const PirlValue input = pirl_graph_input (graph, (gint) embedder->batch, info->input_size,
+      info->mean, info->std);
+  gboolean embedding, logits;
+  PirlValue map;
 
   if (!layer)
-    layer = info->dim ? "embedding" : "res5";
+    layer = info->dim ? "embedding" : pirl_trunk_layers (&info->trunk)[0];
   embedder->layer = g_strdup (layer);
-  pirl_resnet_build (graph, &info->trunk, input, levels);
-  for (guint level = 0; level < PIRL_N_LEVELS; level++)
-    if (strcmp (layer, level_names[level]) == 0) {
-      embedder->output = pirl_graph_avgpool (graph, levels[level]);
-      return TRUE;
-    }
-  embedder->output = pirl_graph_avgpool (graph, levels[PIRL_RES5]);
-  if (strcmp (layer, "embedding") == 0 && info->dim)
-    embedder->output = pirl_head_f (graph, info->head, embedder->output, info->dim);
-  else if (strcmp (layer, "logits") == 0 && info->classes)
-    embedder->output = pirl_graph_linear (graph, embedder->output, "fc", info->classes,
-        PIRL_ACT_NONE);
-  else
+  embedding = info->dim && strcmp (layer, "embedding") == 0;
+  logits = info->classes && strcmp (layer, "logits") == 0;
+  map = pirl_trunk_build (graph, &info->trunk, input, embedding || logits ? NULL : layer);
+  if (map == PIRL_NO_VALUE)
     return embedder_no_layer (info, layer, error);
+  embedder->output = pirl_graph_avgpool (graph, map);
+  if (embedding)
+    embedder->output = pirl_head_f (graph, info->head, embedder->output, info->dim);
+  else if (logits)
+    embedder->output = pirl_trunk_classifier (graph, &info->trunk, embedder->output,
+        info->classes);
   return TRUE;
 }
 
@@ -254,7 +257,8 @@ embedder_choose_precision (PirlEmbedder *embedder, const gchar *precision, GErro
 
   embedder->dtype = PIRL_DTYPE_F32;
   if (!precision || strcmp (precision, "auto") == 0) {
-    if (bf16 && strstr (device->description, "amx"))
+    if (bf16 && pirl_trunk_gains_from_bf16 (&embedder->info.trunk)
+        && strstr (device->description, "amx"))
       embedder->dtype = PIRL_DTYPE_BF16;
     return TRUE;
   }
@@ -341,14 +345,14 @@ pirl_embedder_new (const gchar *model_file, const gchar *layer, const gchar *dev
       || !embedder_setup (embedder, file, 0, layer, device, precision, n_threads, error))
     return NULL;
   hash = weights_hash (file);
-  embedder->model = g_strdup_printf ("%s, %s", pirl_resnet_name (&embedder->info.trunk), hash);
+  embedder->model = g_strdup_printf ("%s, %s", pirl_trunk_name (&embedder->info.trunk), hash);
   return g_steal_pointer (&embedder);
 }
 
 PirlEmbedder *
-pirl_embedder_new_random (const gchar *arch, gint base_width, gint image_size, guint64 seed,
-    const gchar *layer, const gchar *device, const gchar *precision, guint n_threads, guint batch,
-    GError **error)
+pirl_embedder_new_random (const gchar *arch, gint base_width, gdouble width, gint image_size,
+    guint64 seed, const gchar *layer, const gchar *device, const gchar *precision,
+    guint n_threads, guint batch, GError **error)
 {
   g_autoptr (PirlEmbedder) embedder = g_new0 (PirlEmbedder, 1);
 
@@ -361,7 +365,7 @@ pirl_embedder_new_random (const gchar *arch, gint base_width, gint image_size, g
   }
   embedder->info.input_size = image_size;
   embedder->info.resize = default_resize (image_size);
-  if (!pirl_resnet_from_name (arch, base_width, &embedder->info.trunk, error)
+  if (!pirl_trunk_from_name (arch, base_width, width, &embedder->info.trunk, error)
       || !embedder_setup (embedder, NULL, seed, layer, device, precision, n_threads, error))
     return NULL;
   embedder->model = g_strdup_printf ("%s, random weights of seed %" G_GUINT64_FORMAT, arch, seed);

@@ -13,15 +13,17 @@
 typedef struct _PirlEmbedder PirlEmbedder;
 
 /**
- * @layer: "embedding" (head f, unit length), "logits" (fc), "res5" .. "res1" (global average).
- * NULL = "embedding" where the file has a head, else "res5". @precision: "auto", "f32", "bf16".
+ * @layer: "embedding" (head f, unit length), "logits" (the classifier), "features" (global average
+ * of the last map), of a ResNet also "res5" (the same) .. "res1". NULL = "embedding" where the file
+ * has a head, else the features. @precision: "auto", "f32", "bf16".
  * A layer that the file does not have is %PIRL_ERROR_MISMATCH and lists those it has.
  */
 PIRL_API PirlEmbedder *pirl_embedder_new (const gchar *model_file, const gchar *layer,
     const gchar *device, const gchar *precision, guint n_threads, guint batch, GError **error);
-/** An untrained network (for comparison): random weights from @seed, no file. */
+/** An untrained network (for comparison): random weights from @seed, no file.
+ * @base_width and @width as of pirl_trunk_from_name(). */
 PIRL_API PirlEmbedder *pirl_embedder_new_random (const gchar *arch, gint base_width,
-    gint image_size, guint64 seed, const gchar *layer, const gchar *device, const gchar *precision,
+    gdouble width, gint image_size, guint64 seed, const gchar *layer, const gchar *device, const gchar *precision,
     guint n_threads, guint batch, GError **error);
 PIRL_API void pirl_embedder_free (PirlEmbedder *embedder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlEmbedder, pirl_embedder_free)

@@ -13,12 +13,17 @@
 typedef gint PirlValue;
 #define PIRL_NO_VALUE (-1)
 
+/** How a weight or bias begins: as pirl_params_init() says, or normal with a given deviation. */
+typedef enum { PIRL_INIT_DEFAULT, PIRL_INIT_NORMAL } PirlInit;
+
 /** A named parameter or buffer. */
 typedef struct {
   gchar *name;                  /* "layer1.0.conv1.weight" */
   PirlSlot slot;
   PirlShape shape;
   gint fan_in;                  /* inputs of one output, for the initialisation (own or its layer's) */
+  PirlInit init;
+  gdouble deviation;            /* PIRL_INIT_NORMAL */
 } PirlParamSpec;
 
 typedef struct {

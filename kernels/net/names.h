@@ -5,8 +5,11 @@
 #include "net/params.h"
 
 /** Tensor @name of a torchvision network, as it stands or under a prefix of another project
- * ("module.", "backbone.", ...); NULL when there is none. */
+ * ("module.", "backbone.", ...), or under timm's name; NULL when there is none. */
 const PirlTensor *pirl_tensor_find (const PirlSafetensors *file, const gchar *name);
+
+/** What timm calls MobileNetV2's tensor @name; NULL when it is none. */
+gchar *pirl_mobilenet_timm_name (const gchar *name);
 
 /** Checks that @tensor of @file is floating point and has @shape. */
 gboolean pirl_tensor_check (const PirlSafetensors *file, const PirlTensor *tensor,
@@ -19,5 +22,5 @@ gboolean pirl_specs_check (const GPtrArray *specs, const PirlSafetensors *file,
 
 /** Device memory of all running statistics, one after the other, and its length in bytes. */
 gpointer pirl_params_buffers (PirlParams *params, gsize *bytes);
-/** Device bytes of all three arenas. */
+/** Device bytes of all arenas. */
 gsize pirl_params_bytes (const PirlParams *params);

@@ -280,9 +280,10 @@ param_draw (const PirlParamSpec *spec, guint64 seed, gfloat *values, gsize n)
   PirlRng rng;
 
   pirl_rng_init (&rng, seed, 0, name_crc32 (spec->name), PIRL_PURPOSE_WEIGHTS);
-  if (spec->shape.rank == 4) {
+  if (spec->shape.rank == 4 || spec->init == PIRL_INIT_NORMAL) {
     const gint64 *dim = spec->shape.dim;
-    const gfloat deviation = (gfloat) sqrt (2.0 / (gdouble) (dim[0] * dim[2] * dim[3]));
+    const gfloat deviation = (gfloat) (spec->init == PIRL_INIT_NORMAL ? spec->deviation
+        : sqrt (2.0 / (gdouble) (dim[0] * dim[2] * dim[3])));
 
     for (gsize i = 0; i < n; i++)
       values[i] = deviation * pirl_rng_normal (&rng);
@@ -316,8 +317,8 @@ pirl_params_init (PirlParams *params, guint64 seed, GError **error)
   return TRUE;
 }
 
-const PirlTensor *
-pirl_tensor_find (const PirlSafetensors *file, const gchar *name)
+static const PirlTensor *
+find_prefixed (const PirlSafetensors *file, const gchar *name)
 {
   static const gchar *const prefixes[] = {
     "", "module.", "backbone.", "_feature_blocks.", "encoder.", "module.backbone.",
@@ -332,6 +333,15 @@ pirl_tensor_find (const PirlSafetensors *file, const gchar *name)
       return tensor;
   }
   return NULL;
+}
+
+const PirlTensor *
+pirl_tensor_find (const PirlSafetensors *file, const gchar *name)
+{
+  const PirlTensor *tensor = find_prefixed (file, name);
+  g_autofree gchar *timm = tensor ? NULL : pirl_mobilenet_timm_name (name);
+
+  return timm ? find_prefixed (file, timm) : tensor;
 }
 
 static gboolean

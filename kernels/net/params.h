@@ -41,7 +41,8 @@ PIRL_API gboolean pirl_params_write (PirlParams *params, PirlArena arena, guint 
 
 /**
  * Initial values: convolutions normal with std sqrt(2 / (k k out)) (torchvision: kaiming, fan out,
- * relu); linear weights and biases U(+-1/sqrt(fan_in)) (PyTorch); BN 1 and 0; running mean 0,
+ * relu); linear weights and biases U(+-1/sqrt(fan_in)) (PyTorch), unless the graph says
+ * PIRL_INIT_NORMAL; BN 1 and 0; running mean 0,
  * variance 1. A parameter's stream is (seed, 0, crc32 (name), PIRL_PURPOSE_WEIGHTS).
  */
 PIRL_API gboolean pirl_params_init (PirlParams *params, guint64 seed, GError **error);
