@@ -14,7 +14,7 @@ void
 gst_pirl_meta_init (void)
 {
   static const gchar *names[] = { GST_PIRL_SAMPLE_META, GST_PIRL_PRETEXT_META,
-    GST_PIRL_EMBEDDING_META
+    GST_PIRL_EMBEDDING_META, GST_PIRL_COMPRESS_META
   };
   /* Not NULL: 1.22 reads the array. No tags: converters, scalers and decoders keep the meta. */
   static const gchar *no_tags[] = { NULL };
@@ -84,6 +84,29 @@ gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
       "size", G_TYPE_UINT, (guint) (g_bytes_get_size (data) / sizeof (gfloat)),
       "layer", G_TYPE_STRING, layer, "model", G_TYPE_STRING, model,
       "age", G_TYPE_UINT64, (guint64) age, NULL);
+}
+
+void
+gst_pirl_compress_add (GstBuffer * buffer, gint quality, gdouble agreement, const gchar * state)
+{
+  gst_structure_set (ensure_structure (buffer, GST_PIRL_COMPRESS_META),
+      "quality", G_TYPE_INT, quality, "agreement", G_TYPE_DOUBLE, agreement,
+      "state", G_TYPE_STRING, state, NULL);
+}
+
+gboolean
+gst_pirl_compress_get (GstBuffer * buffer, gint * quality, gdouble * agreement,
+    const gchar ** state)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_COMPRESS_META);
+  const GstStructure *s;
+
+  if (meta == NULL)
+    return FALSE;
+  s = gst_custom_meta_get_structure (meta);
+  *state = gst_structure_get_string (s, "state");
+  return *state != NULL && gst_structure_get_int (s, "quality", quality)
+      && gst_structure_get_double (s, "agreement", agreement);
 }
 
 /* ---- the data set event ------------------------------------------------------------------- */

@@ -15,6 +15,8 @@
  *   pirl-embedding  data (GBytes of little-endian float32), size (uint), layer (string), model
  *                   (string), age (uint64, nanoseconds of running time since the frame it was
  *                   computed from; 0 = this frame)
+ *   adacompress     quality (int), agreement (double, predicted, -1 = not known), state (string:
+ *                   "inference", "estimate", "retrain", or "fixed" without an agent)
  *   event pirl-dataset (sticky): count (uint64, samples an epoch of this stream has), total (uint64,
  *                   more than every index: that of all shards), n-classes (uint), class-names
  *                   (GstValueArray of string), epochs (uint, 0 = endless), seed (uint64), hash (string)
@@ -30,6 +32,7 @@ G_BEGIN_DECLS
 #define GST_PIRL_SAMPLE_META "pirl-sample"
 #define GST_PIRL_PRETEXT_META "pirl-pretext"
 #define GST_PIRL_EMBEDDING_META "pirl-embedding"
+#define GST_PIRL_COMPRESS_META "adacompress"
 #define GST_PIRL_DATASET_EVENT "pirl-dataset"
 #define GST_PIRL_RESUME_QUERY "pirl-resume"
 
@@ -52,6 +55,13 @@ gboolean gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample);
 /** Attaches an embedding; takes a reference on @data. Replaces an earlier one. */
 void gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
     const gchar * model, GstClockTime age);
+
+/** Says how a JPEG was made. @agreement: -1 = not known. */
+void gst_pirl_compress_add (GstBuffer * buffer, gint quality, gdouble agreement,
+    const gchar * state);
+/** FALSE when the buffer does not say; @state is owned by the meta. */
+gboolean gst_pirl_compress_get (GstBuffer * buffer, gint * quality, gdouble * agreement,
+    const gchar ** state);
 
 typedef struct {
   guint64 count;

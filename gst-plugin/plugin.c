@@ -17,9 +17,10 @@ plugin_init (GstPlugin * plugin)
   registered |= GST_ELEMENT_REGISTER (pirljigsaw, plugin);
   registered |= GST_ELEMENT_REGISTER (pirltrainsink, plugin);
   registered |= GST_ELEMENT_REGISTER (pirlembed, plugin);
+  registered |= GST_ELEMENT_REGISTER (adacompressenc, plugin);
   return registered;
 }
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, pirl,
-    "Self-supervised learning of image representations in pipelines", plugin_init, VERSION,
+    "Learning from pictures without labels, and sending them in fewer bytes", plugin_init, VERSION,
     "LGPL", GST_PACKAGE_NAME, GST_PACKAGE_ORIGIN)

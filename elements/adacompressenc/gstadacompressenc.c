@@ -1,0 +1,769 @@
+/* gst-pirl: adacompressenc, JPEG of no more quality than whoever looks at it needs.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/**
+ * SECTION:element-adacompressenc
+ * @title: adacompressenc
+ * @short_description: JPEG encoder that learns which quality a vision service needs
+ *
+ * Raw video in, baseline JPEG out, one for one and at once. A small agent picks each frame's quality
+ * so that the service that looks at the pictures (the *cloud*) still answers as it would have on the
+ * *reference*, the same frame at #GstAdaCompressEnc:reference-quality; it asks the cloud about a few
+ * frames, notices when the scenery has changed, and learns anew while the stream runs (AdaCompress,
+ * Li et al. 2019). The stream never waits for the cloud: what does not fit is not asked.
+ *
+ * The JPEG is right whatever comes in: full-range BT.601 YCbCr 4:2:0, or one component for GRAY8,
+ * from every matrix and range; its caps say so. Interlaced video is refused.
+ *
+ * ## Without a cloud
+ *
+ * Nothing is asked or learnt; the agent of #GstAdaCompressEnc:agent-file, else the shipped one, decides.
+ * Without any agent, every frame has the reference quality. A warning message says which it is.
+ *
+ * ## The application as the cloud
+ *
+ * With `cloud=application` the signal #GstAdaCompressEnc::classify hands out pictures and the action
+ * #GstAdaCompressEnc::answer takes labels.
+ *
+ * ## Messages
+ *
+ * - `adacompress-state`, when the state changes: `state` and `previous` (string: inference, estimate,
+ *   retrain), `reason` (string), `frame` (uint64).
+ * - `adacompress-decision`, for each frame, with #GstAdaCompressEnc:post-messages: `frame` (uint64),
+ *   `timestamp` (uint64), `quality` (int), `agreement` (double, predicted; -1 = not known), `state`
+ *   (string), `size` and `reference-size` (uint64; the latter predicted), `asked` (boolean).
+ *
+ * ## Meta
+ *
+ * Each buffer carries the meta `adacompress`: `quality` (int), `agreement` (double, predicted, -1 = not
+ * known), `state` (string; `fixed` without an agent).
+ *
+ * ## Example launch lines
+ * |[
+ * gst-launch-1.0 videotestsrc num-buffers=100 ! adacompressenc policy=fixed quality=60 ! multifilesink location=frame%03d.jpg
+ * ]| A plain encoder.
+ * |[
+ * gst-launch-1.0 v4l2src ! adacompressenc cloud=local:resnet50.safetensors agent-file=camera.safetensors ! matroskamux ! filesink location=camera.mkv
+ * ]| Learns what a ResNet-50 needs of a camera's pictures, and keeps what it has learnt.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "agent.h"
+#include "common.h"
+#include "downstream.h"
+#include "frame.h"
+#include "meta.h"
+#include "models.h"
+#include "report.h"
+#include "settings.h"
+
+#include <gst/video/gstvideoencoder.h>
+#include <gst/video/video.h>
+
+#include <math.h>
+#include <string.h>
+
+GST_DEBUG_CATEGORY_STATIC (ada_compress_enc_debug);
+#define GST_CAT_DEFAULT ada_compress_enc_debug
+
+/* libjpeg's own. */
+#define MAX_SIDE "65500"
+/* Without an agent the reference's size is computed once in so many frames. */
+#define REFERENCE_EVERY 32
+/* EOS looks up from its wait this often, in milliseconds. */
+#define DRAIN_SLICE 20
+/* Questions that wait while one is under way: as many as there are coders for. */
+#define CLOUD_QUEUE 2
+/* Bits of a request's id that hold its quality. */
+#define QUALITY_BITS 7
+
+enum { SIGNAL_CLASSIFY, SIGNAL_ANSWER, N_SIGNALS };
+static guint signals[N_SIGNALS];
+static guint prop_stats;
+
+#define GST_TYPE_ADA_COMPRESS_ENC (gst_ada_compress_enc_get_type ())
+G_DECLARE_FINAL_TYPE (GstAdaCompressEnc, gst_ada_compress_enc, GST, ADA_COMPRESS_ENC,
+    GstVideoEncoder)
+
+struct _GstAdaCompressEnc {
+  GstVideoEncoder parent;
+
+  /* Under the object lock. */
+  AdaSettings settings;
+  AdaAgent *agent;              /* from start() to stop(), where there is one */
+  AdaCloud *cloud;
+  AdaCounters counters;
+  AdaAgentStats last;           /* of the agent before */
+  gboolean has_last;
+
+  gint interrupted;             /* atomic: the wait at EOS shall end */
+
+  /* Streaming thread. */
+  gboolean learning;            /* there is an agent */
+  PirlJpegCoder *coder;
+  PirlYccConverter *converter;
+  PirlRaw layout;
+  GstVideoInfo info;
+  PirlHuffman tables;
+  gint measured_quality;        /* reference_ratio belongs to it */
+  guint since_measured;
+  gdouble reference_ratio;      /* the reference's bytes / those of a frame */
+};
+
+static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
+    GST_PAD_ALWAYS, GST_STATIC_CAPS ("video/x-raw, format = (string) " ADA_FRAME_FORMATS ", "
+        "width = (int) [ 1, " MAX_SIDE " ], height = (int) [ 1, " MAX_SIDE " ], "
+        "framerate = (fraction) [ 0/1, MAX ]"));
+
+static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
+    GST_PAD_ALWAYS, GST_STATIC_CAPS ("image/jpeg, "
+        "width = (int) [ 1, " MAX_SIDE " ], height = (int) [ 1, " MAX_SIDE " ], "
+        "framerate = (fraction) [ 0/1, MAX ], parsed = (boolean) true, sof-marker = (int) 0, "
+        "colorspace = (string) { sYUV, GRAY }, sampling = (string) { YCbCr-4:2:0, GRAYSCALE }"));
+
+#define gst_ada_compress_enc_parent_class parent_class
+G_DEFINE_FINAL_TYPE (GstAdaCompressEnc, gst_ada_compress_enc, GST_TYPE_VIDEO_ENCODER)
+GST_ELEMENT_REGISTER_DEFINE (adacompressenc, "adacompressenc", GST_RANK_NONE,
+    GST_TYPE_ADA_COMPRESS_ENC)
+
+/* ---- settings ----------------------------------------------------------------------------- */
+
+static GstStructure *
+get_stats (GstAdaCompressEnc * self)
+{
+  AdaAgentStats agent;
+  GstStructure *stats;
+  gboolean has;
+
+  GST_OBJECT_LOCK (self);
+  has = self->agent != NULL || self->has_last;
+  if (self->agent != NULL)
+    ada_agent_stats (self->agent, &agent);
+  else
+    agent = self->last;
+  stats = ada_report_stats (&self->counters, has ? &agent : NULL);
+  GST_OBJECT_UNLOCK (self);
+  return stats;
+}
+
+static void
+gst_ada_compress_enc_set_property (GObject * object, guint id, const GValue * value,
+    GParamSpec * pspec)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (object);
+  gboolean known;
+
+  GST_OBJECT_LOCK (self);
+  known = ada_settings_set (&self->settings, id, value);
+  GST_OBJECT_UNLOCK (self);
+  if (!known)
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+}
+
+static void
+gst_ada_compress_enc_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (object);
+  gboolean known;
+
+  if (id == prop_stats) {
+    g_value_take_boxed (value, get_stats (self));
+    return;
+  }
+  GST_OBJECT_LOCK (self);
+  known = ada_settings_get (&self->settings, id, value);
+  GST_OBJECT_UNLOCK (self);
+  if (!known)
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+}
+
+static void
+gst_ada_compress_enc_init (GstAdaCompressEnc * self)
+{
+  ada_settings_init (&self->settings);
+  GST_PAD_SET_ACCEPT_TEMPLATE (GST_VIDEO_ENCODER_SINK_PAD (self));
+}
+
+static void
+gst_ada_compress_enc_finalize (GObject * object)
+{
+  ada_settings_clear (&GST_ADA_COMPRESS_ENC (object)->settings);
+  G_OBJECT_CLASS (parent_class)->finalize (object);
+}
+
+/* ---- negotiation -------------------------------------------------------------------------- */
+
+/* What the entropy coder uses, as things are downstream. */
+static PirlHuffman
+resolve_tables (GstAdaCompressEnc * self)
+{
+  gint huffman;
+
+  GST_OBJECT_LOCK (self);
+  huffman = self->settings.huffman;
+  GST_OBJECT_UNLOCK (self);
+  switch (huffman) {
+    case ADA_HUFFMAN_STANDARD:
+      return PIRL_HUFFMAN_STANDARD;
+    case ADA_HUFFMAN_OPTIMIZED:
+      return PIRL_HUFFMAN_OPTIMIZED;
+    case ADA_HUFFMAN_TUNED:
+      return PIRL_HUFFMAN_TUNED;
+    default:
+      return ada_downstream_takes_any_tables (GST_VIDEO_ENCODER_SRC_PAD (self))
+          ? PIRL_HUFFMAN_TUNED : PIRL_HUFFMAN_STANDARD;
+  }
+}
+
+static GstCaps *
+output_caps (const GstVideoInfo * info)
+{
+  gboolean grey = GST_VIDEO_INFO_IS_GRAY (info);
+
+  return gst_caps_new_simple ("image/jpeg", "parsed", G_TYPE_BOOLEAN, TRUE,
+      "sof-marker", G_TYPE_INT, 0, "colorspace", G_TYPE_STRING, grey ? "GRAY" : "sYUV",
+      "sampling", G_TYPE_STRING, grey ? "GRAYSCALE" : "YCbCr-4:2:0", NULL);
+}
+
+static gboolean
+gst_ada_compress_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+  GstVideoCodecState *output;
+  GError *error = NULL;
+
+  if (GST_VIDEO_INFO_IS_INTERLACED (&state->info)) {
+    GST_ELEMENT_ERROR (self, STREAM, FORMAT,
+        ("interlaced video (interlace-mode=%s) would be woven into one picture; put the element "
+            "`deinterlace` in front", gst_video_interlace_mode_to_string
+            (GST_VIDEO_INFO_INTERLACE_MODE (&state->info))), (NULL));
+    return FALSE;
+  }
+  self->info = state->info;
+  ada_frame_layout (&self->info, &self->layout);
+  g_clear_pointer (&self->converter, pirl_ycc_converter_free);
+  self->converter = pirl_ycc_converter_new (&self->layout, &error);
+  if (self->converter == NULL) {
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+    return FALSE;
+  }
+  self->tables = resolve_tables (self);
+  self->measured_quality = -1;
+  output = gst_video_encoder_set_output_state (encoder, output_caps (&self->info), state);
+  /* What JFIF means, whatever came in. */
+  gst_video_colorimetry_from_string (&GST_VIDEO_INFO_COLORIMETRY (&output->info), "1:4:0:0");
+  gst_video_codec_state_unref (output);
+  gst_video_encoder_set_latency (encoder, 0, 0);
+  return TRUE;
+}
+
+static gboolean
+gst_ada_compress_enc_propose_allocation (GstVideoEncoder * encoder, GstQuery * query)
+{
+  gst_query_add_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
+  return GST_VIDEO_ENCODER_CLASS (parent_class)->propose_allocation (encoder, query);
+}
+
+/* ---- frames ------------------------------------------------------------------------------- */
+
+/* What happens to one frame. */
+typedef struct {
+  AdaDecision decision;
+  AdaObservation *observation;  /* NULL without an agent */
+  gint quality, reference;
+  gdouble agreement;
+  const gchar *state;
+  gboolean post;
+} Choice;
+
+/* The coder holds the frame afterwards. */
+static gboolean
+load_frame (GstAdaCompressEnc * self, GstBuffer * buffer)
+{
+  PirlRaw raw = self->layout;
+  GstVideoFrame frame;
+  GError *error = NULL;
+  PirlYcc ycc;
+  gboolean ok;
+
+  if (!gst_video_frame_map (&frame, &self->info, buffer, GST_MAP_READ)) {
+    GST_ELEMENT_ERROR (self, STREAM, ENCODE,
+        ("a buffer of %" G_GSIZE_FORMAT " bytes is no %s frame of %dx%d",
+            gst_buffer_get_size (buffer), GST_VIDEO_INFO_NAME (&self->info),
+            GST_VIDEO_INFO_WIDTH (&self->info), GST_VIDEO_INFO_HEIGHT (&self->info)), (NULL));
+    return FALSE;
+  }
+  ada_frame_planes (&frame, &raw);
+  pirl_ycc_convert (self->converter, &raw, &ycc);
+  ok = pirl_jpeg_coder_load (self->coder, &ycc, &error);
+  gst_video_frame_unmap (&frame);
+  if (!ok)
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+  return ok;
+}
+
+static void
+choose (GstAdaCompressEnc * self, Choice * choice)
+{
+  gint fixed, least, most;
+
+  memset (choice, 0, sizeof (*choice));
+  GST_OBJECT_LOCK (self);
+  choice->reference = self->settings.reference_quality;
+  choice->post = self->settings.post_messages;
+  fixed = self->settings.policy == ADA_POLICY_FIXED ? self->settings.quality : choice->reference;
+  least = self->settings.min_quality;
+  most = MAX (least, self->settings.max_quality);
+  GST_OBJECT_UNLOCK (self);
+  if (self->learning) {
+    ada_agent_decide (self->agent, self->coder, &choice->decision, &choice->observation);
+    choice->quality = CLAMP (choice->decision.quality, least, most);
+    choice->agreement = choice->decision.agreement;
+    choice->state = ada_state_name (choice->decision.state);
+  } else {
+    choice->quality = CLAMP (fixed, least, most);
+    choice->agreement = NAN;
+    choice->state = "fixed";
+  }
+  if (choice->quality == choice->reference)
+    choice->agreement = 1;
+  else if (self->learning && choice->quality != choice->decision.quality)
+    choice->agreement = NAN;
+  choice->quality = MAX (choice->quality, 1);
+}
+
+/* The bytes of the frame's reference, from what is known already where it can be. */
+static gdouble
+reference_size (GstAdaCompressEnc * self, const Choice * choice, gsize size)
+{
+  if (choice->quality == choice->reference && self->tables == PIRL_HUFFMAN_STANDARD)
+    return size;
+  if (choice->observation != NULL && choice->quality == choice->decision.quality) {
+    guint level = choice->quality == choice->reference ? choice->observation->levels - 1
+        : choice->decision.level;
+
+    return size / choice->observation->sizes[level];
+  }
+  if (choice->quality != self->measured_quality || self->since_measured >= REFERENCE_EVERY) {
+    gdouble reference;
+
+    pirl_jpeg_coder_sizes (self->coder, &choice->reference, 1, PIRL_HUFFMAN_STANDARD, &reference);
+    self->reference_ratio = reference / size;
+    self->measured_quality = choice->quality;
+    self->since_measured = 0;
+  }
+  self->since_measured++;
+  return size * self->reference_ratio;
+}
+
+static void
+count_frame (GstAdaCompressEnc * self, const Choice * choice, gsize size, GstClockTime pts)
+{
+  AdaReportFrame report = {
+    .timestamp = pts, .quality = choice->quality, .agreement = choice->agreement,
+    .state = choice->state, .size = size, .asked = choice->decision.ask,
+    .reference_size = reference_size (self, choice, size)
+  };
+
+  GST_OBJECT_LOCK (self);
+  report.frame = self->counters.frames++;
+  self->counters.bytes += size;
+  self->counters.reference_bytes += report.reference_size;
+  self->counters.histogram[choice->quality]++;
+  GST_OBJECT_UNLOCK (self);
+  if (choice->post)
+    ada_report_frame (GST_ELEMENT (self), &report);
+}
+
+/* Hands the coder, with the frame in it, to those who ask the cloud. */
+static void
+ask (GstAdaCompressEnc * self, Choice * choice, GstVideoCodecFrame * frame)
+{
+  GstPirlSample sample;
+  const gchar *name = NULL;
+
+  if (!choice->decision.ask) {
+    ada_observation_unref (choice->observation);
+    return;
+  }
+  if (gst_pirl_sample_get (frame->input_buffer, &sample) && *sample.name != '\0')
+    name = sample.name;
+  self->coder = ada_agent_ask (self->agent, self->coder, self->counters.frames, name,
+      &choice->decision, choice->observation);
+}
+
+/* The frame that the coder holds, into frame->output_buffer. */
+static gboolean
+encode_frame (GstAdaCompressEnc * self, GstVideoCodecFrame * frame)
+{
+  GError *error = NULL;
+  const guint8 *data;
+  Choice choice;
+  gsize size;
+  gboolean ok;
+
+  choose (self, &choice);
+  ok = pirl_jpeg_coder_encode (self->coder, choice.quality, self->tables, &data, &size, &error);
+  if (ok) {
+    frame->output_buffer = gst_video_encoder_allocate_output_buffer (GST_VIDEO_ENCODER (self),
+        size);
+    gst_buffer_fill (frame->output_buffer, 0, data, size);
+    gst_pirl_compress_add (frame->output_buffer, choice.quality,
+        isnan (choice.agreement) ? -1 : choice.agreement, choice.state);
+    count_frame (self, &choice, size, frame->pts);
+  } else {
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+  }
+  if (choice.observation != NULL)
+    ask (self, &choice, frame);
+  return ok;
+}
+
+/* TRUE when downstream says that this frame would come too late; only with the property qos. */
+static gboolean
+is_late (GstAdaCompressEnc * self, GstVideoCodecFrame * frame)
+{
+  GstVideoEncoder *encoder = GST_VIDEO_ENCODER (self);
+
+  if (!gst_video_encoder_is_qos_enabled (encoder)
+      || gst_video_encoder_get_max_encode_time (encoder, frame) >= 0)
+    return FALSE;
+  GST_OBJECT_LOCK (self);
+  self->counters.dropped++;
+  GST_OBJECT_UNLOCK (self);
+  return TRUE;
+}
+
+static GstFlowReturn
+gst_ada_compress_enc_handle_frame (GstVideoEncoder * encoder, GstVideoCodecFrame * frame)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+  gboolean snapshot;
+  GstFlowReturn ret;
+
+  if (is_late (self, frame))
+    return gst_video_encoder_finish_frame (encoder, frame);
+  if (gst_pad_needs_reconfigure (GST_VIDEO_ENCODER_SRC_PAD (encoder)))
+    self->tables = resolve_tables (self);
+  if (!load_frame (self, frame->input_buffer) || !encode_frame (self, frame)) {
+    gst_video_encoder_finish_frame (encoder, frame);
+    return GST_FLOW_ERROR;
+  }
+  GST_VIDEO_CODEC_FRAME_SET_SYNC_POINT (frame);
+  GST_OBJECT_LOCK (self);
+  snapshot = self->settings.snapshot;
+  GST_OBJECT_UNLOCK (self);
+  ret = gst_video_encoder_finish_frame (encoder, frame);
+  return ret == GST_FLOW_OK && snapshot ? GST_FLOW_EOS : ret;
+}
+
+/* ---- events ------------------------------------------------------------------------------- */
+
+/* What has been asked is learnt before the end, as far as the cloud answers in time. */
+static GstFlowReturn
+gst_ada_compress_enc_finish (GstVideoEncoder * encoder)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+  gint64 deadline;
+
+  if (!self->learning)
+    return GST_FLOW_OK;
+  GST_OBJECT_LOCK (self);
+  deadline = g_get_monotonic_time () + self->settings.cloud_timeout * (gint64) 1000;
+  GST_OBJECT_UNLOCK (self);
+  while (!g_atomic_int_get (&self->interrupted) && g_get_monotonic_time () < deadline) {
+    if (ada_agent_drain (self->agent, DRAIN_SLICE))
+      break;
+  }
+  ada_agent_save_soon (self->agent);
+  return GST_FLOW_OK;
+}
+
+static gboolean
+gst_ada_compress_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+
+  if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_START)
+    g_atomic_int_set (&self->interrupted, TRUE);
+  else if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP)
+    g_atomic_int_set (&self->interrupted, FALSE);
+  return GST_VIDEO_ENCODER_CLASS (parent_class)->sink_event (encoder, event);
+}
+
+/* ---- the agent ---------------------------------------------------------------------------- */
+
+static void
+state_changed (AdaState from, AdaState to, const gchar * reason, gpointer user_data)
+{
+  GstAdaCompressEnc *self = user_data;
+  guint64 frame;
+
+  GST_OBJECT_LOCK (self);
+  frame = self->counters.frames;
+  GST_OBJECT_UNLOCK (self);
+  GST_INFO_OBJECT (self, "%s after %s: %s", ada_state_name (to), ada_state_name (from), reason);
+  ada_report_state (GST_ELEMENT (self), from, to, reason, frame);
+}
+
+static void
+warned (const GError * error, gpointer user_data)
+{
+  GError *copy = g_error_copy (error);
+
+  gst_pirl_post_warning (GST_ELEMENT (user_data), &copy);
+}
+
+/* On the client's worker: the application is asked. */
+static void
+ask_application (const AdaRequest * request, gpointer user_data)
+{
+  GstAdaCompressEnc *self = user_data;
+  guint64 id = request->id << QUALITY_BITS | request->quality;
+  GstBuffer *buffer = gst_buffer_new_wrapped_bytes (request->jpeg);
+  GstCaps *caps = gst_caps_new_simple ("image/jpeg", "width", G_TYPE_INT, request->width,
+      "height", G_TYPE_INT, request->height, NULL);
+  GstSample *sample = gst_sample_new (buffer, caps, NULL, gst_structure_new ("adacompress-classify",
+          "frame", G_TYPE_UINT64, request->id, "quality", G_TYPE_INT, request->quality,
+          "reference", G_TYPE_BOOLEAN, request->reference,
+          "name", G_TYPE_STRING, request->name, NULL));
+
+  g_signal_emit (self, signals[SIGNAL_CLASSIFY], 0, id, sample);
+  gst_sample_unref (sample);
+  gst_caps_unref (caps);
+  gst_buffer_unref (buffer);
+}
+
+static gboolean
+gst_ada_compress_enc_answer (GstAdaCompressEnc * self, guint64 id, const gchar * const *labels)
+{
+  gint quality = id & ((1 << QUALITY_BITS) - 1);
+  AdaCloud *cloud;
+  gboolean taken;
+
+  GST_OBJECT_LOCK (self);
+  cloud = self->cloud ? g_object_ref (self->cloud) : NULL;
+  GST_OBJECT_UNLOCK (self);
+  taken = cloud != NULL
+      && ada_application_cloud_answer (cloud, id >> QUALITY_BITS, quality, labels);
+  g_clear_object (&cloud);
+  return taken;
+}
+
+/* FALSE with an error; @cloud NULL when none is wanted. */
+static gboolean
+make_cloud (GstAdaCompressEnc * self, const AdaSettings * settings, AdaCloud ** cloud,
+    GError ** error)
+{
+  *cloud = NULL;
+  if (!ada_is_set (settings->cloud))
+    return TRUE;
+  if (g_str_equal (settings->cloud, ADA_CLOUD_APPLICATION))
+    *cloud = ada_application_cloud_new (ask_application, self);
+  else
+    *cloud = ada_cloud_new (settings->cloud, settings->device, settings->n_threads, error);
+  return *cloud != NULL;
+}
+
+static AdaAgent *
+make_agent (GstAdaCompressEnc * self, const AdaSettings * settings, AdaCloud * cloud,
+    gchar ** origin, GError ** error)
+{
+  g_autofree gchar *extractor = settings->extractor ? g_strdup (settings->extractor)
+      : ada_models_find (ADA_MODEL_EXTRACTOR);
+  g_autofree gchar *agent = ada_models_find (ADA_MODEL_AGENT);
+  const AdaAgentEvents events = { state_changed, warned, self };
+  AdaAgentConfig config = { 0 };
+
+  config.observer.extractor = ada_is_set (extractor) ? extractor : NULL;
+  config.observer.features = settings->features;
+  config.observer.huffman = resolve_tables (self);
+  config.observer.device = settings->device;
+  config.observer.n_threads = settings->n_threads;
+  ada_settings_controller (settings, &config.controller);
+  config.agreement = settings->agreement;
+  ada_client_config_defaults (&config.client);
+  config.client.timeout = settings->cloud_timeout;
+  config.client.queue = CLOUD_QUEUE;
+  config.cloud = cloud;
+  config.agent_file = ada_is_set (settings->agent_file) ? settings->agent_file : NULL;
+  config.shipped_agent = agent;
+  return ada_agent_new (&config, &events, origin, error);
+}
+
+/* Says once what a stream without a cloud does; drops an agent that has learnt nothing. */
+static void
+warn_without_cloud (GstAdaCompressEnc * self, const AdaSettings * settings, const gchar * origin,
+    AdaAgent ** agent)
+{
+  if (origin != NULL) {
+    GST_ELEMENT_WARNING (self, RESOURCE, SETTINGS, ("no cloud is set: the agent of \"%s\" decides, "
+            "and nothing is learnt; set `cloud` to have it learn", origin), (NULL));
+    return;
+  }
+  g_clear_pointer (agent, ada_agent_free);
+  GST_ELEMENT_WARNING (self, RESOURCE, SETTINGS, ("no cloud is set, and there is no agent that fits: "
+          "every frame gets quality %d; set `cloud` to have one learn, or policy=fixed",
+          settings->reference_quality), (NULL));
+}
+
+static gboolean
+start_agent (GstAdaCompressEnc * self, const AdaSettings * settings)
+{
+  g_autofree gchar *origin = NULL;
+  GError *error = NULL;
+  AdaCloud *cloud = NULL;
+  AdaAgent *agent = NULL;
+
+  if (make_cloud (self, settings, &cloud, &error))
+    agent = make_agent (self, settings, cloud, &origin, &error);
+  if (agent == NULL) {
+    g_clear_object (&cloud);
+    gst_pirl_post_error (GST_ELEMENT (self), &error);
+    return FALSE;
+  }
+  if (cloud == NULL)
+    warn_without_cloud (self, settings, origin, &agent);
+  self->learning = agent != NULL;
+  GST_OBJECT_LOCK (self);
+  self->agent = agent;
+  self->cloud = cloud;
+  GST_OBJECT_UNLOCK (self);
+  return TRUE;
+}
+
+/* ---- states ------------------------------------------------------------------------------- */
+
+static gboolean
+gst_ada_compress_enc_start (GstVideoEncoder * encoder)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+  AdaSettings settings;
+  gboolean ok = TRUE;
+
+  GST_OBJECT_LOCK (self);
+  ada_settings_copy (&settings, &self->settings);
+  memset (&self->counters, 0, sizeof (self->counters));
+  self->has_last = FALSE;
+  GST_OBJECT_UNLOCK (self);
+  g_atomic_int_set (&self->interrupted, FALSE);
+  self->learning = FALSE;
+  if (settings.policy != ADA_POLICY_FIXED)
+    ok = start_agent (self, &settings);
+  ada_settings_clear (&settings);
+  if (ok)
+    self->coder = pirl_jpeg_coder_new ();
+  return ok;
+}
+
+static gboolean
+gst_ada_compress_enc_stop (GstVideoEncoder * encoder)
+{
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+  AdaAgent *agent;
+  AdaCloud *cloud;
+
+  GST_OBJECT_LOCK (self);
+  agent = g_steal_pointer (&self->agent);
+  cloud = g_steal_pointer (&self->cloud);
+  self->has_last = agent != NULL;
+  if (agent != NULL)
+    ada_agent_stats (agent, &self->last);
+  GST_OBJECT_UNLOCK (self);
+  self->learning = FALSE;
+  g_clear_pointer (&agent, ada_agent_free);
+  g_clear_object (&cloud);
+  g_clear_pointer (&self->coder, pirl_jpeg_coder_free);
+  g_clear_pointer (&self->converter, pirl_ycc_converter_free);
+  return TRUE;
+}
+
+static GstStateChangeReturn
+gst_ada_compress_enc_change_state (GstElement * element, GstStateChange transition)
+{
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
+    g_atomic_int_set (&GST_ADA_COMPRESS_ENC (element)->interrupted, TRUE);
+  return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+}
+
+/* ---- class -------------------------------------------------------------------------------- */
+
+static void
+install_signals (GstAdaCompressEncClass * klass)
+{
+  /**
+   * GstAdaCompressEnc::classify:
+   * @enc: the element
+   * @id: for #GstAdaCompressEnc::answer
+   * @sample: a #GstSample with one JPEG; its info has `frame` (uint64), `quality` (int), `reference`
+   *     (boolean) and `name` (string, of the data set's sample)
+   *
+   * With `cloud=application`: what does this picture show? Emitted on a thread that is not the
+   * stream's; the answer may come from any thread, now or later, within cloud-timeout.
+   */
+  signals[SIGNAL_CLASSIFY] = g_signal_new ("classify", G_TYPE_FROM_CLASS (klass),
+      G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 2, G_TYPE_UINT64, GST_TYPE_SAMPLE);
+  /**
+   * GstAdaCompressEnc::answer:
+   * @enc: the element
+   * @id: of the picture
+   * @labels: (nullable): what it shows, the best first; NULL when nothing can be said
+   *
+   * Returns: FALSE when nobody waits for this answer (any more).
+   */
+  signals[SIGNAL_ANSWER] = g_signal_new_class_handler ("answer", G_TYPE_FROM_CLASS (klass),
+      G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION, G_CALLBACK (gst_ada_compress_enc_answer), NULL, NULL,
+      NULL, G_TYPE_BOOLEAN, 2, G_TYPE_UINT64, G_TYPE_STRV);
+}
+
+static void
+gst_ada_compress_enc_class_init (GstAdaCompressEncClass * klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+  GstVideoEncoderClass *encoder_class = GST_VIDEO_ENCODER_CLASS (klass);
+
+  GST_DEBUG_CATEGORY_INIT (ada_compress_enc_debug, "adacompressenc", 0, "learned compression");
+
+  object_class->set_property = gst_ada_compress_enc_set_property;
+  object_class->get_property = gst_ada_compress_enc_get_property;
+  object_class->finalize = gst_ada_compress_enc_finalize;
+
+  prop_stats = ada_settings_install (object_class);
+  /**
+   * GstAdaCompressEnc:stats:
+   *
+   * `application/x-adacompressenc-stats`: `frames`, `bytes`, `reference-bytes` (predicted where the
+   * reference did not leave), `dropped` (by quality of service), `estimate-bytes` (all that went to
+   * the cloud and came from it), `estimates`, `retrains`, `saves`, `cloud-requests`, `cloud-answers`,
+   * `cloud-no-answers`, `cloud-unknown` (frames that a recording does not hold), `cloud-errors`,
+   * `cloud-timeouts`, `cloud-retries`, `cloud-dropped`, `extractor-errors` (uint64); `state` (string);
+   * `agreement`, `agreement-low`, `agreement-high` (double: measured, its 95 % interval), `p-est`,
+   * `lambda`, `epsilon`, `evidence` (double; -1 = not known); `remembered` (uint: agents of other
+   * sceneries); `cloud-open` (boolean: failures have stopped the asking); `last-error` (string);
+   * `qualities` (array of int) and `quality-counts` (array of uint64). Without an agent only those of
+   * the stream are there, and `state` is `fixed`.
+   */
+  g_object_class_install_property (object_class, prop_stats,
+      g_param_spec_boxed ("stats", "Statistics", "Frames, bytes, agreement and cloud requests",
+          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+  install_signals (klass);
+
+  gst_element_class_set_static_metadata (element_class, "Learned JPEG encoder",
+      "Codec/Encoder/Image", "Encodes JPEG with the quality that a vision service needs",
+      "The gst-pirl developers");
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_change_state);
+
+  encoder_class->start = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_start);
+  encoder_class->stop = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_stop);
+  encoder_class->set_format = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_set_format);
+  encoder_class->propose_allocation =
+      GST_DEBUG_FUNCPTR (gst_ada_compress_enc_propose_allocation);
+  encoder_class->handle_frame = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_handle_frame);
+  encoder_class->finish = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_finish);
+  encoder_class->sink_event = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_sink_event);
+}

@@ -1,0 +1,68 @@
+/* adacompressenc: observer, controller, client and cloud together, on the stream's side.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The streaming thread calls decide() and ask(), which wait for nobody. A frame that is asked about
+ * gives its coder away, with its coefficients, and gets another one from a small pool; the coder comes
+ * back when the cloud has spoken. What is learnt is saved by a thread of its own.
+ */
+#pragma once
+
+#include "cloud/client.h"
+#include "controller.h"
+#include "observe.h"
+
+G_BEGIN_DECLS
+
+/** Any thread, no locks held. */
+typedef struct {
+  AdaStateFunc state;
+  /* Something went wrong that the stream survives. */
+  void (*warning) (const GError * error, gpointer user_data);
+  gpointer user_data;
+} AdaAgentEvents;
+
+typedef struct {
+  AdaObserverConfig observer;   /* its qualities are the controller's */
+  AdaControllerConfig controller;       /* lengths of observations and `cloud` are filled in */
+  AdaAgreement agreement;
+  AdaClientConfig client;
+  AdaCloud *cloud;              /* NULL = nothing is asked */
+  const gchar *agent_file;      /* NULL = nothing is kept */
+  const gchar *shipped_agent;   /* where agent_file is not there yet; NULL = untrained */
+} AdaAgentConfig;
+
+typedef struct {
+  AdaControllerStats controller;
+  AdaClientStats client;        /* zero without a cloud */
+  guint64 saves, failures;      /* of the agent file; of the extractor */
+  guint64 unknown;              /* frames of which the cloud has no recording */
+} AdaAgentStats;
+
+typedef struct _AdaAgent AdaAgent;
+
+/** Reads the models and the agent; takes its time. An agent file that does not fit is an error, a
+ * shipped one that does not is left aside. @origin: the file that the agent was read from, NULL when
+ * it is untrained; transfer full. */
+AdaAgent *ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events,
+    gchar ** origin, GError ** error);
+/** Cancels what the cloud is asked, saves what was learnt. */
+void ada_agent_free (AdaAgent * agent);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaAgent, ada_agent_free)
+
+/** Looks at the picture that @coder holds and decides. When the extractor fails the decision is the
+ * reference quality. @observation: transfer full, NULL then. */
+void ada_agent_decide (AdaAgent * agent, PirlJpegCoder * coder, AdaDecision * decision,
+    AdaObservation ** observation);
+/** After decision->ask: takes @coder and @observation (transfer full) and returns a coder to go on
+ * with, perhaps the same one. @name: the sample's, or NULL. */
+PirlJpegCoder *ada_agent_ask (AdaAgent * agent, PirlJpegCoder * coder, guint64 id,
+    const gchar * name, const AdaDecision * decision, AdaObservation * observation);
+/** Waits until all that was asked is answered, or @timeout ms. */
+gboolean ada_agent_drain (AdaAgent * agent, guint timeout);
+/** Has the agent saved soon, if it has learnt since. Does not wait. */
+void ada_agent_save_soon (AdaAgent * agent);
+void ada_agent_stats (AdaAgent * agent, AdaAgentStats * stats);
+
+const gchar *ada_state_name (AdaState state);
+
+G_END_DECLS

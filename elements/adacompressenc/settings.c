@@ -1,0 +1,566 @@
+/* gst-pirl: the settings of adacompressenc (see settings.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Every property is a row of one table: its type, where it is kept, its range, when it may change.
+ */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+#include "settings.h"
+
+#include <string.h>
+
+#define REFERENCE_QUALITY 75
+
+/* Where the bytes are: dense between 5 and 25. */
+static const gint bandit_levels[] = { 5, 7, 9, 11, 13, 15, 17, 19, 22, 25, 30, 35, 45, 55, 65 };
+/* The paper's. */
+static const gint dqn_levels[] = { 5, 15, 25, 35, 45, 55, 65, 75, 85, 95 };
+
+/* ---- enumerations ----------------------------------------------------------------------- */
+
+static const GEnumValue policy_values[] = {
+  {ADA_POLICY_FIXED, "The property quality, nothing is learnt", "fixed"},
+  {ADA_POLICY_DQN, "The paper's agent: a network learns the value of each quality", "dqn"},
+  {ADA_POLICY_BANDIT, "Bytes are computed, only agreement is learnt", "bandit"}, {0}
+};
+
+static const GEnumValue features_values[] = {
+  {ADA_FEATURES_SHIFT, "How far compression moves the features", "shift"},
+  {ADA_FEATURES_FRAME, "The features of the frame", "frame"}, {0}
+};
+
+static const GEnumValue agreement_values[] = {
+  {ADA_AGREEMENT_TOP1_IN_TOP5, "The reference's first label is among the first five",
+      "top1-in-top5"},
+  {ADA_AGREEMENT_TOP5_OVERLAP, "Share of the reference's five labels that are found again",
+      "top5-overlap"},
+  {ADA_AGREEMENT_TOP1, "The first label is the reference's", "top1"}, {0}
+};
+
+static const GEnumValue estimator_values[] = {
+  {ADA_ESTIMATOR_BUDGET, "A byte budget and a sequential test of drift", "budget"},
+  {ADA_ESTIMATOR_PAPER, "The paper's own rule", "paper"}, {0}
+};
+
+static const GEnumValue retrain_output_values[] = {
+  {ADA_RETRAIN_REFERENCE, "The reference quality leaves while the agent learns", "reference"},
+  {ADA_RETRAIN_POLICY, "The agent's choice leaves always", "policy"}, {0}
+};
+
+static const GEnumValue huffman_values[] = {
+  {ADA_HUFFMAN_AUTO, "Tuned, but standard before RTP and where nobody can tell", "auto"},
+  {ADA_HUFFMAN_STANDARD, "The tables of Annex K, the only ones that RTP can carry", "standard"},
+  {ADA_HUFFMAN_OPTIMIZED, "Fitted to each frame, in a second pass", "optimized"},
+  {ADA_HUFFMAN_TUNED, "Built in, fitted to each band of qualities, in one pass", "tuned"}, {0}
+};
+
+static const struct {
+  const gchar *name;
+  const GEnumValue *values;
+} enums[] = {
+  {"GstAdaCompressPolicy", policy_values},
+  {"GstAdaCompressFeatures", features_values},
+  {"GstAdaCompressAgreement", agreement_values},
+  {"GstAdaCompressEstimator", estimator_values},
+  {"GstAdaCompressRetrainOutput", retrain_output_values},
+  {"GstAdaCompressHuffman", huffman_values},
+};
+
+static GType
+enum_type (const GEnumValue * values)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (enums); i++) {
+    if (enums[i].values == values) {
+      GType type = g_type_from_name (enums[i].name);
+
+      if (type == 0) {
+        type = g_enum_register_static (enums[i].name, values);
+        gst_type_mark_as_plugin_api (type, 0);
+      }
+      return type;
+    }
+  }
+  g_return_val_if_reached (G_TYPE_INVALID);
+}
+
+/* ---- properties --------------------------------------------------------------------------- */
+
+typedef enum {
+  ROW_ENUM, ROW_INT, ROW_UINT, ROW_UINT64, ROW_DOUBLE, ROW_BOOLEAN, ROW_STRING, ROW_INTS
+} RowType;
+
+typedef struct {
+  const gchar *name, *nick, *blurb;
+  RowType type;
+  gsize offset;
+  gdouble min, max;             /* of numbers; max 0 = the type's own */
+  const GEnumValue *values;
+  gboolean playing;             /* may be set while playing */
+} PropertyRow;
+
+#define AT(field) G_STRUCT_OFFSET (AdaSettings, field)
+
+static const PropertyRow rows[] = {
+  /**
+   * GstAdaCompressEnc:policy:
+   *
+   * Who chooses the quality of a frame.
+   */
+  {"policy", "Policy", "Who chooses the quality of a frame", ROW_ENUM, AT (policy),
+      .values = policy_values},
+  /**
+   * GstAdaCompressEnc:quality:
+   *
+   * Of policy=fixed, on libjpeg's scale; 0 reads as 1.
+   */
+  {"quality", "Quality", "Quality of policy=fixed (0 reads as 1)", ROW_INT, AT (quality), 0, 100,
+      .playing = TRUE},
+  /**
+   * GstAdaCompressEnc:min-quality:
+   *
+   * Nothing of less quality leaves, whatever the policy says. The agent is not told: it learns as
+   * if it were free.
+   */
+  {"min-quality", "Minimum quality", "No frame leaves with less, whatever the policy chooses",
+      ROW_INT, AT (min_quality), 0, 100, .playing = TRUE},
+  /**
+   * GstAdaCompressEnc:max-quality:
+   *
+   * Nothing of more quality leaves, references while retraining included. Where it is less than
+   * min-quality, min-quality stands.
+   */
+  {"max-quality", "Maximum quality", "No frame leaves with more, whatever the policy chooses",
+      ROW_INT, AT (max_quality), 0, 100, .playing = TRUE},
+  /**
+   * GstAdaCompressEnc:huffman:
+   *
+   * The entropy coder's tables; they change the bytes, never the picture. RTP (RFC 2435) carries no
+   * tables, so that only the standard ones survive it. `auto` looks downstream, through queues,
+   * tees, bins and whatever else passes JPEG on: where it meets a payloader, a sink that it does not
+   * know, or an end that it cannot follow, it takes the standard tables, else tuned ones.
+   */
+  {"huffman", "Huffman tables", "Tables of the entropy coder (auto = tuned; standard before RTP "
+        "and where downstream cannot be followed)", ROW_ENUM, AT (huffman),
+      .values = huffman_values},
+  /**
+   * GstAdaCompressEnc:snapshot:
+   *
+   * Ends the stream after one frame.
+   */
+  {"snapshot", "Snapshot", "End the stream after one frame", ROW_BOOLEAN, AT (snapshot)},
+  /**
+   * GstAdaCompressEnc:features:
+   *
+   * What the agent sees beside the predicted sizes: what compression does to the extractor's
+   * features (one run of the network a probe), or the features themselves (one run).
+   */
+  {"features", "Features", "What the agent sees of a frame", ROW_ENUM, AT (features),
+      .values = features_values},
+  /**
+   * GstAdaCompressEnc:agreement:
+   *
+   * When the cloud's answer on a compressed frame counts as that on the reference.
+   */
+  {"agreement", "Agreement", "When an answer counts as the reference's", ROW_ENUM,
+      AT (agreement), .values = agreement_values},
+  /**
+   * GstAdaCompressEnc:target-agreement:
+   *
+   * Share of frames that shall be seen as the reference is.
+   */
+  {"target-agreement", "Target agreement",
+        "Share of frames that shall be seen as the reference is", ROW_DOUBLE,
+      AT (target_agreement), 0, 1},
+  /**
+   * GstAdaCompressEnc:reference-quality:
+   *
+   * What agreement and size ratios are measured against; the best that the agent chooses.
+   */
+  {"reference-quality", "Reference quality",
+        "Quality that agreement and sizes are measured against", ROW_INT,
+      AT (reference_quality), 1, 100},
+  /**
+   * GstAdaCompressEnc:quality-levels:
+   *
+   * The qualities to choose from, "<5,15,25>" on a command line. The reference quality is always one
+   * of them, and those above it are left out, since they cost more and agree no better. Empty: a
+   * grid that is dense between 5 and 25 (bandit), or the paper's steps of ten from 5 (dqn).
+   */
+  {"quality-levels", "Quality levels", "Qualities to choose from, as in \"<5,15,25>\" "
+        "(empty = the policy's own; the reference quality is always added)", ROW_INTS,
+      AT (quality_levels), 1, 100},
+  /**
+   * GstAdaCompressEnc:alpha:
+   *
+   * Of policy=dqn: weight of the agreement in the reward alpha * A - size / size_ref + beta.
+   */
+  {"alpha", "Alpha", "Weight of agreement in the reward of policy=dqn", ROW_DOUBLE, AT (alpha), 0,
+      1000},
+  /**
+   * GstAdaCompressEnc:beta:
+   *
+   * Of policy=dqn: constant of the reward.
+   */
+  {"beta", "Beta", "Constant of the reward of policy=dqn", ROW_DOUBLE, AT (beta), -1000, 1000},
+  /**
+   * GstAdaCompressEnc:gamma:
+   *
+   * Of policy=dqn: discount of later rewards.
+   */
+  {"gamma", "Gamma", "Discount of later rewards of policy=dqn", ROW_DOUBLE, AT (gamma), 0, 1},
+  /**
+   * GstAdaCompressEnc:epsilon:
+   *
+   * Of policy=dqn: share of random choices while it learns; -1 falls from 1 as published.
+   */
+  {"epsilon", "Epsilon", "Share of random choices while policy=dqn learns (-1 = falls from 1)",
+      ROW_DOUBLE, AT (epsilon), -1, 1},
+  /**
+   * GstAdaCompressEnc:seed:
+   *
+   * Of everything random.
+   */
+  {"seed", "Seed", "Seed of everything random", ROW_UINT64, AT (seed), 0, (gdouble) G_MAXINT64},
+  /**
+   * GstAdaCompressEnc:agent-file:
+   *
+   * Where the agent is kept: read on the way to PAUSED if it is there, saved on the way back, at EOS
+   * and every now and then, as a whole or not at all.
+   */
+  {"agent-file", "Agent file", "Safetensors file that the agent is read from and saved to "
+        "(none = the shipped agent, and nothing is kept)", ROW_STRING, AT (agent_file)},
+  /**
+   * GstAdaCompressEnc:extractor:
+   *
+   * The network whose features the agent sees. Unset takes the shipped one; the empty string none, so
+   * that the agent sees predicted sizes only.
+   */
+  {"extractor", "Extractor", "Safetensors file of the network whose features the agent sees "
+        "(unset = the shipped one, empty = none)", ROW_STRING, AT (extractor)},
+  /**
+   * GstAdaCompressEnc:cloud:
+   *
+   * Who says what a picture shows: `local:MODEL.safetensors`, `replay:FILE.json`,
+   * `oip+http://HOST/v2/models/NAME` (or `oip+https`), or `application` for the signals
+   * #GstAdaCompressEnc::classify and #GstAdaCompressEnc::answer. Without one nothing is learnt.
+   * Credentials belong into the environment or into a file, never in here.
+   */
+  {"cloud", "Cloud", "Who says what a picture shows: local:MODEL.safetensors, replay:FILE.json, "
+        "oip+http(s)://HOST/v2/models/NAME, or application (none = nothing is learnt)",
+      ROW_STRING, AT (cloud)},
+  /**
+   * GstAdaCompressEnc:cloud-timeout:
+   *
+   * Of one request; also how long EOS waits for what has been asked.
+   */
+  {"cloud-timeout", "Cloud time-out", "Milliseconds that a request may take", ROW_UINT,
+      AT (cloud_timeout), 1, 3600000},
+  /**
+   * GstAdaCompressEnc:estimator:
+   *
+   * How often the cloud is asked, and when scenery counts as changed.
+   */
+  {"estimator", "Estimator", "How often the cloud is asked, and when scenery counts as changed",
+      ROW_ENUM, AT (estimator), .values = estimator_values},
+  /**
+   * GstAdaCompressEnc:estimate-budget:
+   *
+   * Bytes that estimates may cost, of the bytes that all frames would have at the reference quality.
+   */
+  {"estimate-budget", "Estimate budget",
+        "Bytes that estimates may cost, as a share of all frames' reference bytes", ROW_DOUBLE,
+      AT (estimate_budget), 0, 10},
+  /**
+   * GstAdaCompressEnc:retrain-output:
+   *
+   * What leaves while the agent learns.
+   */
+  {"retrain-output", "Retrain output", "What leaves while the agent learns", ROW_ENUM,
+      AT (retrain_output), .values = retrain_output_values},
+  /**
+   * GstAdaCompressEnc:device:
+   *
+   * What computes the networks.
+   */
+  {"device", "Device", "What computes: cpu, cuda:N, or auto (a GPU that works, else the CPU)",
+      ROW_STRING, AT (device)},
+  /**
+   * GstAdaCompressEnc:n-threads:
+   *
+   * Threads that compute the networks.
+   */
+  {"n-threads", "Threads", "Threads that compute (0 = as many as the machine has cores)",
+      ROW_UINT, AT (n_threads), 0, 1024},
+  /**
+   * GstAdaCompressEnc:post-messages:
+   *
+   * Whether a message `adacompress-decision` is posted for each frame. Changes of state always are.
+   */
+  {"post-messages", "Post messages", "Post a message for each frame", ROW_BOOLEAN,
+      AT (post_messages), .playing = TRUE},
+};
+
+static gpointer
+field_of (const AdaSettings * settings, const PropertyRow * row)
+{
+  return (gchar *) settings + row->offset;
+}
+
+static guint64
+limit_of (const PropertyRow * row, guint64 type_limit)
+{
+  return row->max > 0 && row->max < (gdouble) type_limit ? (guint64) row->max : type_limit;
+}
+
+static GParamSpec *
+param_spec_of (const PropertyRow * row, const AdaSettings * defaults)
+{
+  const GParamFlags access = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
+  const GParamFlags flags = access | (row->playing ? GST_PARAM_MUTABLE_PLAYING
+      : GST_PARAM_MUTABLE_READY);
+  gpointer field = field_of (defaults, row);
+
+  switch (row->type) {
+    case ROW_ENUM:
+      return g_param_spec_enum (row->name, row->nick, row->blurb, enum_type (row->values),
+          *(gint *) field, flags);
+    case ROW_INT:
+      return g_param_spec_int (row->name, row->nick, row->blurb, (gint) row->min, (gint) row->max,
+          *(gint *) field, flags);
+    case ROW_UINT:
+      return g_param_spec_uint (row->name, row->nick, row->blurb, (guint) row->min,
+          (guint) limit_of (row, G_MAXUINT), *(guint *) field, flags);
+    case ROW_UINT64:
+      return g_param_spec_uint64 (row->name, row->nick, row->blurb, (guint64) row->min,
+          limit_of (row, G_MAXUINT64), *(guint64 *) field, flags);
+    case ROW_DOUBLE:
+      return g_param_spec_double (row->name, row->nick, row->blurb, row->min, row->max,
+          *(gdouble *) field, flags);
+    case ROW_BOOLEAN:
+      return g_param_spec_boolean (row->name, row->nick, row->blurb, *(gboolean *) field, flags);
+    case ROW_STRING:
+      return g_param_spec_string (row->name, row->nick, row->blurb, *(gchar **) field, flags);
+    case ROW_INTS:
+      return gst_param_spec_array (row->name, row->nick, row->blurb,
+          g_param_spec_int ("level", "Level", "One of them", (gint) row->min, (gint) row->max,
+              (gint) row->max, access), flags);
+  }
+  g_return_val_if_reached (NULL);
+}
+
+guint
+ada_settings_install (GObjectClass * klass)
+{
+  AdaSettings defaults;
+
+  ada_settings_init (&defaults);
+  for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
+    g_object_class_install_property (klass, i + 1, param_spec_of (&rows[i], &defaults));
+  ada_settings_clear (&defaults);
+  return G_N_ELEMENTS (rows) + 1;
+}
+
+static void
+ints_from_value (GArray * ints, const GValue * value)
+{
+  g_array_set_size (ints, 0);
+  for (guint i = 0; i < gst_value_array_get_size (value); i++) {
+    gint number = g_value_get_int (gst_value_array_get_value (value, i));
+
+    g_array_append_val (ints, number);
+  }
+}
+
+static void
+ints_to_value (const GArray * ints, GValue * value)
+{
+  g_value_reset (value);
+  for (guint i = 0; i < ints->len; i++) {
+    GValue number = G_VALUE_INIT;
+
+    g_value_init (&number, G_TYPE_INT);
+    g_value_set_int (&number, g_array_index (ints, gint, i));
+    gst_value_array_append_and_take_value (value, &number);
+  }
+}
+
+gboolean
+ada_settings_set (AdaSettings * settings, guint id, const GValue * value)
+{
+  gpointer field;
+
+  if (id < 1 || id > G_N_ELEMENTS (rows))
+    return FALSE;
+  field = field_of (settings, &rows[id - 1]);
+  switch (rows[id - 1].type) {
+    case ROW_ENUM:
+      *(gint *) field = g_value_get_enum (value);
+      break;
+    case ROW_INT:
+      *(gint *) field = g_value_get_int (value);
+      break;
+    case ROW_UINT:
+      *(guint *) field = g_value_get_uint (value);
+      break;
+    case ROW_UINT64:
+      *(guint64 *) field = g_value_get_uint64 (value);
+      break;
+    case ROW_DOUBLE:
+      *(gdouble *) field = g_value_get_double (value);
+      break;
+    case ROW_BOOLEAN:
+      *(gboolean *) field = g_value_get_boolean (value);
+      break;
+    case ROW_STRING:
+      g_free (*(gchar **) field);
+      *(gchar **) field = g_value_dup_string (value);
+      break;
+    case ROW_INTS:
+      ints_from_value (*(GArray **) field, value);
+      break;
+  }
+  return TRUE;
+}
+
+gboolean
+ada_settings_get (const AdaSettings * settings, guint id, GValue * value)
+{
+  gpointer field;
+
+  if (id < 1 || id > G_N_ELEMENTS (rows))
+    return FALSE;
+  field = field_of (settings, &rows[id - 1]);
+  switch (rows[id - 1].type) {
+    case ROW_ENUM:
+      g_value_set_enum (value, *(gint *) field);
+      break;
+    case ROW_INT:
+      g_value_set_int (value, *(gint *) field);
+      break;
+    case ROW_UINT:
+      g_value_set_uint (value, *(guint *) field);
+      break;
+    case ROW_UINT64:
+      g_value_set_uint64 (value, *(guint64 *) field);
+      break;
+    case ROW_DOUBLE:
+      g_value_set_double (value, *(gdouble *) field);
+      break;
+    case ROW_BOOLEAN:
+      g_value_set_boolean (value, *(gboolean *) field);
+      break;
+    case ROW_STRING:
+      g_value_set_string (value, *(gchar **) field);
+      break;
+    case ROW_INTS:
+      ints_to_value (*(GArray **) field, value);
+      break;
+  }
+  return TRUE;
+}
+
+/* ---- the struct --------------------------------------------------------------------------- */
+
+void
+ada_settings_init (AdaSettings * settings)
+{
+  AdaControllerConfig agent = { 0 };
+  AdaClientConfig client = { 0 };
+
+  ada_controller_config_defaults (&agent);
+  ada_client_config_defaults (&client);
+  memset (settings, 0, sizeof (*settings));
+  settings->policy = ADA_POLICY_BANDIT;
+  settings->features = ADA_FEATURES_SHIFT;
+  settings->agreement = ADA_AGREEMENT_TOP1_IN_TOP5;
+  settings->estimator = ADA_ESTIMATOR_BUDGET;
+  settings->retrain_output = ADA_RETRAIN_REFERENCE;
+  settings->huffman = ADA_HUFFMAN_AUTO;
+  settings->quality = settings->reference_quality = REFERENCE_QUALITY;
+  settings->max_quality = 100;
+  settings->target_agreement = agent.target;
+  settings->alpha = agent.alpha;
+  settings->beta = agent.beta;
+  settings->gamma = agent.gamma;
+  settings->epsilon = agent.epsilon;
+  settings->estimate_budget = agent.budget;
+  settings->seed = agent.seed;
+  settings->cloud_timeout = client.timeout;
+  settings->device = g_strdup ("auto");
+  settings->quality_levels = g_array_new (FALSE, FALSE, sizeof (gint));
+}
+
+void
+ada_settings_copy (AdaSettings * to, const AdaSettings * from)
+{
+  *to = *from;
+  to->agent_file = g_strdup (from->agent_file);
+  to->extractor = g_strdup (from->extractor);
+  to->cloud = g_strdup (from->cloud);
+  to->device = g_strdup (from->device);
+  to->quality_levels = g_array_copy (from->quality_levels);
+}
+
+void
+ada_settings_clear (AdaSettings * settings)
+{
+  g_clear_pointer (&settings->agent_file, g_free);
+  g_clear_pointer (&settings->extractor, g_free);
+  g_clear_pointer (&settings->cloud, g_free);
+  g_clear_pointer (&settings->device, g_free);
+  g_clear_pointer (&settings->quality_levels, g_array_unref);
+}
+
+/* ---- the agent's ------------------------------------------------------------------------------- */
+
+/* Those of @from below @reference, in order and each once, then @reference. */
+static guint
+ordered_levels (const gint * from, guint n, gint reference, gint * to)
+{
+  guint levels = 0;
+
+  for (gint quality = 1; quality < reference && levels < ADA_MAX_LEVELS - 1; quality++) {
+    for (guint i = 0; i < n; i++) {
+      if (from[i] == quality) {
+        to[levels++] = quality;
+        break;
+      }
+    }
+  }
+  to[levels++] = reference;
+  return levels;
+}
+
+static guint
+resolve_levels (const AdaSettings * settings, gint * to)
+{
+  const GArray *own = settings->quality_levels;
+
+  if (own->len > 0)
+    return ordered_levels ((const gint *) own->data, own->len, settings->reference_quality, to);
+  if (settings->policy == ADA_POLICY_DQN)
+    return ordered_levels (dqn_levels, G_N_ELEMENTS (dqn_levels), settings->reference_quality, to);
+  return ordered_levels (bandit_levels, G_N_ELEMENTS (bandit_levels),
+      settings->reference_quality, to);
+}
+
+void
+ada_settings_controller (const AdaSettings * settings, AdaControllerConfig * config)
+{
+  memset (config, 0, sizeof (*config));
+  ada_controller_config_defaults (config);
+  config->policy = settings->policy;
+  config->estimator = settings->estimator;
+  config->levels = resolve_levels (settings, config->qualities);
+  config->target = settings->target_agreement;
+  config->alpha = settings->alpha;
+  config->beta = settings->beta;
+  config->gamma = settings->gamma;
+  config->epsilon = settings->epsilon;
+  config->budget = settings->estimate_budget;
+  config->reference_output = settings->retrain_output == ADA_RETRAIN_REFERENCE;
+  config->cloud = ada_is_set (settings->cloud);
+  config->seed = settings->seed;
+}

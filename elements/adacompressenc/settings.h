@@ -1,0 +1,56 @@
+/* gst-pirl: the settings of adacompressenc: its properties, and what they mean for the agent.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "cloud/client.h"
+#include "controller.h"
+#include "observe.h"
+
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+typedef enum {
+  ADA_HUFFMAN_AUTO, ADA_HUFFMAN_STANDARD, ADA_HUFFMAN_OPTIMIZED, ADA_HUFFMAN_TUNED
+} AdaHuffman;
+
+typedef enum { ADA_RETRAIN_REFERENCE, ADA_RETRAIN_POLICY } AdaRetrainOutput;
+
+/** The value of `cloud` that stands for the signals `classify` and `answer`. */
+#define ADA_CLOUD_APPLICATION "application"
+
+/** One field a property. Enums are kept as gint so that one table can reach them all. */
+typedef struct {
+  gint policy, features, agreement, estimator, retrain_output, huffman;
+  gint quality, min_quality, max_quality, reference_quality;
+  gdouble target_agreement, alpha, beta, gamma, epsilon, estimate_budget;
+  guint64 seed;
+  guint cloud_timeout, n_threads;
+  gboolean snapshot, post_messages;
+  gchar *agent_file, *extractor, *cloud, *device;
+  GArray *quality_levels;       /* of gint; empty = the policy's own */
+} AdaSettings;
+
+/** The defaults, those of the agent read from ada_controller_config_defaults(). */
+void ada_settings_init (AdaSettings * settings);
+void ada_settings_copy (AdaSettings * to, const AdaSettings * from);
+void ada_settings_clear (AdaSettings * settings);
+
+/** Installs the properties from id 1 on; returns the first free id. */
+guint ada_settings_install (GObjectClass * klass);
+/** FALSE when @id is not one of them. The caller holds the lock. */
+gboolean ada_settings_set (AdaSettings * settings, guint id, const GValue * value);
+gboolean ada_settings_get (const AdaSettings * settings, guint id, GValue * value);
+
+/** What the policy is made from, but for the lengths of the observations. The qualities are those of
+ * `quality-levels` below the reference quality, then that. */
+void ada_settings_controller (const AdaSettings * settings, AdaControllerConfig * config);
+
+/** Whether text is there. */
+static inline gboolean
+ada_is_set (const gchar * text)
+{
+  return text != NULL && *text != '\0';
+}
+
+G_END_DECLS
