@@ -401,6 +401,12 @@ pirl_embedder_size (const PirlEmbedder *embedder)
   return embedder->size;
 }
 
+gint
+pirl_embedder_short_side (const PirlEmbedder *embedder)
+{
+  return embedder->info.resize;
+}
+
 const gchar *
 pirl_embedder_layer (const PirlEmbedder *embedder)
 {
