@@ -20,7 +20,8 @@ struct _AdaInquiry {
   gchar *name;                  /* may be NULL */
   gint width, height;
   guint n;
-  gint quality[ADA_MAX_ASKED];  /* [0] is the reference; without its answer the others are not sent */
+  gint quality[ADA_MAX_ASKED];  /* [0] is the reference; without its answer, or when that has no label,
+                                 * the others are not sent */
   /* On the worker: the JPEG of quality[i]; transfer full. */
   GBytes *(*encode) (AdaInquiry * inquiry, guint i, GError ** error);
   /* On the worker, once, always: answer[i] NULL = none. @sent, @received: of all attempts. @error: of the
@@ -39,6 +40,8 @@ typedef struct {
 } AdaClientConfig;
 void ada_client_config_defaults (AdaClientConfig * config);
 
+/** A request is one attempt, and ends as one of answered, no_answers, errors, timeouts; retries says
+ * how many of them were repeats. Inquiries not taken are dropped. */
 typedef struct {
   guint64 requests, answered, no_answers, errors, timeouts, retries, dropped;
   guint64 sent, received;       /* bytes on the wire */
@@ -49,7 +52,8 @@ typedef struct {
 typedef struct _AdaClient AdaClient;
 /** Takes a reference on @cloud. The worker runs at a lower priority than the stream. */
 AdaClient *ada_client_new (AdaCloud * cloud, const AdaClientConfig * config);
-/** Cancels what is under way (within 100 ms for our own clouds), calls done() for what waits. */
+/** Cancels what is under way (within 100 ms for our own clouds), calls done() for what waits. A cloud
+ * that does not return within 750 ms is left behind with its thread: done() is then called from here. */
 void ada_client_free (AdaClient * client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaClient, ada_client_free)
 /** TRUE when an inquiry would be taken. */

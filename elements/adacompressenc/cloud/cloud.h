@@ -34,6 +34,12 @@ typedef enum { ADA_AGREEMENT_TOP1_IN_TOP5, ADA_AGREEMENT_TOP5_OVERLAP, ADA_AGREE
 /** 0..1; negative = the reference has no label, nothing can be said. */
 gdouble ada_agreement (AdaAgreement mode, const AdaAnswer * reference, const AdaAnswer * answer);
 
+/** What one attempt cost, also where it failed. */
+typedef struct {
+  gsize sent, received;         /* bytes on the wire */
+  guint retry_after;            /* ms that the service asked us to stay away; 0 = not said */
+} AdaTraffic;
+
 typedef struct {
   guint64 id;                   /* of the frame */
   const gchar *name;            /* the sample's, or NULL */
@@ -41,12 +47,13 @@ typedef struct {
   gboolean reference;
   gint width, height;
   GBytes *jpeg;
+  AdaTraffic *traffic;          /* out; the caller may leave it NULL, a cloud always finds it set */
 } AdaRequest;
 
 /**
  * AdaCloudError:
- * @ADA_CLOUD_ERROR_NO_ANSWER: it has nothing to say of this picture (a missing recording, no object):
- *   no failure, no retry
+ * @ADA_CLOUD_ERROR_NO_ANSWER: it says nothing of this picture (a missing recording, the application
+ *   declines): no failure, no retry. "I see no object" is an answer, one without labels
  * @ADA_CLOUD_ERROR_BUSY: come back later (429, 503): retried
  * @ADA_CLOUD_ERROR_NETWORK: not reached, or cut off: retried
  * @ADA_CLOUD_ERROR_REFUSED: credentials, picture or model refused (4xx): not retried

@@ -1,0 +1,50 @@
+/* adacompressenc: HTTP for the clouds that are services; the one place that knows libcurl.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * One AdaHttp is one client: connections are kept alive between requests, HTTP/2 is taken where TLS
+ * offers it, proxies come from the environment as libcurl reads them, CAs from CURL_CA_BUNDLE or
+ * SSL_CERT_FILE, else the system's. Redirects are not followed. One thread at a time.
+ *
+ * Nothing that was set as a secret, and no query or user part of a URL, appears in any error.
+ */
+#pragma once
+
+#include "cloud.h"
+
+#define ADA_HTTP_MAX_ANSWER (8 * 1024 * 1024)
+
+typedef struct _AdaHttp AdaHttp;
+AdaHttp *ada_http_new (void);
+void ada_http_free (AdaHttp * http);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaHttp, ada_http_free)
+
+/** Sends "Authorization: Bearer TOKEN" with every request; NULL = none. FALSE (%PIRL_ERROR_INVALID,
+ * naming @where it came from) for what cannot stand in a header. */
+gboolean ada_http_set_bearer (AdaHttp * http, const gchar * token, const gchar * where,
+    GError ** error);
+
+typedef struct {
+  const gchar *url;
+  const gchar *const *headers;  /* "Name: value", NULL-terminated; may be NULL */
+  GBytes *const *body;          /* pieces, sent one after the other; POST when there are any, else GET */
+  guint n_body;
+} AdaHttpRequest;
+
+/** Sends one request and reads the answer, whatever its status; adds to @traffic what went over the
+ * wire (HTTP's bytes: TLS is not counted), also when it fails. Ends within 50 ms after @cancellable
+ * was cancelled. Errors: #AdaCloudError; G_IO_ERROR_CANCELLED. */
+gboolean ada_http_run (AdaHttp * http, const AdaHttpRequest * request, AdaTraffic * traffic,
+    GCancellable * cancellable, GError ** error);
+
+/* The answer to the last ada_http_run() that was TRUE; good until the next. */
+guint ada_http_status (AdaHttp * http);
+const gchar *ada_http_body (AdaHttp * http, gsize * size);
+/** @name in lower case; NULL = not there. */
+const gchar *ada_http_header (AdaHttp * http, const gchar * name);
+
+/** TRUE for 2xx. Otherwise the error that the status means, with what the service @said (may be
+ * NULL): BUSY for 408, 425, 429 and 5xx, else REFUSED. */
+gboolean ada_http_check_status (AdaHttp * http, const gchar * said, GError ** error);
+/** Like g_set_error(), with the address in front and secrets taken out. */
+void ada_http_set_error (AdaHttp * http, AdaCloudError code, GError ** error, const gchar * format,
+    ...) G_GNUC_PRINTF (4, 5);

@@ -1,0 +1,141 @@
+/* adacompressenc: reading JSON that somebody else wrote (see json.h).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "json.h"
+
+#include <base/base.h>
+#include <math.h>
+#include <string.h>
+
+#define MAX_DEPTH 32
+#define EXCERPT 40
+
+/* Outside of strings JSON has these characters and no others. The parser knows comments, single
+ * quotes and assignments as well, behind which brackets could hide from the count. */
+static const gchar outside[] = " \t\r\n{}[]:,-+.0123456789eEtrufalsn";
+
+/* NULL, or what is wrong. */
+static const gchar *
+check (const gchar * data, gsize size, guint max_values)
+{
+  guint depth = 0, values = 1;
+  gboolean string = FALSE;
+
+  for (gsize i = 0; i < size; i++) {
+    const gchar c = data[i];
+
+    if (c == '\0')
+      return "has a byte 0";
+    if (string && c == '\\')
+      i++;
+    else if (c == '"')
+      string = !string;
+    else if (string)
+      continue;
+    else if (!strchr (outside, c))
+      return "is not JSON";
+    else if (c == '[' || c == '{')
+      depth++, values++;
+    else if ((c == ']' || c == '}') && depth > 0)
+      depth--;
+    else if (c == ',')
+      values++;
+    if (depth > MAX_DEPTH)
+      return "is nested too deeply";
+    if (values > max_values)
+      return "has too many values";
+  }
+  return depth || string ? "ends in the middle" : NULL;
+}
+
+JsonNode *
+ada_json_parse (const gchar * data, gsize size, guint max_values, GError ** error)
+{
+  g_autoptr (JsonParser) parser = json_parser_new ();
+  const gchar *wrong = size ? check (data, size, max_values) : "is empty";
+  JsonNode *root = NULL;
+
+  if (!wrong && (size > G_MAXSSIZE
+          || !json_parser_load_from_data (parser, data, (gssize) size, NULL)
+          || !(root = json_parser_steal_root (parser))))
+    wrong = "is not JSON";
+  if (wrong) {
+    g_autofree gchar *excerpt = ada_excerpt (data, size, EXCERPT);
+
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "it %s (%" G_GSIZE_FORMAT
+        " bytes that begin with \"%s\")", wrong, size, excerpt);
+    return NULL;
+  }
+  return root;
+}
+
+JsonObject *
+ada_json_as_object (JsonNode * node)
+{
+  return node && JSON_NODE_HOLDS_OBJECT (node) ? json_node_get_object (node) : NULL;
+}
+
+JsonArray *
+ada_json_as_array (JsonNode * node)
+{
+  return node && JSON_NODE_HOLDS_ARRAY (node) ? json_node_get_array (node) : NULL;
+}
+
+const gchar *
+ada_json_as_string (JsonNode * node)
+{
+  if (!node || !JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_STRING)
+    return NULL;
+  return json_node_get_string (node);
+}
+
+gboolean
+ada_json_as_number (JsonNode * node, gdouble * number)
+{
+  if (!node || !JSON_NODE_HOLDS_VALUE (node))
+    return FALSE;
+  if (json_node_get_value_type (node) == G_TYPE_INT64)
+    *number = (gdouble) json_node_get_int (node);
+  else if (json_node_get_value_type (node) == G_TYPE_DOUBLE)
+    *number = json_node_get_double (node);
+  else
+    return FALSE;
+  return isfinite (*number);
+}
+
+static JsonNode *
+member_of (JsonObject * object, const gchar * member)
+{
+  return object ? json_object_get_member (object, member) : NULL;
+}
+
+JsonArray *
+ada_json_array (JsonObject * object, const gchar * member)
+{
+  return ada_json_as_array (member_of (object, member));
+}
+
+const gchar *
+ada_json_string (JsonObject * object, const gchar * member)
+{
+  return ada_json_as_string (member_of (object, member));
+}
+
+gboolean
+ada_json_number (JsonObject * object, const gchar * member, gdouble * number)
+{
+  return ada_json_as_number (member_of (object, member), number);
+}
+
+gchar *
+ada_excerpt (const gchar * data, gsize size, guint max)
+{
+  g_autofree gchar *bytes = g_strndup (size ? data : "", MIN (size, 4 * (gsize) max));
+  g_autofree gchar *valid = g_utf8_make_valid (bytes, -1);
+  gchar *text = g_utf8_substring (valid, 0, MIN (max, g_utf8_strlen (valid, -1)));
+
+  for (gchar * c = text; *c; c++)
+    if (g_ascii_iscntrl (*c))
+      *c = ' ';
+  return g_strstrip (text);
+}
