@@ -12,7 +12,7 @@
 
 typedef enum {
   ADA_FEATURES_SHIFT,           /* phi has the shifts; the extractor runs 1 + probes times a frame */
-  ADA_FEATURES_FRAME,           /* phi has principal components of E(x); it runs once */
+  ADA_FEATURES_FRAME,           /* phi has random projections of E(x); it runs once */
 } AdaFeatures;
 
 typedef struct {
