@@ -1,0 +1,182 @@
+/* gst-pirl: the discrete cosine transform of a JPEG in plain C, quantisers, bases of the inverse.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Forward, in each direction: F_u = sum_x f_x c_u / 2 cos ((2x + 1) u pi / 16), c_0 = sqrt (1/2),
+ * c_u = 1. Sums and differences of mirrored samples halve the products. Inverse: coefficients that
+ * are not 0 add their basis picture; after quantisation they are few.
+ */
+#include "config.h"
+#include "vision/dct.h"
+
+#include <math.h>
+
+const guint8 pirl_zigzag[PIRL_BLOCK] = {
+  0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
+  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
+  35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
+  58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63
+};
+
+/* T.81, tables K.1 and K.2, in natural order. */
+static const guint8 annex_k[2][PIRL_BLOCK] = {
+  { 16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+      14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+      18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+      49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99 },
+  { 17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
+      24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
+      99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+      99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99 }
+};
+
+void
+pirl_quantiser_init (PirlQuantiser *quantiser, gint quality, gboolean chroma)
+{
+  const gint q = CLAMP (quality, 1, 100);
+  const gint percent = q < 50 ? 5000 / q : 200 - 2 * q;
+
+  for (guint k = 0; k < PIRL_BLOCK; k++) {
+    const gint scaled = (annex_k[chroma][pirl_zigzag[k]] * percent + 50) / 100;
+    const gint step = CLAMP (scaled, 1, 255);
+    const guint d = PIRL_DCT_SCALE * step;
+    const guint bits = g_bit_storage (d - 1);
+
+    quantiser->step[k] = step;
+    quantiser->unit[k] = d;
+    quantiser->round[k] = d / 2;
+    quantiser->inverse[k] = ((1u << (15 + bits)) + d - 1) / d;
+    quantiser->shift[k] = 1 << (17 - bits);
+  }
+}
+
+/* The mean of basis function @u over the @i-th of @size parts of a block. */
+static gdouble
+mean_cosine (guint u, guint i, guint size)
+{
+  const guint width = 8 / size;
+  gdouble sum = 0;
+
+  for (guint x = i * width; x < (i + 1) * width; x++)
+    sum += cos ((2 * x + 1) * u * G_PI / 16);
+  return sum / width / 2 * (u == 0 ? G_SQRT2 / 2 : 1);
+}
+
+void
+pirl_basis_init (PirlBasis *basis, guint size)
+{
+  /* What lies beyond adds next to nothing to means over 4 x 4 pixels. */
+  const guint n = size <= 2 ? PIRL_BLOCK / 2 : PIRL_BLOCK;
+
+  *basis = (PirlBasis) { .size = size };
+  for (guint k = 0; k < n; k++)
+    for (guint y = 0; y < size; y++)
+      for (guint x = 0; x < size; x++) {
+        const gdouble weight = mean_cosine (pirl_zigzag[k] % 8, x, size)
+            * mean_cosine (pirl_zigzag[k] / 8, y, size);
+
+        basis->weight[k][y * size + x] = lround (ldexp (weight, 16));
+        if (fabs (weight) > 1e-6)
+          basis->used |= G_GUINT64_CONSTANT (1) << k;
+      }
+}
+
+/* Eight samples, @step apart, in place. */
+static void
+transform (gint16 *p, guint step, guint shift)
+{
+  static const gint32 c[8] = PIRL_DCT_COSINES;
+  const gint32 half = 1 << (shift - 1);
+  gint32 sum[4], difference[4], a, b, e, f;
+
+  for (guint i = 0; i < 4; i++) {
+    sum[i] = p[i * step] + p[(7 - i) * step];
+    difference[i] = p[i * step] - p[(7 - i) * step];
+  }
+  a = sum[0] + sum[3];
+  b = sum[1] + sum[2];
+  e = sum[0] - sum[3];
+  f = sum[1] - sum[2];
+  p[0] = (c[4] * a + c[4] * b + half) >> shift;
+  p[4 * step] = (c[4] * a - c[4] * b + half) >> shift;
+  p[2 * step] = (c[2] * e + c[6] * f + half) >> shift;
+  p[6 * step] = (c[6] * e - c[2] * f + half) >> shift;
+  a = difference[0];
+  b = difference[1];
+  e = difference[2];
+  f = difference[3];
+  p[1 * step] = (c[1] * a + c[3] * b + c[5] * e + c[7] * f + half) >> shift;
+  p[3 * step] = (c[3] * a - c[7] * b - c[1] * e - c[5] * f + half) >> shift;
+  p[5 * step] = (c[5] * a - c[1] * b + c[7] * e + c[3] * f + half) >> shift;
+  p[7 * step] = (c[7] * a - c[5] * b + c[3] * e - c[1] * f + half) >> shift;
+}
+
+static void
+plain_forward (const guint8 *src, gsize stride, guint n, gint16 *coefficient)
+{
+  gint16 block[PIRL_BLOCK];
+
+  for (; n > 0; n--, src += 8, coefficient += PIRL_BLOCK) {
+    for (guint i = 0; i < PIRL_BLOCK; i++)
+      block[i] = src[i / 8 * stride + i % 8] - 128;
+    for (guint x = 0; x < 8; x++)
+      transform (block + x, 8, PIRL_DCT_FIRST_SHIFT);
+    for (guint y = 0; y < 8; y++)
+      transform (block + 8 * y, 1, PIRL_DCT_SECOND_SHIFT);
+    for (guint k = 0; k < PIRL_BLOCK; k++)
+      coefficient[k] = block[pirl_zigzag[k]];
+  }
+}
+
+static void
+plain_quantise (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
+    gint16 *level, guint64 *mask)
+{
+  for (; n > 0; n--, coefficient += PIRL_BLOCK, level += PIRL_BLOCK, mask++) {
+    *mask = 0;
+    for (guint k = 0; k < PIRL_BLOCK; k++) {
+      level[k] = pirl_quantiser_level (quantiser, k, coefficient[k]);
+      *mask |= (guint64) (level[k] != 0) << k;
+    }
+  }
+}
+
+static inline gint16
+add_saturating (gint16 a, gint b)
+{
+  return CLAMP (a + b, G_MININT16, G_MAXINT16);
+}
+
+static void
+plain_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *unit,
+    const PirlBasis *basis, guint8 *dst, gsize stride)
+{
+  const guint size = basis->size, pixels = size * size;
+
+  for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += size) {
+    gint16 sum[PIRL_BLOCK] = { 0 };
+
+    for (guint64 left = *mask & basis->used; left; left &= left - 1) {
+      const guint k = __builtin_ctzll (left);
+      const gint16 value = unit ? level[k] * unit[k] : level[k];
+
+      for (guint i = 0; i < pixels; i++)
+        sum[i] = add_saturating (sum[i], (value * basis->weight[k][i] + (1 << 14)) >> 15);
+    }
+    for (guint i = 0; i < pixels; i++) {
+      const gint pixel = (add_saturating (sum[i], 257 << (PIRL_DCT_PIXEL_BITS - 1)))
+          >> PIRL_DCT_PIXEL_BITS;
+
+      dst[i / size * stride + i % size] = CLAMP (pixel, 0, 255);
+    }
+  }
+}
+
+const PirlDctLoops pirl_dct_plain = { plain_forward, plain_quantise, plain_inverse };
+
+const PirlDctLoops *
+pirl_dct_best (void)
+{
+  const PirlDctLoops *avx2 = pirl_dct_avx2 ();
+
+  return avx2 ? avx2 : &pirl_dct_plain;
+}

@@ -3,8 +3,8 @@
  *
  * The forward DCT of a picture is taken once (load). From its coefficients come: the JPEG of any
  * quality (encode), what a decoder would see of it at a reduced size without any entropy coding
- * (preview), and the bytes it would take (sizes). Entropy coding and the file are libjpeg's
- * (jpeg_write_coefficients); baseline, 4:2:0 or grey.
+ * (preview), and the bytes it would take (sizes). Files are baseline JFIF, 4:2:0 or grey; DCT,
+ * Huffman coding and headers are our own, faster than libjpeg's and held against it by the tests.
  *
  * Qualities 1..100 are libjpeg's scaling of the tables of Annex K (0 reads as 1).
  * Not thread-safe: one coder, one thread at a time; it may be handed from thread to thread.
@@ -26,7 +26,7 @@ PIRL_API PirlJpegCoder *pirl_jpeg_coder_new (void);
 PIRL_API void pirl_jpeg_coder_free (PirlJpegCoder *coder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlJpegCoder, pirl_jpeg_coder_free)
 
-/** Takes the DCT of all blocks (edges repeated to whole MCUs). Memory is kept from picture to
+/** Takes the DCT of all blocks (edges repeated to whole blocks). Memory is kept from picture to
  * picture. %PIRL_ERROR_INVALID for sizes outside 1..65500. @picture's planes are not kept. */
 PIRL_API gboolean pirl_jpeg_coder_load (PirlJpegCoder *coder, const PirlYcc *picture,
     GError **error);
@@ -44,7 +44,7 @@ PIRL_API gboolean pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, Pi
 PIRL_API void pirl_jpeg_coder_preview (PirlJpegCoder *coder, gint quality, gint short_side,
     PirlImage *rgb);
 
-/** Bytes of the file at each of @qualities, predicted: exact bit counts of a sample of block rows
- * (all of them for small pictures), scaled up, plus headers. Within 3 % for photographs. */
+/** Bytes of the file at each of @qualities, predicted: exact bit counts of a sample of MCUs (all of
+ * them for small pictures), scaled up, plus headers. Within 3 % for photographs. */
 PIRL_API void pirl_jpeg_coder_sizes (PirlJpegCoder *coder, const gint *qualities, guint n,
     PirlHuffman huffman, gdouble *bytes);

@@ -1,0 +1,72 @@
+/* gst-pirl: blocks of 8 x 8 to coefficients, levels and back: what a JPEG coder does to pixels.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Coefficients are those of JPEG (T.81, A.3.3) times PIRL_DCT_SCALE, rounded, in zigzag order:
+ * |coefficient| <= 1024 * 16 fits 16 bits. A level is a coefficient divided by the quantiser's step
+ * and rounded half away from zero. All is integer arithmetic, the same in every implementation.
+ * Private to the JPEG coder.
+ */
+#pragma once
+
+#include <glib.h>
+
+#define PIRL_DCT_SCALE 16
+#define PIRL_BLOCK 64
+
+/* Natural index (8 v + u) of the k-th coefficient of a file. */
+extern const guint8 pirl_zigzag[PIRL_BLOCK];
+
+/* Division by d = PIRL_DCT_SCALE * step of n = |coefficient| + round: with l = ceil (log2 d) and
+ * inverse = ceil (2^(15 + l) / d), floor (n / d) = n * inverse >> (15 + l) for all n < 2^15; the
+ * shift is split into the high half of a product and another product, by 2^(17 - l). Zigzag order. */
+typedef struct {
+  guint8 step[PIRL_BLOCK];
+  gint16 unit[PIRL_BLOCK];      /* d: a level's worth */
+  guint16 round[PIRL_BLOCK], inverse[PIRL_BLOCK], shift[PIRL_BLOCK];
+} PirlQuantiser;
+
+/* The @k-th level; what the loops below do to all. */
+static inline gint
+pirl_quantiser_level (const PirlQuantiser *quantiser, guint k, gint coefficient)
+{
+  const guint32 n = (coefficient < 0 ? -coefficient : coefficient) + quantiser->round[k];
+  const gint level = (n * quantiser->inverse[k] >> 16) * quantiser->shift[k] >> 16;
+
+  return coefficient < 0 ? -level : level;
+}
+
+/* size x size pixels of a block as sums of coefficients: the means of the 8 x 8 that each covers,
+ * 16 bits after the point; coefficients that are none of them are not in used. */
+typedef struct {
+  guint size;                   /* 1, 2, 4 or 8 */
+  guint64 used;
+  gint16 weight[PIRL_BLOCK][PIRL_BLOCK];        /* [coefficient][pixel] */
+} PirlBasis;
+
+typedef struct {
+  /* @n blocks side by side, rows @stride bytes apart. */
+  void (*forward) (const guint8 *src, gsize stride, guint n, gint16 *coefficient);
+  /* Levels of @n blocks; bit k of a mask: level k is not 0. */
+  void (*quantise) (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
+      gint16 *level, guint64 *mask);
+  /* Pixels of @n blocks, side by side, from level * unit. @unit NULL: levels are coefficients. */
+  void (*inverse) (const gint16 *level, const guint64 *mask, guint n, const gint16 *unit,
+      const PirlBasis *basis, guint8 *dst, gsize stride);
+} PirlDctLoops;
+
+extern const PirlDctLoops pirl_dct_plain;
+/* NULL where the processor or the compiler has none. */
+const PirlDctLoops *pirl_dct_avx2 (void);
+const PirlDctLoops *pirl_dct_best (void);
+
+/* Annex K's tables scaled to a quality of 1..100 as libjpeg does, 8 bits. */
+void pirl_quantiser_init (PirlQuantiser *quantiser, gint quality, gboolean chroma);
+void pirl_basis_init (PirlBasis *basis, guint size);
+
+/* cos (k pi / 16) / 2, 16 bits after the point, k = 0..7; k = 0 is never used. */
+#define PIRL_DCT_COSINES { 0, 32138, 30274, 27246, 23170, 18205, 12540, 6393 }
+/* The first pass leaves 4 bits after the point, as the second. */
+#define PIRL_DCT_FIRST_SHIFT 12
+#define PIRL_DCT_SECOND_SHIFT 16
+/* Pixels in the inverse have 5 bits after the point: scale 16, weights of 16 bits, 15 dropped. */
+#define PIRL_DCT_PIXEL_BITS 5

@@ -1,0 +1,180 @@
+/* gst-pirl: what a decoder would show of a quality, at a part of the size, without a file.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A block of 8 x 8 becomes size x size pixels, each the mean of the pixels it covers: what libjpeg's
+ * scaled decoding shows. Chroma comes out of its blocks at twice that size, as there, and only at
+ * full size must be enlarged: with weights 3 : 1 in both directions ("fancy upsampling"). Then
+ * R = Y + 1.402 Cr, G = Y - .344136 Cb - .714136 Cr, B = Y + 1.772 Cb.
+ */
+#include "config.h"
+#include "vision/jpeg-coder-private.h"
+
+#define FIXED_BITS 16
+#define FIXED(x) ((gint32) ((x) * (1 << FIXED_BITS) + 0.5))
+
+#define INLINE static inline __attribute__ ((always_inline))
+
+/* One row; chroma at luma's width. */
+INLINE void
+row_to_rgb (const guint8 *restrict y, const guint8 *restrict cb, const guint8 *restrict cr,
+    guint8 *restrict rgb, gint width)
+{
+  const gint32 half = 1 << (FIXED_BITS - 1);
+
+  for (gint x = 0; x < width; x++) {
+    const gint32 b = cb[x] - 128, r = cr[x] - 128;
+    const gint32 red = y[x] + ((FIXED (1.402) * r + half) >> FIXED_BITS);
+    const gint32 green = y[x] + ((half - FIXED (0.344136) * b - FIXED (0.714136) * r)
+        >> FIXED_BITS);
+    const gint32 blue = y[x] + ((FIXED (1.772) * b + half) >> FIXED_BITS);
+
+    rgb[3 * x] = CLAMP (red, 0, 255);
+    rgb[3 * x + 1] = CLAMP (green, 0, 255);
+    rgb[3 * x + 2] = CLAMP (blue, 0, 255);
+  }
+}
+
+INLINE void
+row_to_grey (const guint8 *restrict y, guint8 *restrict rgb, gint width)
+{
+  for (gint x = 0; x < width; x++)
+    rgb[3 * x] = rgb[3 * x + 1] = rgb[3 * x + 2] = y[x];
+}
+
+/* Two outputs of each of @n samples; @near is the row of chroma that the output lies in. */
+INLINE void
+enlarge_row (const guint8 *restrict near, const guint8 *restrict far, gint n,
+    guint8 *restrict out)
+{
+#define COLUMN(i) (3 * near[i] + far[i])
+  out[0] = (4 * COLUMN (0) + 8) >> 4;
+  for (gint i = 0; i + 1 < n; i++) {
+    const gint a = COLUMN (i), b = COLUMN (i + 1);
+
+    out[2 * i + 1] = (3 * a + b + 7) >> 4;
+    out[2 * i + 2] = (3 * b + a + 8) >> 4;
+  }
+  out[2 * n - 1] = (4 * COLUMN (n - 1) + 7) >> 4;
+#undef COLUMN
+}
+
+typedef struct {
+  const guint8 *plane[3];
+  gsize stride[3];
+  gint chroma_width, chroma_height;     /* where it must be enlarged, else 0 */
+  guint8 *wide[2];
+} Source;
+
+INLINE void
+to_rgb (const Source *source, PirlImage *rgb)
+{
+  for (gint y = 0; y < rgb->height; y++) {
+    const guint8 *row[3] = { NULL };
+    guint8 *out = rgb->data + y * rgb->stride;
+
+    for (guint c = 0; c < 3; c++)
+      if (c == 0 || (source->plane[c] && source->chroma_width == 0))
+        row[c] = source->plane[c] + y * source->stride[c];
+      else if (source->plane[c]) {
+        const gint other = CLAMP (y / 2 + (y % 2 ? 1 : -1), 0, source->chroma_height - 1);
+
+        enlarge_row (source->plane[c] + y / 2 * source->stride[c],
+            source->plane[c] + other * source->stride[c], source->chroma_width,
+            source->wide[c - 1]);
+        row[c] = source->wide[c - 1];
+      }
+    if (row[1])
+      row_to_rgb (row[0], row[1], row[2], out, rgb->width);
+    else
+      row_to_grey (row[0], out, rgb->width);
+  }
+}
+
+static void
+plain_to_rgb (const Source *source, PirlImage *rgb)
+{
+  to_rgb (source, rgb);
+}
+
+#if defined (__x86_64__) && defined (__GNUC__)
+__attribute__ ((target ("avx2"))) static void
+avx2_to_rgb (const Source *source, PirlImage *rgb)
+{
+  to_rgb (source, rgb);
+}
+
+static void
+best_to_rgb (const Source *source, PirlImage *rgb)
+{
+  (__builtin_cpu_supports ("avx2") ? avx2_to_rgb : plain_to_rgb) (source, rgb);
+}
+#else
+#define best_to_rgb plain_to_rgb
+#endif
+
+static const PirlBasis *
+basis_of (PirlJpegCoder *coder, guint size)
+{
+  PirlBasis **basis = &coder->basis[g_bit_nth_lsf (size, -1)];
+
+  if (!*basis) {
+    *basis = g_new (PirlBasis, 1);
+    pirl_basis_init (*basis, size);
+  }
+  return *basis;
+}
+
+/* The pixels of component @c into coder->pixels, whole blocks. */
+static gsize
+decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
+{
+  const PirlCoderPlane *plane = &coder->plane[c];
+  const PirlBasis *basis = basis_of (coder, size);
+  const gsize stride = (gsize) plane->blocks_w * size;
+  const gsize needed = stride * plane->blocks_h * size;
+  PirlQuantiser quantiser;
+
+  if (coder->pixels_allocated[c] < needed) {
+    g_free (coder->pixels[c]);
+    coder->pixels[c] = g_malloc (needed);
+    coder->pixels_allocated[c] = needed;
+  }
+  pirl_quantiser_init (&quantiser, quality, c > 0);
+  for (guint i = 0; quality == 0 && i < plane->blocks_w; i++)
+    coder->mask[i] = G_MAXUINT64;
+  for (guint y = 0; y < plane->blocks_h; y++) {
+    const gint16 *coefficient = plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK;
+
+    if (quality > 0)
+      coder->loops->quantise (coefficient, plane->blocks_w, &quantiser, coder->level,
+          coder->mask);
+    coder->loops->inverse (quality > 0 ? coder->level : coefficient, coder->mask,
+        plane->blocks_w, quality > 0 ? quantiser.unit : NULL, basis,
+        coder->pixels[c] + y * size * stride, stride);
+  }
+  return stride;
+}
+
+void
+pirl_jpeg_coder_preview (PirlJpegCoder *coder, gint quality, gint short_side, PirlImage *rgb)
+{
+  const gint64 shorter = MIN (coder->width, coder->height);
+  Source source = { { NULL } };
+  guint size = 1;
+
+  while (size < 8 && (shorter * size + 7) / 8 < short_side)
+    size *= 2;
+  pirl_image_resize_storage (rgb, ((gint64) coder->width * size + 7) / 8,
+      ((gint64) coder->height * size + 7) / 8);
+  for (guint c = 0; c < coder->n_planes; c++) {
+    source.stride[c] = decode_plane (coder, c, quality, c == 0 ? size : MIN (2 * size, 8));
+    source.plane[c] = coder->pixels[c];
+  }
+  if (size == 8 && coder->n_planes == 3) {
+    source.chroma_width = coder->plane[1].width;
+    source.chroma_height = coder->plane[1].height;
+    for (guint i = 0; i < 2; i++)
+      source.wide[i] = coder->padded + i * 2 * source.chroma_width;
+  }
+  best_to_rgb (&source, rgb);
+}
