@@ -16,7 +16,7 @@ typedef struct {
   guint features, actions;      /* 1280, 10 */
   gdouble learning_rate;        /* .002 (Adam: .9, .999, 1e-7) */
   gdouble gamma;                /* 0 */
-  gdouble epsilon_decay, epsilon_min;   /* .99 a learning, .02 */
+  gdouble epsilon_decay, epsilon_min;   /* .99 a learning, .02; decay 0: the minimum after @start */
   guint start;                  /* T_start: transitions before learning, 128 */
   guint learn_every;            /* 5 */
   guint batch, epochs;          /* 256, 5 */
@@ -35,11 +35,16 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlDqn, pirl_dqn_free)
 PIRL_API void pirl_dqn_q (PirlDqn *dqn, const gfloat *state, gfloat *q);
 /** argmax Q, or with probability epsilon (only where @explore) any action. */
 PIRL_API guint pirl_dqn_choose (PirlDqn *dqn, const gfloat *state, gboolean explore);
-/** Stores (s, a, r, s'); @next may be NULL (gamma 0). Learns when it is time to. */
+/** Stores (s, a, r, s'); @next may be NULL (gamma 0). Learns when it is time to. What is not finite is
+ * %PIRL_ERROR_NOT_FINITE and not stored. */
 PIRL_API gboolean pirl_dqn_learn (PirlDqn *dqn, const gfloat *state, guint action, gdouble reward,
     const gfloat *next, GError **error);
 /** Starts a retraining: replay emptied, epsilon 1 again, weights kept. */
 PIRL_API void pirl_dqn_restart (PirlDqn *dqn);
+/** TRUE when it has learnt, or was loaded; else its choices mean nothing. */
+PIRL_API gboolean pirl_dqn_trained (PirlDqn *dqn);
+/** Takes over the weights of @other, of the same shape, as a retraining's start. */
+PIRL_API gboolean pirl_dqn_adopt (PirlDqn *dqn, PirlDqn *other, GError **error);
 PIRL_API gdouble pirl_dqn_epsilon (PirlDqn *dqn);
 PIRL_API guint64 pirl_dqn_steps (PirlDqn *dqn);
 /** As pirl_bandit_save() and _load(). */

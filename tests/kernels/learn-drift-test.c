@@ -83,8 +83,8 @@ test_on_target_it_is_quiet (void)
   g_assert_cmpfloat (alarms, <, 0.25 * n);
 }
 
-/* After 500 outcomes on target. From nothing, and with the best bet, it would be log A / KL (q || q0): 183, 77,
- * 31, 18 outcomes (q = .15, .2, .3, .4; q0 = .07; A = 1000). */
+/* After 500 outcomes on target. From nothing, and with the best bet, it would be log A / KL (q || q0): 182, 77,
+ * 29, 16 outcomes (q = .15, .2, .3, .4; q0 = .07; A = 1000). */
 static void
 test_drops_are_noticed (void)
 {
