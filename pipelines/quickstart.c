@@ -288,7 +288,7 @@ save_untrained (const gchar *path, GError **error)
   g_autoptr (PirlTrainer) trainer = NULL;
 
   pirl_trainer_config_defaults (&config);
-  if (!pirl_resnet_from_name (opt.arch, opt.base_width, &config.trunk, error))
+  if (!pirl_trunk_from_name (opt.arch, opt.base_width, 1, &config.trunk, error))
     return FALSE;
   config.image_size = opt.size;
   config.patch_size = MAX (opt.size * 2 / 7, 8);

@@ -5,9 +5,9 @@
  * SECTION:element-pirltrainsink
  * @title: pirltrainsink
  *
- * Trains a ResNet without labels (PIRL, Misra and van der Maaten 2020): a picture and its
- * jigsaw-shuffled self shall get the same embedding, other pictures a different one. The two views
- * come from `pirljigsaw`; the samples from `pirldatasetsrc`, or from any video, a camera's too.
+ * Trains a ResNet or a MobileNetV2 without labels (PIRL, Misra and van der Maaten 2020): a picture
+ * and its jigsaw-shuffled self shall get the same embedding, other pictures a different one. With
+ * `objective=supervised` it learns labels instead. The two views come from `pirljigsaw`; the samples from `pirldatasetsrc`, or from any video, a camera's too.
  *
  * The training runs on a thread of its own behind a queue of two batches. EOS waits until what came
  * before it has been trained and saved. Pausing and stopping take effect within a step; stopping
@@ -23,9 +23,11 @@
  *   (double, seconds, -1 when not known), `z` (double, of the NCE loss), `spread` (double, 0 =
  *   all embeddings of the batch are one), `positive` and `positive-patches` (double, mean cosine
  *   with the own row of the memory bank), `knn-accuracy` (double, of the memory bank, leave one
- *   out; only once it is known, which needs labels).
+ *   out; only once it is known, which needs labels), `accuracy` (double, share of the batch that
+ *   was classified rightly; with objective=supervised only).
  * - `pirl-epoch`, after each epoch, whole or not: `epoch`, `steps`, `samples` trained, `dropped` of
- *   the remainder that made no batch (uint64), mean `loss` (double), `knn-accuracy`.
+ *   the remainder that made no batch (uint64), mean `loss` (double), `knn-accuracy`,
+ *   mean `accuracy`.
  * - `pirl-checkpoint`, after each save: `file` (string), `step` (uint64).
  *
  * Besides, progress messages with the code `training`.
@@ -37,6 +39,9 @@
  * |[
  * gst-launch-1.0 pirldatasetsrc location=photos epochs=100 ! pirljigsaw ! pirltrainsink checkpoint-file=photos.safetensors resume=true
  * ]| Learns from a folder of pictures; run again after an interruption, it goes on.
+ * |[
+ * gst-launch-1.0 pirldatasetsrc location="synthetic:shapes?count=512&classes=4&size=64" epochs=4 ! pirljigsaw image-size=64 ! pirltrainsink objective=supervised arch=mobilenetv2 width=0.35 optimizer=adam batch-size=32 checkpoint-file=classifier.safetensors
+ * ]| Learns to tell the four classes of generated pictures apart.
  * |[
  * gst-launch-1.0 videotestsrc num-buffers=2000 pattern=ball ! videoconvert ! pirljigsaw image-size=64 ! pirltrainsink arch=resnet18 batch-size=16 bank-size=1024 max-steps=100 checkpoint-file=camera.safetensors
  * ]| Learns from video, as from a camera.

@@ -27,6 +27,7 @@ gst_pirl_report_init (GstPirlReport * report, GstElement * element,
   report->post = settings->post_messages;
   report->interval = settings->interval;
   report->batch = settings->batch_size;
+  report->labels = settings->objective == PIRL_OBJECTIVE_SUPERVISED;
   report->progress.element = element;
   report->progress.code = "training";
   report->knn = NAN;
@@ -70,6 +71,9 @@ progress_text (const GstPirlReport * report)
   g_string_append_printf (text, ", epoch %u, loss %.3g", report->epoch, report->last.loss);
   if (report->images_per_second > 0)
     g_string_append_printf (text, ", %.3g images/s", report->images_per_second);
+  if (report->labels && report->epoch_steps > 0)
+    g_string_append_printf (text, ", accuracy %.1f %%",
+        100 * report->epoch_accuracy / report->epoch_steps);
   if (!isnan (report->knn))
     g_string_append_printf (text, ", bank kNN %.1f %%", 100 * report->knn);
   if (eta > 0) {
@@ -107,6 +111,8 @@ post_training (GstPirlReport * report)
 
   if (!isnan (report->knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, report->knn, NULL);
+  if (report->labels)
+    gst_structure_set (s, "accuracy", G_TYPE_DOUBLE, last->accuracy, NULL);
   post_element (report, s);
 }
 
@@ -155,6 +161,7 @@ gst_pirl_report_step (GstPirlReport * report, const PirlStepStats * stats)
   report->last = *stats;
   report->epoch_steps++;
   report->epoch_loss += stats->loss;
+  report->epoch_accuracy += stats->accuracy;
   meter_step (report, now);
   if (!report->post || (report->posted_at != 0
           && (guint64) (now - report->posted_at) < report->interval / 1000))
@@ -177,7 +184,7 @@ gst_pirl_report_open_epoch (GstPirlReport * report, guint epoch, gboolean whole)
   report->epoch_whole = whole;
   report->epoch = epoch;
   report->epoch_steps = report->epoch_dropped = 0;
-  report->epoch_loss = 0;
+  report->epoch_loss = report->epoch_accuracy = 0;
 }
 
 /* Leave-one-out accuracy costs a pass over the bank a query: not oftener than it is worth. */
@@ -215,6 +222,9 @@ gst_pirl_report_close_epoch (GstPirlReport * report, PirlTrainer * trainer, guin
       "loss", G_TYPE_DOUBLE, report->epoch_loss / report->epoch_steps, NULL);
   if (!isnan (report->knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, report->knn, NULL);
+  if (report->labels)
+    gst_structure_set (s, "accuracy", G_TYPE_DOUBLE,
+        report->epoch_accuracy / report->epoch_steps, NULL);
   post_element (report, s);
 }
 

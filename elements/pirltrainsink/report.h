@@ -30,7 +30,8 @@ typedef struct {
   gboolean epoch_open, epoch_whole;
   guint epoch;
   guint64 epoch_steps, epoch_dropped;
-  gdouble epoch_loss;           /* sum over steps */
+  gdouble epoch_loss, epoch_accuracy;   /* sums over steps */
+  gboolean labels;              /* accuracy means something */
 } GstPirlReport;
 
 /** Starts a run with nothing counted; @element (not owned) posts the messages. */

@@ -176,7 +176,6 @@ find_row (GstPirlSampleBatch * batch, guint i, guint64 bank_rows, GError ** erro
     return FALSE;
   }
   batch->rows[i] = (guint32) (sample->index % bank_rows);
-  batch->labels[i] = sample->label;
   return TRUE;
 }
 
@@ -185,7 +184,8 @@ gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * view
     guint64 bank_rows, PirlBatch * mapped, GError ** error)
 {
   for (guint i = 0; i < batch->n; i++) {
-    if (!find_row (batch, i, bank_rows, error) || !map_sample (batch, i, views, error)) {
+    batch->labels[i] = batch->samples[i].label;
+    if ((bank_rows > 0 && !find_row (batch, i, bank_rows, error)) || !map_sample (batch, i, views, error)) {
       gst_pirl_sample_batch_unmap (batch);
       return FALSE;
     }

@@ -56,7 +56,7 @@ void gst_pirl_sample_batch_take (GstPirlSampleBatch * batch, GstPirlSampleQueue 
 /** Lets go of the samples. */
 void gst_pirl_sample_batch_drop (GstPirlSampleBatch * batch);
 /** Maps the views. %PIRL_ERROR_FORMAT for buffers that are not what the caps say,
- * %PIRL_ERROR_INVALID for an index that has no row in the bank. */
+ * %PIRL_ERROR_INVALID for an index that has no row in the bank (@bank_rows 0: there is none). */
 gboolean gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * views,
     guint64 bank_rows, PirlBatch * mapped, GError ** error);
 void gst_pirl_sample_batch_unmap (GstPirlSampleBatch * batch);

@@ -18,6 +18,8 @@
 
 /* The reference quotes its learning rate for this many samples a step. */
 #define LEARNING_RATE_BATCH 256.0
+/* 0.001 for batches of 32, as is usual with Adam. */
+#define ADAM_LEARNING_RATE 0.008
 /* The paper's cosine ends here, as a fraction of where it begins. */
 #define LEARNING_RATE_END 1e-3
 /* Rows of the memory bank when nobody knows how many samples there will be. */
@@ -34,7 +36,13 @@ static const GEnumValue preset_values[] = {
 
 static const GEnumValue objective_values[] = {
   {PIRL_OBJECTIVE_PIRL, "Image and shuffled patches against the memory bank", "pirl"},
-  {PIRL_OBJECTIVE_NPID, "Image against the memory bank (instance discrimination)", "npid"}, {0}
+  {PIRL_OBJECTIVE_NPID, "Image against the memory bank (instance discrimination)", "npid"},
+  {PIRL_OBJECTIVE_SUPERVISED, "The samples' labels, by cross-entropy", "supervised"}, {0}
+};
+
+static const GEnumValue optimizer_values[] = {
+  {PIRL_OPTIMIZER_SGD, "Gradient descent with momentum", "sgd"},
+  {PIRL_OPTIMIZER_ADAM, "Adam (Kingma and Ba 2015)", "adam"}, {0}
 };
 
 static const GEnumValue head_values[] = {
@@ -81,6 +89,7 @@ static const struct {
 } enums[] = {
   {"GstPirlTrainPreset", preset_values},
   {"GstPirlTrainObjective", objective_values},
+  {"GstPirlTrainOptimizer", optimizer_values},
   {"GstPirlTrainHead", head_values},
   {"GstPirlTrainLoss", loss_values},
   {"GstPirlTrainZMode", z_mode_values},
@@ -136,23 +145,34 @@ static const PropertyRow rows[] = {
    * GstPirlTrainSink:objective:
    *
    * What is learnt: `pirl` compares image and shuffled patches with the memory bank; `npid` the
-   * image alone, which is PIRL with lambda 0 and half of the work.
+   * image alone, which is PIRL with lambda 0 and half of the work; `supervised` the network's
+   * answer with the sample's label (folders are classes; samples without a label are left out). It
+   * trains a classifier, `fc` or `classifier.1`, in place of heads and memory bank, and takes the
+   * image view only.
    */
   {"objective", "Objective", "What is learnt", ROW_ENUM, AT (objective),
       .values = objective_values},
   /**
    * GstPirlTrainSink:arch:
    *
-   * The trunk: resnet18, resnet34 or resnet50, as torchvision builds them.
+   * The trunk: resnet18, resnet34, resnet50 or mobilenetv2, as torchvision builds them.
    */
-  {"arch", "Architecture", "The trunk: resnet18, resnet34 or resnet50", ROW_STRING, AT (arch)},
+  {"arch", "Architecture", "The trunk: resnet18, resnet34, resnet50 or mobilenetv2", ROW_STRING,
+      AT (arch)},
   /**
    * GstPirlTrainSink:base-width:
    *
-   * Channels of the trunk's first stage. 64 in the papers; 8 makes a network for tests.
+   * Channels of a ResNet's first stage. 64 in the papers; 8 makes a network for tests.
    */
-  {"base-width", "Base width", "Channels of the trunk's first stage (64 in the papers)",
+  {"base-width", "Base width", "Channels of a ResNet's first stage (64 in the papers)",
       ROW_UINT, AT (base_width), 8, 512},
+  /**
+   * GstPirlTrainSink:width:
+   *
+   * Factor of all channels of a MobileNetV2. 1 in the paper, 0.35 for a small and quick one.
+   */
+  {"width", "Width", "Factor of all channels of a MobileNetV2 (1 in the paper)", ROW_DOUBLE,
+      AT (width), 0.05, 4},
   /**
    * GstPirlTrainSink:head:
    *
@@ -268,10 +288,18 @@ static const PropertyRow rows[] = {
   /**
    * GstPirlTrainSink:learning-rate:
    *
-   * For a batch of 256; scaled in proportion to batch-size.
+   * For a batch of 256; scaled in proportion to batch-size. Unless it is set, optimizer=adam takes
+   * 0.008, which is 0.001 for a batch of 32.
    */
   {"learning-rate", "Learning rate", "Learning rate for a batch of 256, scaled to the batch-size",
       ROW_DOUBLE, AT (learning_rate), 0, 1000},
+  /**
+   * GstPirlTrainSink:optimizer:
+   *
+   * How gradients become steps. With adam, momentum is its beta1; beta2 is 0.999.
+   */
+  {"optimizer", "Optimizer", "How gradients become steps", ROW_ENUM, AT (optimizer),
+      .values = optimizer_values},
   /**
    * GstPirlTrainSink:lr-schedule:
    *
@@ -509,6 +537,7 @@ gst_pirl_train_settings_set (GstPirlTrainSettings * settings, guint id, const GV
   }
   if (rows[id - 1].offset == AT (preset))
     apply_preset (settings);
+  settings->have_learning_rate |= rows[id - 1].offset == AT (learning_rate);
   return TRUE;
 }
 
@@ -558,8 +587,10 @@ gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
   pirl_trainer_config_defaults (&config);
   settings->preset = GST_PIRL_PRESET_DEFAULT;
   settings->objective = config.objective;
-  settings->arch = g_strdup (pirl_resnet_name (&config.trunk));
+  settings->arch = g_strdup (pirl_trunk_name (&config.trunk));
   settings->base_width = config.trunk.base_width;
+  settings->width = 1;
+  settings->optimizer = config.optimizer;
   settings->head = config.head;
   settings->embedding_dim = config.dim;
   settings->loss = config.loss;
@@ -647,11 +678,11 @@ gboolean
 gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean * resumed,
     PirlPosition * position, GError ** error)
 {
-  PirlResnet resnet;
+  PirlTrunk trunk;
 
   *resumed = FALSE;
-  if (!pirl_resnet_from_name (settings->arch ? settings->arch : "", settings->base_width, &resnet,
-          error))
+  if (!pirl_trunk_from_name (settings->arch ? settings->arch : "", settings->base_width,
+          settings->width, &trunk, error))
     return FALSE;
   if (is_set (settings->model_file)) {
     g_autoptr (PirlSafetensors) file = pirl_safetensors_open (settings->model_file, error);
@@ -690,8 +721,12 @@ run_length (const GstPirlTrainSettings * settings, const GstPirlDataset * datase
 static void
 resolve_schedule (const GstPirlTrainSettings * settings, guint64 total, PirlSchedule * schedule)
 {
+  const gboolean adam = settings->optimizer == PIRL_OPTIMIZER_ADAM;
+  const gdouble rate = adam && !settings->have_learning_rate ? ADAM_LEARNING_RATE
+      : settings->learning_rate;
+
   schedule->kind = settings->lr_schedule;
-  schedule->base = settings->learning_rate * settings->batch_size / LEARNING_RATE_BATCH;
+  schedule->base = rate * settings->batch_size / LEARNING_RATE_BATCH;
   schedule->end = schedule->base * LEARNING_RATE_END;
   schedule->total = total;
   if (settings->warmup >= 0)
@@ -702,6 +737,39 @@ resolve_schedule (const GstPirlTrainSettings * settings, guint64 total, PirlSche
     schedule->warmup = MIN (MAX (total / 50, 10), total / 4);
 }
 
+/* An epoch makes at least one batch. */
+static gboolean
+check_count (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset,
+    GError ** error)
+{
+  guint64 count = dataset ? dataset->count : 0;
+
+  if (count == 0 || count >= settings->batch_size)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "the data set has %" G_GUINT64_FORMAT " samples, a batch needs %u; set batch-size to "
+      "%" G_GUINT64_FORMAT " or less, or bring more pictures", count, settings->batch_size,
+      count);
+  return FALSE;
+}
+
+/* The classes that labels number. */
+static gboolean
+resolve_classes (const GstPirlDataset * dataset, PirlTrainerConfig * config, GError ** error)
+{
+  if (dataset == NULL || dataset->n_classes < 2) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "objective=supervised needs labels of at least two classes, and %s; put pictures into one "
+        "folder a class and read them with pirldatasetsrc, or use another objective",
+        dataset == NULL ? "this stream brings none (a camera?)"
+        : dataset->n_classes == 0 ? "this data set has none" : "this data set has one class only");
+    return FALSE;
+  }
+  config->classes = dataset->n_classes;
+  config->bank_rows = 0;
+  return TRUE;
+}
+
 /* Rows of the bank, and how many of them a sample is compared with. */
 static gboolean
 resolve_bank (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset,
@@ -710,13 +778,6 @@ resolve_bank (const GstPirlTrainSettings * settings, const GstPirlDataset * data
   guint64 count = dataset ? dataset->count : 0;
   guint64 rows_n = settings->bank_size;
 
-  if (count > 0 && count < settings->batch_size) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-        "the data set has %" G_GUINT64_FORMAT " samples, a batch needs %u; set batch-size to "
-        "%" G_GUINT64_FORMAT " or less, or bring more pictures", count, settings->batch_size,
-        count);
-    return FALSE;
-  }
   /* Shards share one numbering: indices go up to the total. */
   if (rows_n == 0 && count > 0)
     rows_n = MAX (count, dataset->total);
@@ -748,11 +809,16 @@ gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
 {
   memset (config, 0, sizeof (*config));
   pirl_trainer_config_defaults (config);
-  if (!pirl_resnet_from_name (settings->arch, settings->base_width, &config->trunk, error)
-      || !resolve_bank (settings, dataset, config, error))
+  if (!pirl_trunk_from_name (settings->arch, settings->base_width, settings->width,
+          &config->trunk, error)
+      || !check_count (settings, dataset, error)
+      || !(settings->objective == PIRL_OBJECTIVE_SUPERVISED
+          ? resolve_classes (dataset, config, error)
+          : resolve_bank (settings, dataset, config, error)))
     return FALSE;
   resolve_schedule (settings, run_length (settings, dataset), &config->schedule);
   config->objective = settings->objective;
+  config->optimizer = settings->optimizer;
   config->head = settings->head;
   config->dim = settings->embedding_dim;
   config->image_size = views->image;

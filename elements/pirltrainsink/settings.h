@@ -14,9 +14,11 @@ typedef enum { GST_PIRL_PRESET_DEFAULT, GST_PIRL_PRESET_PAPER } GstPirlPreset;
 /** One field a property. Enums are kept as gint so that one table can reach them all. */
 typedef struct {
   gint preset;
-  gint objective, head, loss, z_mode, bank_update, lr_schedule, bn_statistics, on_finish;
+  gint objective, optimizer, head, loss, z_mode, bank_update, lr_schedule, bn_statistics, on_finish;
   gchar *arch;
   guint base_width, embedding_dim;
+  gboolean have_learning_rate;  /* set, not the default */
+  gdouble width;
   gdouble z, temperature, lambda, bank_momentum, learning_rate, momentum, weight_decay;
   guint64 negatives, bank_size, max_steps, seed, interval;
   guint batch_size, checkpoint_interval, n_threads;

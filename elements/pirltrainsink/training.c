@@ -51,7 +51,7 @@ typedef enum {
 } Work;
 
 typedef struct {
-  guint64 received, trained, dropped, flushed, discarded, checkpoints;
+  guint64 received, trained, dropped, flushed, discarded, unlabelled, checkpoints;
 } Counters;
 
 struct _GstPirlTraining {
@@ -236,10 +236,12 @@ log_plan (GstPirlTraining * self)
       ? g_strdup_printf ("%" G_GUINT64_FORMAT " steps", s->total)
       : g_strdup ("constant after warm-up, as the length of the run is not known");
 
-  GST_INFO_OBJECT (self->element, "training %s of width %d on %s, from %s: views of %d and %d x %d "
+  g_autofree gchar *trunk = pirl_trunk_describe (&c->trunk);
+
+  GST_INFO_OBJECT (self->element, "training %s on %s, from %s: views of %d and %d x %d "
       "px, batches of %u, memory bank of %" G_GUINT64_FORMAT " rows, %" G_GUINT64_FORMAT
       " negatives, learning rate %g after %" G_GUINT64_FORMAT " steps of warm-up, %s; %.1f MiB",
-      pirl_resnet_name (&c->trunk), c->trunk.base_width, pirl_trainer_device (self->trainer),
+      trunk, pirl_trainer_device (self->trainer),
       self->resumed ? self->settings.checkpoint_file
       : model && *model ? model : "random weights", c->image_size, c->patches, c->patch_size,
       c->batch, c->bank_rows, c->negatives, s->base, s->warmup, length,
@@ -436,6 +438,13 @@ drain (GstPirlTraining * self, GError ** error)
   g_mutex_lock (&self->lock);
   counters = self->counters;
   g_mutex_unlock (&self->lock);
+  if (counters.trained == 0 && counters.unlabelled > 0 && !self->resumed) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "%" G_GUINT64_FORMAT " of the stream's samples had no label and too few had one: nothing "
+        "was learnt; objective=supervised needs pictures in one folder a class",
+        counters.unlabelled);
+    return FALSE;
+  }
   if (counters.trained == 0 && counters.dropped > 0 && !self->resumed) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
         "the stream ended after %" G_GUINT64_FORMAT " samples, a batch needs %u: nothing was "
@@ -735,14 +744,21 @@ note_playing (GstPirlTraining * self)
     self->motion = MOTION_PLAYING;
 }
 
-/* With the lock. */
+/* With the lock. A supervised training leaves a sample without a label out. */
 static void
 enqueue (GstPirlTraining * self, GstBuffer * buffer)
 {
-  GstPirlQueuedSample queued = { gst_buffer_ref (buffer), 0, 0, 0, -1, FALSE };
+  GstPirlQueuedSample queued = { buffer, 0, 0, 0, -1, FALSE };
+  gboolean has_meta;
   GstPirlSample sample;
 
-  if (gst_pirl_sample_get (buffer, &sample)) {
+  self->counters.received++;
+  has_meta = gst_pirl_sample_get (buffer, &sample);
+  if (self->settings.objective == PIRL_OBJECTIVE_SUPERVISED && (!has_meta || sample.label < 0)) {
+    self->counters.unlabelled++;
+    return;
+  }
+  if (has_meta) {
     queued.index = sample.index;
     queued.position = sample.position;
     queued.epoch = sample.epoch;
@@ -751,14 +767,25 @@ enqueue (GstPirlTraining * self, GstBuffer * buffer)
     queued.index = queued.position = self->next_number++;
     queued.ring = TRUE;
   }
+  gst_buffer_ref (buffer);
   gst_pirl_sample_queue_push (&self->queue, &queued);
-  self->counters.received++;
+}
+
+static void
+warn_unlabelled (GstPirlTraining * self)
+{
+  GError *warning = g_error_new_literal (PIRL_ERROR, PIRL_ERROR_INVALID,
+      "a sample has no label and is left out, as others without one will be: "
+      "objective=supervised learns from pictures in one folder a class");
+
+  gst_pirl_post_warning (self->element, &warning);
 }
 
 GstFlowReturn
 gst_pirl_training_push (GstPirlTraining * self, GstBuffer * buffer)
 {
   GstFlowReturn ret = GST_FLOW_OK;
+  gboolean first_unlabelled = FALSE;
 
   g_mutex_lock (&self->lock);
   note_playing (self);
@@ -774,10 +801,15 @@ gst_pirl_training_push (GstPirlTraining * self, GstBuffer * buffer)
   } else if (self->queue.length == self->queue.capacity) {
     ret = GST_PIRL_FLOW_UNLOCKED;
   } else {
+    const guint64 before = self->counters.unlabelled;
+
     enqueue (self, buffer);
+    first_unlabelled = before == 0 && self->counters.unlabelled > 0;
     g_cond_broadcast (&self->cond);
   }
   g_mutex_unlock (&self->lock);
+  if (first_unlabelled)
+    warn_unlabelled (self);
   return ret;
 }
 
@@ -909,7 +941,8 @@ gst_pirl_training_stats (GstPirlTraining * self)
       "eta", G_TYPE_DOUBLE, self->shown.eta,
       "received", G_TYPE_UINT64, n->received, "trained", G_TYPE_UINT64, n->trained,
       "dropped", G_TYPE_UINT64, n->dropped, "flushed", G_TYPE_UINT64, n->flushed,
-      "discarded", G_TYPE_UINT64, n->discarded, "checkpoints", G_TYPE_UINT64, n->checkpoints,
+      "discarded", G_TYPE_UINT64, n->discarded, "unlabelled", G_TYPE_UINT64, n->unlabelled,
+      "accuracy", G_TYPE_DOUBLE, last->accuracy, "checkpoints", G_TYPE_UINT64, n->checkpoints,
       "queued", G_TYPE_UINT, self->queue.length, "queue-size", G_TYPE_UINT, self->queue.capacity,
       "position-epoch", G_TYPE_UINT64, self->position.epoch,
       "position-index", G_TYPE_UINT64, self->position.index,

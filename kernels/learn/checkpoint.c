@@ -1,7 +1,8 @@
 /* gst-pirl: checkpoints: a model file that can be trained on.
  *
- * Tensors: trunk and heads by their PyTorch names; "state.velocity.<name>" of every trained one;
- * "state.bank" [rows, dim]; "state.labels" [rows] (I32, -1 = no label, -2 = row not yet trained).
+ * Tensors: trunk, heads and classifier by their PyTorch names; "state.velocity.<name>" of every
+ * trained one (with Adam its first moment, and "state.second.<name>" the second); unless the
+ * objective is supervised "state.bank" [rows, dim]; "state.labels" [rows] (I32, -1 = no label, -2 = row not yet trained).
  * Metadata: what an embedder needs (architecture, input_size, resize, mean, std), every setting that changes the arithmetic,
  * "state.*" (step, z, collapsed) and "position.*". Whole numbers are decimal, others the shortest
  * decimal that reads back to the same bits, in the C locale: a resumed run continues bit for bit.
@@ -13,7 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VELOCITY_PREFIX "state.velocity."
+/* What a tensor's name begins with in a file. */
+static const gchar *const arena_prefixes[PIRL_N_ARENAS] = {
+  [PIRL_ARENA_VALUE] = "",
+  [PIRL_ARENA_VELOCITY] = "state.velocity.",
+  [PIRL_ARENA_SECOND] = "state.second.",
+};
 
 typedef enum { SETTING_INT, SETTING_UINT, SETTING_UINT64, SETTING_BOOL, SETTING_DOUBLE,
   SETTING_TRIPLE, SETTING_ENUM } SettingType;
@@ -23,41 +29,48 @@ typedef struct {
   SettingType type;
   gsize offset;                 /* in PirlTrainerConfig */
   const gchar *const *names;    /* SETTING_ENUM */
+  const gchar *otherwise;       /* what a file without it was trained with */
+  gboolean contrast;            /* of the objectives with a memory bank */
 } Setting;
 
-static const gchar *const objective_names[] = { "pirl", "npid" };
+static const gchar *const objective_names[] = { "pirl", "npid", "supervised" };
+static const gchar *const optimizer_names[] = { "sgd", "adam" };
 static const gchar *const head_names[] = { "linear", "bn", "mlp" };
 static const gchar *const loss_names[] = { "nce", "infonce" };
 static const gchar *const z_mode_names[] = { "ema", "first-batch", "fixed" };
 static const gchar *const schedule_names[] = { "cosine", "step", "constant" };
 static const gchar *const bank_update_names[] = { "after", "before" };
 static const gchar *const bn_statistics_names[] = { "both", "images" };
-static const gchar *const architecture_names[] = { "resnet18", "resnet34", "resnet50" };
+static const gchar *const architecture_names[] = { "resnet18", "resnet34", "resnet50",
+  "mobilenetv2" };
 
 #define FIELD(field) offsetof (PirlTrainerConfig, field)
 
 static const Setting settings[] = {
-  {"architecture", SETTING_ENUM, FIELD (trunk.depth), architecture_names},
+  {"architecture", SETTING_ENUM, FIELD (trunk.arch), architecture_names},
   {"base_width", SETTING_INT, FIELD (trunk.base_width)},
+  {"width", SETTING_DOUBLE, FIELD (trunk.width), .otherwise = "0"},
   {"input_size", SETTING_INT, FIELD (image_size)},
   {"mean", SETTING_TRIPLE, FIELD (mean)},
   {"std", SETTING_TRIPLE, FIELD (std)},
   {"objective", SETTING_ENUM, FIELD (objective), objective_names},
-  {"head", SETTING_ENUM, FIELD (head), head_names},
-  {"embedding_dim", SETTING_INT, FIELD (dim)},
-  {"patch_size", SETTING_INT, FIELD (patch_size)},
-  {"patches", SETTING_INT, FIELD (patches)},
+  {"classes", SETTING_UINT, FIELD (classes), .otherwise = "0"},
+  {"optimizer", SETTING_ENUM, FIELD (optimizer), optimizer_names, "sgd"},
+  {"head", SETTING_ENUM, FIELD (head), head_names, .contrast = TRUE},
+  {"embedding_dim", SETTING_INT, FIELD (dim), .contrast = TRUE},
+  {"patch_size", SETTING_INT, FIELD (patch_size), .contrast = TRUE},
+  {"patches", SETTING_INT, FIELD (patches), .contrast = TRUE},
   {"batch_size", SETTING_UINT, FIELD (batch)},
-  {"loss", SETTING_ENUM, FIELD (loss), loss_names},
-  {"z_mode", SETTING_ENUM, FIELD (z_mode), z_mode_names},
-  {"z", SETTING_DOUBLE, FIELD (z)},
-  {"temperature", SETTING_DOUBLE, FIELD (temperature)},
-  {"negatives", SETTING_UINT64, FIELD (negatives)},
-  {"exclude_positive", SETTING_BOOL, FIELD (exclude_positive)},
-  {"lambda", SETTING_DOUBLE, FIELD (lambda)},
-  {"bank_momentum", SETTING_DOUBLE, FIELD (bank_momentum)},
-  {"bank_update", SETTING_ENUM, FIELD (bank_update), bank_update_names},
-  {"bank_size", SETTING_UINT64, FIELD (bank_rows)},
+  {"loss", SETTING_ENUM, FIELD (loss), loss_names, .contrast = TRUE},
+  {"z_mode", SETTING_ENUM, FIELD (z_mode), z_mode_names, .contrast = TRUE},
+  {"z", SETTING_DOUBLE, FIELD (z), .contrast = TRUE},
+  {"temperature", SETTING_DOUBLE, FIELD (temperature), .contrast = TRUE},
+  {"negatives", SETTING_UINT64, FIELD (negatives), .contrast = TRUE},
+  {"exclude_positive", SETTING_BOOL, FIELD (exclude_positive), .contrast = TRUE},
+  {"lambda", SETTING_DOUBLE, FIELD (lambda), .contrast = TRUE},
+  {"bank_momentum", SETTING_DOUBLE, FIELD (bank_momentum), .contrast = TRUE},
+  {"bank_update", SETTING_ENUM, FIELD (bank_update), bank_update_names, .contrast = TRUE},
+  {"bank_size", SETTING_UINT64, FIELD (bank_rows), .contrast = TRUE},
   {"lr_schedule", SETTING_ENUM, FIELD (schedule.kind), schedule_names},
   {"learning_rate", SETTING_DOUBLE, FIELD (schedule.base)},
   {"learning_rate_end", SETTING_DOUBLE, FIELD (schedule.end)},
@@ -65,7 +78,7 @@ static const Setting settings[] = {
   {"total_steps", SETTING_UINT64, FIELD (schedule.total)},
   {"momentum", SETTING_DOUBLE, FIELD (momentum)},
   {"weight_decay", SETTING_DOUBLE, FIELD (weight_decay)},
-  {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names},
+  {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names, .contrast = TRUE},
   {"seed", SETTING_UINT64, FIELD (seed)},
 };
 
@@ -167,7 +180,16 @@ effective_config (const PirlTrainer *trainer)
     config.lambda = 0;
     config.bn_statistics = PIRL_BN_IMAGES;
   }
+  if (config.objective != PIRL_OBJECTIVE_SUPERVISED)
+    config.classes = 0;
   return config;
+}
+
+/* A file of a supervised training says nothing of banks and heads. */
+static gboolean
+setting_counts (const PirlTrainer *trainer, const Setting *setting)
+{
+  return !setting->contrast || trainer->bank;
 }
 
 /* --- saving --- */
@@ -194,7 +216,8 @@ save_metadata (const PirlTrainer *trainer, const PirlPosition *position,
   for (guint i = 0; i < G_N_ELEMENTS (settings); i++) {
     g_autofree gchar *value = format_setting (&config, &settings[i]);
 
-    pirl_safetensors_writer_metadata (writer, settings[i].key, value);
+    if (setting_counts (trainer, &settings[i]))
+      pirl_safetensors_writer_metadata (writer, settings[i].key, value);
   }
   add_counter (writer, "state.step", trainer->step);
   add_counter (writer, "state.collapsed", trainer->collapsed);
@@ -236,8 +259,7 @@ save_param (PirlTrainer *trainer, PirlArena arena, guint i, PirlSafetensorsWrite
 {
   const PirlParamSpec *spec = pirl_params_spec (trainer->params, i);
   gfloat *values = g_new (gfloat, pirl_shape_count (&spec->shape));
-  g_autofree gchar *name = g_strconcat (arena == PIRL_ARENA_VELOCITY ? VELOCITY_PREFIX : "",
-      spec->name, NULL);
+  g_autofree gchar *name = g_strconcat (arena_prefixes[arena], spec->name, NULL);
 
   g_ptr_array_add (hosts, values);
   if (!pirl_params_read (trainer->params, arena, i, values, error)
@@ -263,8 +285,11 @@ save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts
 {
   const gint64 rows = (gint64) trainer->config.bank_rows;
   const PirlShape bank = { 2, {rows, trainer->config.dim} }, labels = { 1, {rows} };
-  gfloat *values = g_new (gfloat, pirl_shape_count (&bank));
+  gfloat *values;
 
+  if (!trainer->bank)
+    return TRUE;
+  values = g_new (gfloat, pirl_shape_count (&bank));
   g_ptr_array_add (hosts, values);
   if (!pirl_trainer_read_bank (trainer, values, error)
       || !check_finite (trainer, "state.bank", values, pirl_shape_count (&bank), error))
@@ -284,30 +309,46 @@ pirl_trainer_save (PirlTrainer *trainer, const gchar *path, const PirlPosition *
   save_metadata (trainer, position, writer);
   return save_params (trainer, PIRL_ARENA_VALUE, writer, hosts, error)
       && save_params (trainer, PIRL_ARENA_VELOCITY, writer, hosts, error)
+      && save_params (trainer, PIRL_ARENA_SECOND, writer, hosts, error)
       && save_bank (trainer, writer, hosts, error)
       && pirl_safetensors_writer_write (writer, path, error);
 }
 
 /* --- loading --- */
 
+/* Whether @file classifies into as many classes: then its classifier is a start too. */
+static gboolean
+same_classes (const PirlTrainer *trainer, const PirlSafetensors *file, const gchar *classifier)
+{
+  g_autofree gchar *name = g_strconcat (classifier, "weight", NULL);
+  const PirlTensor *weight = pirl_tensor_find (file, name);
+
+  return weight && weight->shape.rank == 2 && weight->shape.dim[0] == trainer->config.classes;
+}
+
 gboolean
 pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path, GError **error)
 {
-  static const gchar *const required[] = { "conv1.", "bn1.", "layer", NULL };
+  const PirlTrainerConfig *config = &trainer->config;
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
-  PirlResnet found;
+  g_autofree gchar *classifier = g_strconcat (pirl_trunk_classifier_name (&config->trunk), ".",
+      NULL);
+  PirlTrunk found;
 
-  if (!file || !pirl_resnet_detect (file, &found, error))
+  if (!file || !pirl_trunk_detect (file, &found, error))
     return FALSE;
-  if (found.depth != trainer->config.trunk.depth
-      || found.base_width != trainer->config.trunk.base_width) {
+  /* Other widths may give the same shapes: those decide. */
+  if (found.arch != config->trunk.arch || found.base_width != config->trunk.base_width) {
+    g_autofree gchar *theirs = pirl_trunk_describe (&found);
+    g_autofree gchar *ours = pirl_trunk_describe (&config->trunk);
+
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
-        "model \"%s\" is a %s of base width %d, the network to train is a %s of base width %d; "
-        "set arch to what the file has", path, pirl_resnet_name (&found), found.base_width,
-        pirl_resnet_name (&trainer->config.trunk), trainer->config.trunk.base_width);
+        "model \"%s\" is a %s, the network to train is a %s; set arch and its width to what the "
+        "file has", path, theirs, ours);
     return FALSE;
   }
-  return pirl_params_load (trainer->params, file, required, NULL, error);
+  return pirl_params_load_except (trainer->params, file, pirl_trunk_prefixes (&config->trunk),
+      same_classes (trainer, file, classifier) ? NULL : classifier, NULL, error);
 }
 
 static gboolean
@@ -365,7 +406,9 @@ check_settings (const PirlTrainer *trainer, const PirlSafetensors *file, GError 
     const gchar *theirs = pirl_safetensors_metadata (file, settings[i].key);
     g_autofree gchar *ours = format_setting (&config, &settings[i]);
 
-    if (g_strcmp0 (theirs, ours) != 0) {
+    if (!theirs)
+      theirs = settings[i].otherwise;
+    if (setting_counts (trainer, &settings[i]) && g_strcmp0 (theirs, ours) != 0) {
       g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
           "checkpoint \"%s\" was trained with %s = %s, now it is %s; resume with the same "
           "settings, or start from its weights with model-file", pirl_safetensors_name (file),
@@ -398,12 +441,12 @@ resume_params (PirlTrainer *trainer, const PirlSafetensors *file, PirlArena aren
   for (guint i = 0; i < pirl_params_count (trainer->params); i++) {
     const PirlParamSpec *spec = pirl_params_spec (trainer->params, i);
     const gsize n = pirl_shape_count (&spec->shape);
-    g_autofree gchar *name = g_strconcat (arena == PIRL_ARENA_VELOCITY ? VELOCITY_PREFIX : "",
-        spec->name, NULL);
+    g_autofree gchar *name = g_strconcat (arena_prefixes[arena], spec->name, NULL);
     g_autofree gfloat *values = NULL;
     const PirlTensor *tensor;
 
-    if (!pirl_params_data (trainer->params, arena, i))
+    /* The second moment has no memory before it is written; it is of what has a velocity. */
+    if (!pirl_params_data (trainer->params, MIN (arena, PIRL_ARENA_VELOCITY), i))
       continue;
     tensor = find_state (file, name, &spec->shape, error);
     if (!tensor)
@@ -423,10 +466,13 @@ resume_bank (PirlTrainer *trainer, const PirlSafetensors *file, gboolean write, 
 {
   const gint64 rows = (gint64) trainer->config.bank_rows;
   const PirlShape shape = { 2, {rows, trainer->config.dim} };
-  const PirlTensor *bank = find_state (file, "state.bank", &shape, error);
   const PirlTensor *labels = pirl_safetensors_lookup (file, "state.labels");
+  const PirlTensor *bank;
   g_autofree gfloat *values = NULL;
 
+  if (!trainer->bank)
+    return TRUE;
+  bank = find_state (file, "state.bank", &shape, error);
   if (!bank)
     return FALSE;
   if (!labels || labels->dtype != PIRL_DTYPE_I32
@@ -464,6 +510,7 @@ pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *posi
     GError **error)
 {
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
+  const gboolean adam = trainer->config.optimizer == PIRL_OPTIMIZER_ADAM;
   guint64 step, collapsed;
   gdouble z;
 
@@ -477,6 +524,8 @@ pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *posi
   for (gint write = FALSE; write <= TRUE; write++)
     if (!resume_params (trainer, file, PIRL_ARENA_VALUE, write, error)
         || !resume_params (trainer, file, PIRL_ARENA_VELOCITY, write, error)
+        || (adam && step > 0
+            && !resume_params (trainer, file, PIRL_ARENA_SECOND, write, error))
         || !resume_bank (trainer, file, write, error)) {
       pirl_position_clear (position);
       return FALSE;

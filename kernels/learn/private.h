@@ -19,8 +19,14 @@ void pirl_draw_negatives (const PirlTrainerConfig *config, guint64 k, guint32 ep
 typedef struct {
   PirlGraph *graph;
   PirlPlan *plan;
-  PirlValue embedding;
+  PirlValue embedding;          /* SUPERVISED: logits */
 } PirlBranch;
+
+/** Objective SUPERVISED: forward, cross-entropy and backward of a batch; all labels must be classes. */
+gboolean pirl_supervised_check_labels (const PirlTrainer *trainer, const PirlBatch *batch,
+    GError **error);
+gboolean pirl_supervised_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
+    PirlStepStats *stats, GError **error);
 
 /** In PirlTrainer.labels: the row still holds what it was drawn with. */
 #define PIRL_LABEL_UNTRAINED (-2)
@@ -30,8 +36,8 @@ struct _PirlTrainer {
   PirlDevice *device;
   PirlParams *params;
   PirlPool *pool;
-  PirlBranch images, patches;   /* patches.plan NULL for NPID */
-  gpointer bank;                /* rows x dim, param_dtype */
+  PirlBranch images, patches;   /* patches.plan NULL but for PIRL */
+  gpointer bank;                /* rows x dim, param_dtype; this and what follows NULL for SUPERVISED */
   gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
   guint32 *negative;            /* batch x K; NULL = all rows but the own */
   const guint8 **patch_pictures;        /* batch x patches pointers */

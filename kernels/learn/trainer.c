@@ -1,5 +1,5 @@
-/* gst-pirl: PIRL training, one step at a time (Misra and van der Maaten 2020, equations 4 and 5, in
- * the form of VISSL's nce_loss.py).
+/* gst-pirl: training, one step at a time: PIRL (Misra and van der Maaten 2020, equations 4 and 5, in
+ * the form of VISSL's nce_loss.py), or from labels (supervised.c).
  *
  * pirl_trainer_step() is the whole of it. Nothing outside gradients and BN's running statistics
  * changes before the commit at its end; the statistics are copied before and put back when the
@@ -17,6 +17,8 @@
 /* Below this spread for that many steps after warm-up the embeddings count as collapsed. */
 #define COLLAPSE_SPREAD 1e-4
 #define COLLAPSE_STEPS 20
+#define ADAM_BETA2 0.999
+#define ADAM_EPSILON 1e-8
 #define KNN_NEIGHBOURS 20
 #define KNN_SIGMA 0.1
 /* Rows of the bank that are drawn and uploaded at once. */
@@ -29,7 +31,7 @@ pirl_trainer_config_defaults (PirlTrainerConfig *config)
 
   *config = (PirlTrainerConfig) {
     .objective = PIRL_OBJECTIVE_PIRL,
-    .trunk = { PIRL_RESNET_50, 64 },
+    .trunk = { PIRL_ARCH_RESNET50, 64, 0 },
     .head = PIRL_HEAD_BN,
     .dim = 128,
     .image_size = 224,
@@ -74,25 +76,34 @@ invalid (GError **error, const gchar *format, ...)
   return FALSE;
 }
 
+static gboolean
+has_bank (const PirlTrainerConfig *config)
+{
+  return config->objective != PIRL_OBJECTIVE_SUPERVISED;
+}
+
 typedef struct {
   const gchar *name;
   gdouble value, min, max;
+  gboolean idle;                /* has no effect with this objective */
 } Range;
 
 static gboolean
 check_ranges (const PirlTrainerConfig *c, GError **error)
 {
+  const gboolean labels = !has_bank (c);
   const gdouble big = 1e30, small = 1e-6;
   const Range ranges[] = {
-    {"dim (the embedding's length)", c->dim, 1, 65536},
+    {"the number of classes", c->classes, 2, 65536, !labels},
+    {"dim (the embedding's length)", c->dim, 1, 65536, labels},
     {"image-size", c->image_size, 1, 8192},
-    {"patch-size", c->patch_size, 1, 8192},
-    {"patches", c->patches, 1, 1024},
+    {"patch-size", c->patch_size, 1, 8192, labels},
+    {"patches", c->patches, 1, 1024, labels},
     {"batch-size", c->batch, 1, 65536},
-    {"temperature", c->temperature, small, big},
-    {"lambda", c->lambda, 0, 1},
-    {"bank-momentum", c->bank_momentum, 0, 1},
-    {"bank-size", (gdouble) c->bank_rows, 2, G_MAXUINT32},
+    {"temperature", c->temperature, small, big, labels},
+    {"lambda", c->lambda, 0, 1, labels},
+    {"bank-momentum", c->bank_momentum, 0, 1, labels},
+    {"bank-size", (gdouble) c->bank_rows, 2, G_MAXUINT32, labels},
     {"learning-rate", c->schedule.base, 0, big},
     {"the last learning rate", c->schedule.end, 0, big},
     {"momentum", c->momentum, 0, 1},
@@ -104,7 +115,8 @@ check_ranges (const PirlTrainerConfig *c, GError **error)
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (ranges); i++)
-    if (!(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max))
+    if (!ranges[i].idle
+        && !(ranges[i].value >= ranges[i].min && ranges[i].value <= ranges[i].max))
       return invalid (error, "%s is %g; it must be from %g to %g", ranges[i].name,
           ranges[i].value, ranges[i].min, ranges[i].max);
   return TRUE;
@@ -120,11 +132,11 @@ check_config (const PirlTrainerConfig *c, GError **error)
   if (pirl && c->patch_size > c->image_size)
     return invalid (error, "patch-size %d is larger than image-size %d; the reference's patches "
         "are 2/7 of the image", c->patch_size, c->image_size);
-  if (c->negatives >= c->bank_rows)
+  if (has_bank (c) && c->negatives >= c->bank_rows)
     return invalid (error, "%" G_GUINT64_FORMAT " negatives cannot be taken from a bank of %"
         G_GUINT64_FORMAT " rows; set negatives below bank-size, or 0 for as many as fit",
         c->negatives, c->bank_rows);
-  if (c->batch > c->bank_rows)
+  if (has_bank (c) && c->batch > c->bank_rows)
     return invalid (error, "batch-size %u is larger than bank-size %" G_GUINT64_FORMAT
         "; lower batch-size or give more samples", c->batch, c->bank_rows);
   if (c->batch < 2)
@@ -152,19 +164,23 @@ updates_first (const PirlTrainer *trainer)
   return trainer_uses_patches (trainer) && trainer->config.bank_update == PIRL_BANK_BEFORE;
 }
 
-/* Input, trunk and head of one term: f for @patches == 0, else g. */
+/* Input, trunk and head of one term: f (or the classifier) for @patches == 0, else g. */
 static void
 branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gint patches)
 {
   PirlGraph *graph = branch->graph = pirl_graph_new ();
   const gint n = (gint) config->batch * MAX (patches, 1);
-  PirlValue levels[PIRL_N_LEVELS], pooled;
+  const PirlValue input = pirl_graph_input (graph, n,
+      patches ? config->patch_size : config->image_size, config->mean, config->std);
+  const PirlValue pooled = pirl_graph_avgpool (graph, pirl_trunk_build (graph, &config->trunk,
+          input, NULL));
 
-  pirl_resnet_build (graph, &config->trunk, pirl_graph_input (graph, n,
-          patches ? config->patch_size : config->image_size, config->mean, config->std), levels);
-  pooled = pirl_graph_avgpool (graph, levels[PIRL_RES5]);
-  branch->embedding = patches ? pirl_head_g (graph, config->head, pooled, patches, config->dim)
-      : pirl_head_f (graph, config->head, pooled, config->dim);
+  if (!has_bank (config))
+    branch->embedding = pirl_trunk_classifier (graph, &config->trunk, pooled,
+        (gint) config->classes);
+  else
+    branch->embedding = patches ? pirl_head_g (graph, config->head, pooled, patches, config->dim)
+        : pirl_head_f (graph, config->head, pooled, config->dim);
 }
 
 static gboolean
@@ -191,6 +207,8 @@ row_bytes (const PirlTrainer *trainer)
 static gsize
 bank_bytes (const PirlTrainer *trainer)
 {
+  if (!has_bank (&trainer->config))
+    return 0;
   return trainer->config.bank_rows * (gsize) trainer->config.dim
       * pirl_dtype_size (trainer->device->param_dtype);
 }
@@ -258,7 +276,7 @@ trainer_copy_config (PirlTrainer *trainer, const PirlTrainerConfig *config)
   *copy = *config;
   copy->device = g_strdup (config->device ? config->device : "auto");
   copy->precision = g_strdup (config->precision ? config->precision : "auto");
-  if (copy->negatives == 0)
+  if (has_bank (config) && copy->negatives == 0)
     copy->negatives = MIN (DEFAULT_NEGATIVES, copy->bank_rows - 1);
   trainer->z = config->z_mode == PIRL_Z_FIXED ? config->z : 0;
 }
@@ -285,7 +303,7 @@ trainer_setup (PirlTrainer *trainer, GError **error)
   trainer->pool = pirl_pool_new (trainer->device);
   return branch_plan (&trainer->images, trainer, error)
       && (n_branches == 1 || branch_plan (&trainer->patches, trainer, error))
-      && bank_init (trainer, error);
+      && (!has_bank (config) || bank_init (trainer, error));
 }
 
 static void
@@ -296,6 +314,8 @@ trainer_add_storage (PirlTrainer *trainer)
 
   pirl_params_buffers (trainer->params, &bytes);
   trainer->statistics = g_malloc (MAX (bytes, 1));
+  if (!has_bank (config))
+    return;
   trainer->rows_aside = g_malloc (config->batch * row_bytes (trainer));
   trainer->embedding = g_new (gfloat, (gsize) config->batch * config->dim);
   trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
@@ -520,6 +540,18 @@ step_check (const PirlTrainer *trainer, const PirlStepStats *stats, guint collap
   return TRUE;
 }
 
+static gboolean
+step_weights (PirlTrainer *trainer, const PirlStepStats *stats, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+
+  if (config->optimizer == PIRL_OPTIMIZER_ADAM)
+    return pirl_params_adam (trainer->params, stats->step, stats->learning_rate, config->momentum,
+        ADAM_BETA2, ADAM_EPSILON, config->weight_decay, error);
+  return pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
+      config->weight_decay, error);
+}
+
 /* The bank, the weights and the state: from here on the step has happened. */
 static gboolean
 step_commit (PirlTrainer *trainer, const PirlBatch *batch, const StepState *state,
@@ -527,13 +559,12 @@ step_commit (PirlTrainer *trainer, const PirlBatch *batch, const StepState *stat
 {
   const PirlTrainerConfig *config = &trainer->config;
 
-  if ((!updates_first (trainer) && !rows_update (trainer, batch, error))
-      || !pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
-          config->weight_decay, error))
+  if ((has_bank (config) && !updates_first (trainer) && !rows_update (trainer, batch, error))
+      || !step_weights (trainer, stats, error))
     return FALSE;
-  for (guint b = 0; b < config->batch; b++)
+  for (guint b = 0; has_bank (config) && b < config->batch; b++)
     trainer->labels[batch->rows[b]] = batch->labels ? batch->labels[b] : -1;
-  if (config->loss == PIRL_LOSS_NCE) {
+  if (has_bank (config) && config->loss == PIRL_LOSS_NCE) {
     trainer->z = state->z;
     if (config->z_mode == PIRL_Z_EMA)
       trainer->z = Z_KEEP * state->z + (1 - Z_KEEP) * state->mean_exp / state->n_terms;
@@ -546,6 +577,8 @@ step_commit (PirlTrainer *trainer, const PirlBatch *batch, const StepState *stat
 static gboolean
 check_batch (const PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 {
+  if (!has_bank (&trainer->config))
+    return pirl_supervised_check_labels (trainer, batch, error);
   for (guint b = 0; b < trainer->config.batch; b++)
     if (batch->rows[b] >= trainer->config.bank_rows)
       return invalid (error, "a sample has the number %u, but the bank has only %" G_GUINT64_FORMAT
@@ -554,12 +587,34 @@ check_batch (const PirlTrainer *trainer, const PirlBatch *batch, GError **error)
   return TRUE;
 }
 
+/* The terms against the bank, in the order of bank_update. */
+static gboolean
+step_contrast (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
+    PirlStepStats *stats, GError **error)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+  const gboolean pirl = trainer_uses_patches (trainer);
+  gboolean good;
+
+  if (updates_first (trainer))
+    good = rows_copy (trainer, batch, FALSE, error)
+        && step_images (trainer, batch, cancel, state, stats, error)
+        && rows_update (trainer, batch, error)
+        && step_patches (trainer, batch, cancel, state, stats, error);
+  else
+    good = (!pirl || step_patches (trainer, batch, cancel, state, stats, error))
+        && step_images (trainer, batch, cancel, state, stats, error);
+  stats->loss = pirl ? config->lambda * stats->loss_patches
+      + (1 - config->lambda) * stats->loss_image : stats->loss_image;
+  stats->z = config->loss == PIRL_LOSS_NCE ? state->z : 0;
+  return good;
+}
+
 gboolean
 pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
     PirlStepStats *stats, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
-  const gboolean pirl = trainer_uses_patches (trainer);
   StepState state = { .z = trainer->z };
   guint collapsed = 0;
   gboolean good;
@@ -571,19 +626,11 @@ pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *can
       || !pirl_params_zero_gradients (trainer->params, error))
     return FALSE;
 
-  if (updates_first (trainer))
-    good = rows_copy (trainer, batch, FALSE, error)
-        && step_images (trainer, batch, cancel, &state, stats, error)
-        && rows_update (trainer, batch, error)
-        && step_patches (trainer, batch, cancel, &state, stats, error);
-  else
-    good = (!pirl || step_patches (trainer, batch, cancel, &state, stats, error))
-        && step_images (trainer, batch, cancel, &state, stats, error);
+  good = has_bank (config) ? step_contrast (trainer, batch, cancel, &state, stats, error)
+      : pirl_supervised_step (trainer, batch, cancel, stats, error);
   if (good) {
-    stats->loss = pirl ? config->lambda * stats->loss_patches
-        + (1 - config->lambda) * stats->loss_image : stats->loss_image;
-    stats->z = config->loss == PIRL_LOSS_NCE ? state.z : 0;
-    if (trainer->step >= config->schedule.warmup && stats->spread < COLLAPSE_SPREAD)
+    if (has_bank (config) && trainer->step >= config->schedule.warmup
+        && stats->spread < COLLAPSE_SPREAD)
       collapsed = trainer->collapsed + 1;
     good = step_check (trainer, stats, collapsed, error);
   }
@@ -664,9 +711,9 @@ labelled_rows (const PirlTrainer *trainer, guint limit, gsize *rows)
 gdouble
 pirl_trainer_bank_knn (PirlTrainer *trainer, guint limit)
 {
-  const gsize rows = trainer->config.bank_rows;
+  const gsize rows = has_bank (&trainer->config) ? trainer->config.bank_rows : 0;
   g_autofree gsize *query = g_new (gsize, rows);
-  const gsize n = labelled_rows (trainer, limit, query);
+  const gsize n = rows > 0 ? labelled_rows (trainer, limit, query) : 0;
   g_autofree gfloat *bank = NULL;
 
   if (n == 0)

@@ -1,4 +1,4 @@
-/* gst-pirl: PIRL training (Misra and van der Maaten 2020), one step at a time.
+/* gst-pirl: training, one step at a time: PIRL (Misra and van der Maaten 2020), or from labels.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A step, on a batch of B samples (image view I, p patches of the shuffled view I^t):
@@ -12,14 +12,18 @@
  * bank_update BEFORE the image comes first and the patches meet its row as it is after the update:
  * a row then never is random or an epoch old when the patches meet it, as it is in the published
  * order (AFTER). The two passes run one after the other and share one arena.
+ *
+ * Objective SUPERVISED has neither bank nor heads: logits = classifier (trunk (images)), softmax
+ * cross-entropy with the samples' labels, optimiser.
  */
 #pragma once
 
 #include "backends/backend.h"
-#include "net/resnet.h"
+#include "net/trunk.h"
 #include "learn/schedule.h"
 
-typedef enum { PIRL_OBJECTIVE_PIRL, PIRL_OBJECTIVE_NPID } PirlObjective;
+typedef enum { PIRL_OBJECTIVE_PIRL, PIRL_OBJECTIVE_NPID, PIRL_OBJECTIVE_SUPERVISED } PirlObjective;
+typedef enum { PIRL_OPTIMIZER_SGD, PIRL_OPTIMIZER_ADAM } PirlOptimizer;
 /** Z of the NCE loss: running average (0.99), estimated once, or given. */
 typedef enum { PIRL_Z_EMA, PIRL_Z_FIRST_BATCH, PIRL_Z_FIXED } PirlZMode;
 /** When a sample's row takes up its new embedding: after both terms (the paper), or before the
@@ -30,7 +34,8 @@ typedef enum { PIRL_BN_BOTH, PIRL_BN_IMAGES } PirlBnStatistics;
 
 typedef struct {
   PirlObjective objective;      /* NPID = PIRL with lambda 0, no patch pass */
-  PirlResnet trunk;
+  PirlTrunk trunk;
+  guint classes;                /* of SUPERVISED */
   PirlHead head;
   gint dim;                     /* of the embedding: 128 */
   gint image_size, patch_size, patches;
@@ -46,7 +51,8 @@ typedef struct {
   PirlBankUpdate bank_update;
   guint64 bank_rows;
   PirlSchedule schedule;
-  gdouble momentum, weight_decay;
+  PirlOptimizer optimizer;
+  gdouble momentum, weight_decay;       /* ADAM: momentum is beta1; beta2 is .999, epsilon 1e-8 */
   PirlBnStatistics bn_statistics;
   guint64 seed;
   gfloat mean[3], std[3];
@@ -73,7 +79,7 @@ typedef struct {
   const guint8 *const *images;  /* S*S*3 bytes each */
   const guint8 *const *patches; /* p*P*P*3 bytes each, patches one after the other */
   const guint32 *rows;          /* bank row of each sample */
-  const gint *labels;           /* -1 = none; may be NULL */
+  const gint *labels;           /* -1 = none; may be NULL, but for SUPERVISED */
   guint32 epoch;
 } PirlBatch;
 
@@ -85,6 +91,7 @@ typedef struct {
   gdouble z;                    /* Z / rows in use (NCE), else 0 */
   gdouble positive_image, positive_patches;     /* mean cosine with the own bank row */
   gdouble spread;               /* 1 - |mean of the batch's image embeddings|^2: 0 = collapsed */
+  gdouble accuracy;             /* SUPERVISED: share of the batch that was classified rightly */
 } PirlStepStats;
 
 /**
@@ -106,10 +113,11 @@ typedef struct {
 } PirlPosition;
 PIRL_API void pirl_position_clear (PirlPosition *position);
 
-/** Starts from the weights in @path (trunk, and heads where present): not a resume. */
+/** Starts from the weights in @path (trunk; heads where present, a classifier where it is for as many
+ * classes): not a resume. */
 PIRL_API gboolean pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path,
     GError **error);
-/** Writes weights, metadata and `state.*` (velocity, bank, labels, Z, step, settings) atomically.
+/** Writes weights, metadata and `state.*` (velocity or moments, bank, labels, Z, step, settings) atomically.
  * %PIRL_ERROR_NOT_FINITE, and nothing written, when they hold what is no number. */
 PIRL_API gboolean pirl_trainer_save (PirlTrainer *trainer, const gchar *path,
     const PirlPosition *position, GError **error);

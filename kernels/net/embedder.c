@@ -298,7 +298,8 @@ embedder_fill (PirlEmbedder *embedder, const PirlSafetensors *file, guint64 seed
   static const gchar *const required[] = { "", NULL };
 
   /* Before memory is taken: what the first tensor promises, the others must keep. */
-  if (file && !pirl_specs_check (embedder->graph->params, file, required, error))
+  if (file && !pirl_specs_check (embedder->graph->params, file, required, NULL,
+          error))
     return FALSE;
   embedder->params = pirl_params_new (embedder->device, &embedder->graph, 1, FALSE, error);
   if (!embedder->params)

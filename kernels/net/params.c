@@ -386,12 +386,14 @@ name_is_required (const gchar *name, const gchar *const *required)
 
 gboolean
 pirl_specs_check (const GPtrArray *specs, const PirlSafetensors *file,
-    const gchar *const *required, GError **error)
+    const gchar *const *required, const gchar *except, GError **error)
 {
   for (guint i = 0; i < specs->len; i++) {
     const PirlParamSpec *spec = g_ptr_array_index (specs, i);
     const PirlTensor *tensor = pirl_tensor_find (file, spec->name);
 
+    if (except && g_str_has_prefix (spec->name, except))
+      continue;
     if (tensor) {
       if (!pirl_tensor_check (file, tensor, spec->name, &spec->shape, error))
         return FALSE;
@@ -412,12 +414,19 @@ gboolean
 pirl_params_load (PirlParams *params, const PirlSafetensors *file, const gchar *const *required,
     PirlLoadReport *report, GError **error)
 {
+  return pirl_params_load_except (params, file, required, NULL, report, error);
+}
+
+gboolean
+pirl_params_load_except (PirlParams *params, const PirlSafetensors *file,
+    const gchar *const *required, const gchar *except, PirlLoadReport *report, GError **error)
+{
   if (report) {
     report->loaded = 0;
     report->missing = g_ptr_array_new_with_free_func (g_free);
   }
   /* First everything is checked, so that a wrong file changes nothing. */
-  if (!pirl_specs_check (params->specs, file, required, error))
+  if (!pirl_specs_check (params->specs, file, required, except, error))
     return FALSE;
   for (guint i = 0; i < pirl_params_count (params); i++) {
     const PirlParamSpec *spec = pirl_params_spec (params, i);
@@ -425,6 +434,8 @@ pirl_params_load (PirlParams *params, const PirlSafetensors *file, const gchar *
     const gsize n = pirl_shape_count (&spec->shape);
     g_autofree gfloat *values = NULL;
 
+    if (except && g_str_has_prefix (spec->name, except))
+      continue;
     if (!tensor) {
       if (report)
         g_ptr_array_add (report->missing, g_strdup (spec->name));

@@ -33,7 +33,7 @@ make_model (const gchar * name, guint64 seed, gint dim, gint base_width, gint si
   pirl_trainer_config_defaults (&c);
   c.objective = PIRL_OBJECTIVE_NPID;
   c.lambda = 0;
-  c.trunk = (PirlResnet) { PIRL_RESNET_18, base_width };
+  c.trunk = (PirlTrunk) { PIRL_ARCH_RESNET18, base_width, 0 };
   c.dim = dim;
   c.image_size = size;
   c.patch_size = 9;

@@ -92,7 +92,7 @@ configure (Golden *golden)
 
   pirl_trainer_config_defaults (config);
   config->objective = PIRL_OBJECTIVE_PIRL;
-  config->trunk = (PirlResnet) { PIRL_RESNET_18, 8 };
+  config->trunk = (PirlTrunk) { PIRL_ARCH_RESNET18, 8, 0 };
   config->head = (PirlHead) choice (golden, "head", heads);
   config->dim = 128;
   config->image_size = IMAGE;

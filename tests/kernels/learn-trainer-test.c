@@ -19,7 +19,7 @@ static void
 small_config (PirlTrainerConfig *config)
 {
   pirl_trainer_config_defaults (config);
-  config->trunk = (PirlResnet) { PIRL_RESNET_18, 8 };
+  config->trunk = (PirlTrunk) { PIRL_ARCH_RESNET18, 8, 0 };
   config->dim = 16;
   config->image_size = SIZE;
   config->patch_size = PATCH;

@@ -296,7 +296,7 @@ small_trainer (PirlHead head)
   g_autoptr (GError) error = NULL;
 
   pirl_trainer_config_defaults (&config);
-  config.trunk = (PirlResnet) { PIRL_RESNET_18, 8 };
+  config.trunk = (PirlTrunk) { PIRL_ARCH_RESNET18, 8, 0 };
   config.head = head;
   config.dim = 24;
   config.image_size = 48;
