@@ -175,51 +175,88 @@ quantise_16 (const gint16 *coefficient, const PirlQuantiser *quantiser, guint k)
 }
 
 AVX2 static void
-avx2_quantise (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
-    gint16 *level, guint64 *mask)
+avx2_quantise (const gint16 *coefficient, guint n, guint n_levels,
+    const PirlQuantiser *quantiser, gint16 *level, guint64 *mask)
 {
   const __m256i zero = _mm256_setzero_si256 ();
 
   for (; n > 0; n--, coefficient += PIRL_BLOCK, level += PIRL_BLOCK, mask++) {
-    guint64 zeros = 0;
+    guint64 found = 0;
 
-    for (guint half = 0; half < 2; half++) {
+    for (guint half = 0; half < n_levels / 32; half++) {
       const __m256i a = quantise_16 (coefficient, quantiser, 32 * half);
       const __m256i b = quantise_16 (coefficient, quantiser, 32 * half + 16);
       const __m256i bytes = _mm256_permute4x64_epi64 (_mm256_packs_epi16 (a, b), 0xd8);
 
       _mm256_storeu_si256 ((__m256i *) (level + 32 * half), a);
       _mm256_storeu_si256 ((__m256i *) (level + 32 * half + 16), b);
-      zeros |= (guint64) (guint32) _mm256_movemask_epi8 (_mm256_cmpeq_epi8 (bytes, zero))
+      found |= (guint64) (guint32) ~_mm256_movemask_epi8 (_mm256_cmpeq_epi8 (bytes, zero))
           << 32 * half;
     }
-    *mask = ~zeros;
+    *mask = found;
   }
 }
 
-/* Adds up the basis pictures of a block, 16 * @vectors pixels, and makes them bytes. */
+/* The sums of 32 products for each of @pixels (1 or 4) pixels. */
 AVX2 static inline void
-sum_basis (const gint16 *level, guint64 left, const gint16 *unit, const PirlBasis *basis,
-    guint vectors, guint8 bytes[PIRL_BLOCK])
+dot_pixels (const gint16 *level, const gint16 *unit, const PirlBasis *basis, guint8 *dst,
+    gsize stride)
+{
+  const guint pixels = basis->size * basis->size;
+  __m256i value[2], sum[4];
+  __m128i total;
+  gint32 bytes;
+
+  for (guint i = 0; i < 2; i++)
+    value[i] = _mm256_mullo_epi16 (_mm256_loadu_si256 ((const __m256i *) (level + 16 * i)),
+        _mm256_loadu_si256 ((const __m256i *) (unit + 16 * i)));
+  for (guint i = 0; i < 4; i++) {
+    const __m256i *weight = (const __m256i *) basis->weight[MIN (i, pixels - 1)];
+
+    sum[i] = _mm256_add_epi32 (_mm256_madd_epi16 (value[0], _mm256_loadu_si256 (weight)),
+        _mm256_madd_epi16 (value[1], _mm256_loadu_si256 (weight + 1)));
+  }
+  sum[0] = _mm256_hadd_epi32 (_mm256_hadd_epi32 (sum[0], sum[1]),
+      _mm256_hadd_epi32 (sum[2], sum[3]));
+  total = _mm_add_epi32 (_mm256_castsi256_si128 (sum[0]), _mm256_extracti128_si256 (sum[0], 1));
+  total = _mm_srai_epi32 (_mm_add_epi32 (total, _mm_set1_epi32 (257 << (PIRL_DCT_DOT_BITS - 1))),
+      PIRL_DCT_DOT_BITS);
+  total = _mm_packs_epi32 (total, total);
+  bytes = _mm_cvtsi128_si32 (_mm_packus_epi16 (total, total));
+  memcpy (dst, &bytes, basis->size);
+  if (pixels == 4) {
+    bytes = (guint32) bytes >> 16;
+    memcpy (dst + stride, &bytes, 2);
+  }
+}
+
+/* Adds up the basis pictures of a block, 16 * @vectors pixels. */
+AVX2 static inline void
+add_pictures (const gint16 *level, guint64 left, const gint16 *unit, const PirlBasis *basis,
+    guint vectors, guint8 *dst, gsize stride)
 {
   __m256i sum[4];
+  guint8 bytes[16];
 
   for (guint i = 0; i < vectors; i++)
     sum[i] = _mm256_setzero_si256 ();
   for (; left; left &= left - 1) {
     const guint k = __builtin_ctzll (left);
-    const __m256i value = _mm256_set1_epi16 (unit ? level[k] * unit[k] : level[k]);
+    const __m256i value = _mm256_set1_epi16 (level[k] * unit[k]);
 
     for (guint i = 0; i < vectors; i++)
       sum[i] = _mm256_adds_epi16 (sum[i], _mm256_mulhrs_epi16 (value,
               _mm256_loadu_si256 ((const __m256i *) (basis->weight[k] + 16 * i))));
   }
   for (guint i = 0; i < vectors; i++) {
+    const guint across = vectors == 4 ? 8 : 4;
     const __m256i v = _mm256_srai_epi16 (_mm256_adds_epi16 (sum[i],
             _mm256_set1_epi16 (257 << (PIRL_DCT_PIXEL_BITS - 1))), PIRL_DCT_PIXEL_BITS);
 
-    _mm_storeu_si128 ((__m128i *) (bytes + 16 * i), _mm_packus_epi16 (_mm256_castsi256_si128 (v),
+    _mm_storeu_si128 ((__m128i *) bytes, _mm_packus_epi16 (_mm256_castsi256_si128 (v),
             _mm256_extracti128_si256 (v, 1)));
+    for (guint y = 0; y < 16 / across; y++)
+      memcpy (dst + (i * 2 + y) * stride, bytes + y * across, across);
   }
 }
 
@@ -228,20 +265,14 @@ avx2_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *u
     const PirlBasis *basis, guint8 *dst, gsize stride)
 {
   const guint size = basis->size;
-  guint8 bytes[PIRL_BLOCK];
 
-  for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += size) {
-    if (size == 8) {
-      sum_basis (level, *mask & basis->used, unit, basis, 4, bytes);
-      for (guint y = 0; y < 8; y++)
-        memcpy (dst + y * stride, bytes + 8 * y, 8);
-    } else {
-      sum_basis (level, *mask & basis->used, unit, basis, 1, bytes);
-      for (guint y = 0; y < size; y++)
-        for (guint x = 0; x < size; x++)
-          dst[y * stride + x] = bytes[y * size + x];
-    }
-  }
+  for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += size)
+    if (size == 8)
+      add_pictures (level, *mask & basis->used, unit, basis, 4, dst, stride);
+    else if (size == 4)
+      add_pictures (level, *mask & basis->used, unit, basis, 1, dst, stride);
+    else
+      dot_pixels (level, unit, basis, dst, stride);
 }
 
 const PirlDctLoops *

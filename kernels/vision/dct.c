@@ -3,7 +3,8 @@
  *
  * Forward, in each direction: F_u = sum_x f_x c_u / 2 cos ((2x + 1) u pi / 16), c_0 = sqrt (1/2),
  * c_u = 1. Sums and differences of mirrored samples halve the products. Inverse: coefficients that
- * are not 0 add their basis picture; after quantisation they are few.
+ * are not 0 add their basis picture; after quantisation they are few. Where a block leaves 4 pixels
+ * or 1, each is the dot product of the low coefficients and its weights.
  */
 #include "config.h"
 #include "vision/dct.h"
@@ -64,20 +65,21 @@ mean_cosine (guint u, guint i, guint size)
 void
 pirl_basis_init (PirlBasis *basis, guint size)
 {
-  /* What lies beyond adds next to nothing to means over 4 x 4 pixels. */
-  const guint n = size <= 2 ? PIRL_BLOCK / 2 : PIRL_BLOCK;
-
   *basis = (PirlBasis) { .size = size };
-  for (guint k = 0; k < n; k++)
-    for (guint y = 0; y < size; y++)
-      for (guint x = 0; x < size; x++) {
-        const gdouble weight = mean_cosine (pirl_zigzag[k] % 8, x, size)
-            * mean_cosine (pirl_zigzag[k] / 8, y, size);
+  /* What lies beyond 32 adds next to nothing to means over 4 x 4 pixels. */
+  basis->n = size <= 2 ? PIRL_BLOCK / 2 : PIRL_BLOCK;
+  for (guint k = 0; k < basis->n; k++)
+    for (guint i = 0; i < size * size; i++) {
+      const gdouble weight = mean_cosine (pirl_zigzag[k] % 8, i % size, size)
+          * mean_cosine (pirl_zigzag[k] / 8, i / size, size);
 
-        basis->weight[k][y * size + x] = lround (ldexp (weight, 16));
-        if (fabs (weight) > 1e-6)
-          basis->used |= G_GUINT64_CONSTANT (1) << k;
-      }
+      if (size <= 2)
+        basis->weight[i][k] = lround (ldexp (weight, 16));
+      else
+        basis->weight[k][i] = lround (ldexp (weight, 16));
+      if (fabs (weight) > 1e-6)
+        basis->used |= G_GUINT64_CONSTANT (1) << k;
+    }
 }
 
 /* Eight samples, @step apart, in place. */
@@ -128,12 +130,12 @@ plain_forward (const guint8 *src, gsize stride, guint n, gint16 *coefficient)
 }
 
 static void
-plain_quantise (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
-    gint16 *level, guint64 *mask)
+plain_quantise (const gint16 *coefficient, guint n, guint n_levels,
+    const PirlQuantiser *quantiser, gint16 *level, guint64 *mask)
 {
   for (; n > 0; n--, coefficient += PIRL_BLOCK, level += PIRL_BLOCK, mask++) {
     *mask = 0;
-    for (guint k = 0; k < PIRL_BLOCK; k++) {
+    for (guint k = 0; k < n_levels; k++) {
       level[k] = pirl_quantiser_level (quantiser, k, coefficient[k]);
       *mask |= (guint64) (level[k] != 0) << k;
     }
@@ -146,29 +148,55 @@ add_saturating (gint16 a, gint b)
   return CLAMP (a + b, G_MININT16, G_MAXINT16);
 }
 
+static inline guint8
+to_pixel (gint v)
+{
+  return CLAMP (v, 0, 255);
+}
+
+static void
+dot_pixels (const gint16 *level, const gint16 *unit, const PirlBasis *basis, guint8 *dst,
+    gsize stride)
+{
+  const guint size = basis->size;
+
+  for (guint i = 0; i < size * size; i++) {
+    gint32 sum = 257 << (PIRL_DCT_DOT_BITS - 1);
+
+    for (guint k = 0; k < basis->n; k++)
+      sum += (gint16) (level[k] * unit[k]) * basis->weight[i][k];
+    dst[i / size * stride + i % size] = to_pixel (sum >> PIRL_DCT_DOT_BITS);
+  }
+}
+
+static void
+add_pictures (const gint16 *level, guint64 left, const gint16 *unit, const PirlBasis *basis,
+    guint8 *dst, gsize stride)
+{
+  const guint size = basis->size;
+  gint16 sum[PIRL_BLOCK] = { 0 };
+
+  for (; left; left &= left - 1) {
+    const guint k = __builtin_ctzll (left);
+    const gint16 value = level[k] * unit[k];
+
+    for (guint i = 0; i < size * size; i++)
+      sum[i] = add_saturating (sum[i], (value * basis->weight[k][i] + (1 << 14)) >> 15);
+  }
+  for (guint i = 0; i < size * size; i++)
+    dst[i / size * stride + i % size] = to_pixel (add_saturating (sum[i],
+            257 << (PIRL_DCT_PIXEL_BITS - 1)) >> PIRL_DCT_PIXEL_BITS);
+}
+
 static void
 plain_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *unit,
     const PirlBasis *basis, guint8 *dst, gsize stride)
 {
-  const guint size = basis->size, pixels = size * size;
-
-  for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += size) {
-    gint16 sum[PIRL_BLOCK] = { 0 };
-
-    for (guint64 left = *mask & basis->used; left; left &= left - 1) {
-      const guint k = __builtin_ctzll (left);
-      const gint16 value = unit ? level[k] * unit[k] : level[k];
-
-      for (guint i = 0; i < pixels; i++)
-        sum[i] = add_saturating (sum[i], (value * basis->weight[k][i] + (1 << 14)) >> 15);
-    }
-    for (guint i = 0; i < pixels; i++) {
-      const gint pixel = (add_saturating (sum[i], 257 << (PIRL_DCT_PIXEL_BITS - 1)))
-          >> PIRL_DCT_PIXEL_BITS;
-
-      dst[i / size * stride + i % size] = CLAMP (pixel, 0, 255);
-    }
-  }
+  for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += basis->size)
+    if (basis->size <= 2)
+      dot_pixels (level, unit, basis, dst, stride);
+    else
+      add_pictures (level, *mask & basis->used, unit, basis, dst, stride);
 }
 
 const PirlDctLoops pirl_dct_plain = { plain_forward, plain_quantise, plain_inverse };

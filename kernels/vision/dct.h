@@ -39,17 +39,18 @@ pirl_quantiser_level (const PirlQuantiser *quantiser, guint k, gint coefficient)
  * 16 bits after the point; coefficients that are none of them are not in used. */
 typedef struct {
   guint size;                   /* 1, 2, 4 or 8 */
+  guint n;                      /* coefficients that matter: 32 (for 1 and 2) or 64 */
   guint64 used;
-  gint16 weight[PIRL_BLOCK][PIRL_BLOCK];        /* [coefficient][pixel] */
+  gint16 weight[PIRL_BLOCK][PIRL_BLOCK];        /* [coefficient][pixel]; for 1, 2: [pixel][coef.] */
 } PirlBasis;
 
 typedef struct {
   /* @n blocks side by side, rows @stride bytes apart. */
   void (*forward) (const guint8 *src, gsize stride, guint n, gint16 *coefficient);
-  /* Levels of @n blocks; bit k of a mask: level k is not 0. */
-  void (*quantise) (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
-      gint16 *level, guint64 *mask);
-  /* Pixels of @n blocks, side by side, from level * unit. @unit NULL: levels are coefficients. */
+  /* The first @n_levels (32 or 64) levels of @n blocks; bit k of a mask: level k is not 0. */
+  void (*quantise) (const gint16 *coefficient, guint n, guint n_levels,
+      const PirlQuantiser *quantiser, gint16 *level, guint64 *mask);
+  /* Pixels of @n blocks, side by side, from level * unit. */
   void (*inverse) (const gint16 *level, const guint64 *mask, guint n, const gint16 *unit,
       const PirlBasis *basis, guint8 *dst, gsize stride);
 } PirlDctLoops;
@@ -68,5 +69,7 @@ void pirl_basis_init (PirlBasis *basis, guint size);
 /* The first pass leaves 4 bits after the point, as the second. */
 #define PIRL_DCT_FIRST_SHIFT 12
 #define PIRL_DCT_SECOND_SHIFT 16
-/* Pixels in the inverse have 5 bits after the point: scale 16, weights of 16 bits, 15 dropped. */
+/* Pixels summed by basis pictures have 5 bits after the point: scale 16, weights of 16 bits, 15
+ * dropped from each product; those of dot products all 20. */
 #define PIRL_DCT_PIXEL_BITS 5
+#define PIRL_DCT_DOT_BITS 20

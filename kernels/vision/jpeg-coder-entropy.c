@@ -200,7 +200,7 @@ INLINE guint
 magnitude (gint value, guint32 *extra)
 {
   const gint sign = value >> 31;
-  const guint n = value ? 32 - __builtin_clz ((value ^ sign) - sign) : 0;
+  const guint n = 31 - __builtin_clz (2 * ((value ^ sign) - sign) | 1);
 
   *extra = (guint32) (value + sign) & ((1u << n) - 1);
   return n;
@@ -230,9 +230,10 @@ take_block (Sink *sink, Purpose purpose, PirlHuffmanSlot dc_slot, const gint16 *
 }
 
 INLINE void
-take_row (PirlScanRow *row, Sink *sink, Purpose purpose)
+take_row (PirlScanRow *row, Sink *out, Purpose purpose)
 {
   const guint luma = row->sampling;
+  Sink local = *out, *sink = &local;    /* bytes written could be its own, were it not local */
 
   for (guint mcu = 0; mcu < row->n_mcus; mcu++) {
     for (guint r = 0; r < luma + row->n_components - 1; r++) {
@@ -250,7 +251,35 @@ take_row (PirlScanRow *row, Sink *sink, Purpose purpose)
       }
     }
   }
+  *out = local;
 }
+
+static void
+write_plain (PirlScanRow *row, Sink *sink)
+{
+  take_row (row, sink, WRITE);
+}
+
+#if defined (__x86_64__) && defined (__GNUC__)
+/* The same with the shifts and bit counts of newer processors. */
+__attribute__ ((target ("bmi,bmi2,lzcnt"))) static void
+write_bmi (PirlScanRow *row, Sink *sink)
+{
+  take_row (row, sink, WRITE);
+}
+
+/* Processors with AVX2 have these instructions. */
+static void
+write_best (PirlScanRow *row, Sink *sink)
+{
+  if (__builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("bmi2"))
+    write_bmi (row, sink);
+  else
+    write_plain (row, sink);
+}
+#else
+#define write_best write_plain
+#endif
 
 void
 pirl_scan_write (PirlScanRow *row, const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES],
@@ -258,7 +287,7 @@ pirl_scan_write (PirlScanRow *row, const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_T
 {
   Sink sink = { .writer = *writer, .codes = codes };
 
-  take_row (row, &sink, WRITE);
+  write_best (row, &sink);
   *writer = sink.writer;
 }
 

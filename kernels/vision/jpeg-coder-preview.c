@@ -124,6 +124,12 @@ basis_of (PirlJpegCoder *coder, guint size)
   return *basis;
 }
 
+/* Units of coefficients that are not quantised. */
+static const gint16 as_they_are[PIRL_BLOCK] = {
+  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+};
+
 /* The pixels of component @c into coder->pixels, whole blocks. */
 static gsize
 decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
@@ -132,6 +138,7 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
   const PirlBasis *basis = basis_of (coder, size);
   const gsize stride = (gsize) plane->blocks_w * size;
   const gsize needed = stride * plane->blocks_h * size;
+  const gint16 *unit = as_they_are;
   PirlQuantiser quantiser;
 
   if (coder->pixels_allocated[c] < needed) {
@@ -139,17 +146,21 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
     coder->pixels[c] = g_malloc (needed);
     coder->pixels_allocated[c] = needed;
   }
-  pirl_quantiser_init (&quantiser, quality, c > 0);
-  for (guint i = 0; quality == 0 && i < plane->blocks_w; i++)
+  if (quality > 0) {
+    pirl_quantiser_init (&quantiser, quality, c > 0);
+    unit = quantiser.unit;
+  }
+  for (guint i = 0; quality <= 0 && i < plane->blocks_w; i++)
     coder->mask[i] = G_MAXUINT64;
   for (guint y = 0; y < plane->blocks_h; y++) {
-    const gint16 *coefficient = plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK;
+    const gint16 *level = plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK;
 
-    if (quality > 0)
-      coder->loops->quantise (coefficient, plane->blocks_w, &quantiser, coder->level,
+    if (quality > 0) {
+      coder->loops->quantise (level, plane->blocks_w, basis->n, &quantiser, coder->level,
           coder->mask);
-    coder->loops->inverse (quality > 0 ? coder->level : coefficient, coder->mask,
-        plane->blocks_w, quality > 0 ? quantiser.unit : NULL, basis,
+      level = coder->level;
+    }
+    coder->loops->inverse (level, coder->mask, plane->blocks_w, unit, basis,
         coder->pixels[c] + y * size * stride, stride);
   }
   return stride;

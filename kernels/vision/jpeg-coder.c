@@ -218,8 +218,8 @@ pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2]
     row->row[r].blocks = n;
     if (n > 0)
       coder->loops->quantise (plane->coefficient
-          + ((gsize) by * plane->blocks_w + bx) * PIRL_BLOCK, n, &quantiser[c > 0],
-          coder->level + used * PIRL_BLOCK, coder->mask + used);
+          + ((gsize) by * plane->blocks_w + bx) * PIRL_BLOCK, n, PIRL_BLOCK,
+          &quantiser[c > 0], coder->level + used * PIRL_BLOCK, coder->mask + used);
     used += across * n_mcus;
   }
 }
