@@ -223,10 +223,11 @@ dot_pixels (const gint16 *level, const gint16 *unit, const PirlBasis *basis, gui
       PIRL_DCT_DOT_BITS);
   total = _mm_packs_epi32 (total, total);
   bytes = _mm_cvtsi128_si32 (_mm_packus_epi16 (total, total));
-  memcpy (dst, &bytes, basis->size);
+  dst[0] = bytes;
   if (pixels == 4) {
-    bytes = (guint32) bytes >> 16;
-    memcpy (dst + stride, &bytes, 2);
+    dst[1] = bytes >> 8;
+    dst[stride] = bytes >> 16;
+    dst[stride + 1] = (guint32) bytes >> 24;
   }
 }
 

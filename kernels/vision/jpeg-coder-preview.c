@@ -138,6 +138,8 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
   const PirlBasis *basis = basis_of (coder, size);
   const gsize stride = (gsize) plane->blocks_w * size;
   const gsize needed = stride * plane->blocks_h * size;
+  /* Reduced chroma has next to nothing among the higher half. */
+  const guint n = c > 0 && size < 8 ? PIRL_BLOCK / 2 : basis->n;
   const gint16 *unit = as_they_are;
   PirlQuantiser quantiser;
 
@@ -151,12 +153,12 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
     unit = quantiser.unit;
   }
   for (guint i = 0; quality <= 0 && i < plane->blocks_w; i++)
-    coder->mask[i] = G_MAXUINT64;
+    coder->mask[i] = G_MAXUINT64 >> (PIRL_BLOCK - n);
   for (guint y = 0; y < plane->blocks_h; y++) {
     const gint16 *level = plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK;
 
     if (quality > 0) {
-      coder->loops->quantise (level, plane->blocks_w, basis->n, &quantiser, coder->level,
+      coder->loops->quantise (level, plane->blocks_w, n, &quantiser, coder->level,
           coder->mask);
       level = coder->level;
     }
