@@ -211,20 +211,17 @@ look_at_sizes (const AdaObserver * observer, PirlJpegCoder * coder, gdouble * si
   return log (8 * bytes / ((gdouble) width * height));
 }
 
-/* Row 0: the picture; the others: what the probes leave of it. */
-static gboolean
-run_extractor (AdaObserver * observer, PirlJpegCoder * coder, GError ** error)
+/* Picture 0: the frame; the others: what the probes leave of it. */
+static void
+make_previews (AdaObserver * observer, PirlJpegCoder * coder, const PirlImage ** pictures)
 {
   const gint short_side = pirl_embedder_short_side (observer->extractor);
-  const PirlImage *pictures[1 + MAX_PROBES];
 
   for (guint i = 0; i <= observer->probes; i++) {
     pirl_jpeg_coder_preview (coder, i == 0 ? 0 : observer->probe[i - 1], short_side,
         &observer->preview[i]);
     pictures[i] = &observer->preview[i];
   }
-  return pirl_embedder_run (observer->extractor, pictures, 1 + observer->probes, observer->rows,
-      error);
 }
 
 static gdouble
@@ -291,25 +288,14 @@ fill_frame (const AdaObserver * observer, AdaObservation * observation)
       sum += (gdouble) observer->projection[(gsize) k * n + i] * observer->rows[i];
     projected[k] = sum / length;
   }
-  for (guint l = 0; l < observer->levels; l++) {
-    gfloat *phi = observation->phi + (gsize) l * observer->inputs;
-
-    phi[3] = log (observation->sizes[l]);
-    memcpy (phi + 4, projected, sizeof projected);
-  }
+  for (guint l = 0; l < observer->levels; l++)
+    memcpy (observation->phi + (gsize) l * observer->inputs + 4, projected, sizeof projected);
 }
 
-AdaObservation *
-ada_observer_run (AdaObserver * observer, PirlJpegCoder * coder, GError ** error)
+/* The inputs that do not depend on what the extractor sees. */
+static void
+fill_plain (const AdaObserver * observer, AdaObservation * observation, gdouble bits)
 {
-  g_autoptr (AdaObservation) observation = observation_new (observer);
-  const gdouble bits = look_at_sizes (observer, coder, observation->sizes);
-
-  if (observer->extractor) {
-    if (!run_extractor (observer, coder, error))
-      return NULL;
-    observation->features = g_memdup2 (observer->rows, sizeof (gfloat) * observer->n_features);
-  }
   for (guint l = 0; l < observer->levels; l++) {
     gfloat *phi = observation->phi + (gsize) l * observer->inputs;
     const gdouble a = log (observer->qualities[l] / 10.0);
@@ -317,14 +303,46 @@ ada_observer_run (AdaObserver * observer, PirlJpegCoder * coder, GError ** error
     phi[0] = 1;
     phi[1] = a;
     phi[2] = a * a;
-    if (!observer->extractor) {
-      phi[3] = log (observation->sizes[l]);
+    phi[3] = log (observation->sizes[l]);
+    if (!observer->extractor)
       phi[4] = bits;
-    }
   }
-  if (observer->extractor && observer->features == ADA_FEATURES_SHIFT)
+}
+
+guint
+ada_observer_probes (const AdaObserver * observer, const gint ** qualities)
+{
+  if (qualities != NULL)
+    *qualities = observer->probe;
+  return observer->probes;
+}
+
+AdaObservation *
+ada_observer_run_pictures (AdaObserver * observer, PirlJpegCoder * coder,
+    const PirlImage * const *pictures, GError ** error)
+{
+  g_autoptr (AdaObservation) observation = observation_new (observer);
+
+  fill_plain (observer, observation, look_at_sizes (observer, coder, observation->sizes));
+  if (observer->extractor == NULL)
+    return g_steal_pointer (&observation);
+  if (!pirl_embedder_run (observer->extractor, pictures, 1 + observer->probes, observer->rows,
+          error))
+    return NULL;
+  observation->features = g_memdup2 (observer->rows, sizeof (gfloat) * observer->n_features);
+  if (observer->features == ADA_FEATURES_SHIFT)
     fill_shift (observer, observation);
-  else if (observer->extractor)
+  else
     fill_frame (observer, observation);
   return g_steal_pointer (&observation);
+}
+
+AdaObservation *
+ada_observer_run (AdaObserver * observer, PirlJpegCoder * coder, GError ** error)
+{
+  const PirlImage *pictures[1 + MAX_PROBES];
+
+  if (observer->extractor)
+    make_previews (observer, coder, pictures);
+  return ada_observer_run_pictures (observer, coder, pictures, error);
 }

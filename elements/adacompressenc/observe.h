@@ -49,3 +49,10 @@ guint ada_observer_features (const AdaObserver * observer);
 const gchar *ada_observer_model (const AdaObserver * observer);
 /** Looks at the picture that @coder holds; transfer full. */
 AdaObservation *ada_observer_run (AdaObserver * observer, PirlJpegCoder * coder, GError ** error);
+
+/** The probe qualities, ascending; returns how many (0 unless features=shift). */
+guint ada_observer_probes (const AdaObserver * observer, const gint ** qualities);
+/** The same as run() from pictures that the caller made, 1 + probes of them: the frame itself, and what
+ * each probe leaves of it. For judging the previews, and for showing what the agent looks at. */
+AdaObservation *ada_observer_run_pictures (AdaObserver * observer, PirlJpegCoder * coder,
+    const PirlImage * const *pictures, GError ** error);
