@@ -82,7 +82,7 @@ pirl_drift_new (gdouble target, gdouble tolerance, gdouble run)
 {
   PirlDrift *drift = g_new0 (PirlDrift, 1);
 
-  drift->outcomes.m = CLAMP (target - tolerance, 0.01, 0.999);
+  pirl_drift_defend (drift, target, tolerance);
   drift->outcomes.run = MAX (run, 1);
   drift->features.m = 1 - ALLOWED;
   drift->features.run = FEATURES_RUN;
@@ -105,6 +105,13 @@ pirl_drift_free (PirlDrift *drift)
     return;
   usual_reset (&drift->usual);
   g_free (drift);
+}
+
+void
+pirl_drift_defend (PirlDrift *drift, gdouble target, gdouble tolerance)
+{
+  drift->outcomes.m = CLAMP (target - tolerance, 0.01, 0.999);
+  detector_reset (&drift->outcomes);
 }
 
 void

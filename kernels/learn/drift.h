@@ -24,6 +24,8 @@ PIRL_API gboolean pirl_drift_outcome (PirlDrift *drift, gdouble agreement);
 /** One frame's features; TRUE = they left what was usual (the features test then learns anew what is
  * usual). @n is the same in all calls; other numbers, and 0, are ignored. */
 PIRL_API gboolean pirl_drift_features (PirlDrift *drift, const gfloat *features, guint n);
+/** Another null for the outcomes, whose test starts again; the features' goes on. */
+PIRL_API void pirl_drift_defend (PirlDrift *drift, gdouble target, gdouble tolerance);
 /** A new scenery: both tests start again. */
 PIRL_API void pirl_drift_reset (PirlDrift *drift);
 /** log10 R, for reports: alarm at log10 A. */
