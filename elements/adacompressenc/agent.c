@@ -16,6 +16,7 @@
 #define SAVE_INTERVAL (30 * G_USEC_PER_SEC)
 /* And not oftener than this. */
 #define SAVE_PAUSE (G_USEC_PER_SEC / 2)
+#define WARM_UP_SIDE 64
 
 struct _AdaAgent {
   AdaAgentEvents events;
@@ -264,7 +265,7 @@ ada_agent_ask (AdaAgent * self, PirlJpegCoder * coder, guint64 id, const gchar *
 
   if (!keep_known (self, name, &asked)) {
     g_mutex_lock (&self->lock);
-    self->unknown++;
+    self->unknown += decision->n_trials > 0;
     g_mutex_unlock (&self->lock);
   } else {
     next = take_coder (self);
@@ -420,6 +421,26 @@ make_parts (AdaAgent * self, const AdaAgentConfig * config, GError ** error)
   return self->controller != NULL;
 }
 
+/* One look at a grey picture: plans are made and memory is touched before the first frame. */
+static gboolean
+warm_up (AdaAgent * self, GError ** error)
+{
+  static const guint8 grey[WARM_UP_SIDE * WARM_UP_SIDE];
+  const PirlYcc picture = {.width = WARM_UP_SIDE,.height = WARM_UP_SIDE,.plane = {grey},
+    .stride = {WARM_UP_SIDE},.step = {1}
+  };
+  g_autoptr (PirlJpegCoder) coder = pirl_jpeg_coder_new ();
+  AdaObservation *observation;
+
+  if (!pirl_jpeg_coder_load (coder, &picture, error))
+    return FALSE;
+  observation = ada_observer_run (self->observer, coder, error);
+  if (observation == NULL)
+    return FALSE;
+  ada_observation_unref (observation);
+  return TRUE;
+}
+
 AdaAgent *
 ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events, gchar ** origin,
     GError ** error)
@@ -434,7 +455,8 @@ ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events, gch
   self->n_coders = 1;
   g_mutex_init (&self->lock);
   g_cond_init (&self->changed);
-  if (!make_parts (self, config, error) || !read_agent (self, config, origin, error)) {
+  if (!make_parts (self, config, error) || !read_agent (self, config, origin, error)
+      || !warm_up (self, error)) {
     ada_agent_free (self);
     return NULL;
   }

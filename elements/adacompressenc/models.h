@@ -6,8 +6,8 @@
 
 G_BEGIN_DECLS
 
-#define ADA_MODEL_EXTRACTOR "adacompress-extractor.safetensors"
-#define ADA_MODEL_AGENT "adacompress-agent.safetensors"
+#define ADA_MODEL_EXTRACTOR "extractor.safetensors"
+#define ADA_MODEL_AGENT "agent.safetensors"
 
 /** The path of the shipped model @name: in the folder that the environment names in GST_PIRL_MODELS,
  * else in the source tree for a plugin that was not installed, else in the installed data. NULL when

@@ -608,7 +608,7 @@ GST_END_TEST;
 
 GST_START_TEST (states_cycle)
 {
-  static const gchar *policies[] = { "fixed", "dqn", "bandit" };
+  static const gchar *policies[] = { "fixed", "bandit" };
 
   for (guint k = 0; k < G_N_ELEMENTS (policies); k++) {
     g_autofree gchar *line = g_strdup_printf ("videotestsrc num-buffers=4 ! video/x-raw,width=64,"

@@ -1,0 +1,469 @@
+/* gst-pirl: adacompressenc against jpegenc, in one process, run after run in turn.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   adacompressenc-bench speed            1080p, full-range BT.601: time, bytes, luma PSNR
+ *   adacompressenc-bench colours          other formats: bytes, and how far the decoded colours are off
+ *   adacompressenc-bench live CLOUD [SECONDS [SETTINGS]]
+ *                                         1080p30 from a live source: time a frame, with the agent
+ *
+ * Pictures: mosaics of the Kodak pictures in PIRL_TEST_DATA. Prints JSON. Times are CPU times of the
+ * encoding thread (speed) and wall times between the encoder's pads (live).
+ */
+#include <gst/check/gstharness.h>
+#include <gst/gst.h>
+#include <gst/video/video.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "vision/image.h"
+
+#define WIDTH 1920
+#define HEIGHT 1080
+#define FRAMES 8
+#define RUNS 5
+#define REPEATS 3
+#define FRAME_MS (1000.0 / 30)
+
+/* ---- pictures ----------------------------------------------------------------------------- */
+
+static PirlImage kodak[8];
+static guint n_kodak;
+
+static gboolean
+load_kodak (void)
+{
+  g_autofree gchar *path = g_build_filename (g_getenv ("PIRL_TEST_DATA"), "kodak", NULL);
+  GDir *dir = g_dir_open (path, 0, NULL);
+  const gchar *name;
+
+  while (dir != NULL && (name = g_dir_read_name (dir)) != NULL && n_kodak < 8) {
+    g_autofree gchar *file = g_build_filename (path, name, NULL);
+
+    n_kodak += pirl_image_load (file, &kodak[n_kodak], NULL, NULL);
+  }
+  g_clear_pointer (&dir, g_dir_close);
+  return n_kodak > 0;
+}
+
+/* Pictures side by side, others in every frame. */
+static void
+mosaic (guint frame, gint width, gint height, PirlImage * to)
+{
+  pirl_image_init (to, width, height);
+  for (gint y = 0; y < height; y++) {
+    for (gint x = 0; x < width; x++) {
+      const PirlImage *from = &kodak[(frame + x / 512 + 3 * (y / 512)) % n_kodak];
+
+      memcpy (to->data + y * to->stride + 3 * x, from->data
+          + (y % 512) % from->height * from->stride + 3 * ((x % 512 + 9 * frame) % from->width), 3);
+    }
+  }
+}
+
+static gdouble
+component (const guint8 * rgb, guint c, gboolean is_rgb, gdouble kr, gdouble kb, gboolean full)
+{
+  gdouble y = kr * rgb[0] + (1 - kr - kb) * rgb[1] + kb * rgb[2];
+  gdouble scale = full ? 1 : (c == 0 || is_rgb ? 219 : 224) / 255.;
+
+  if (is_rgb)
+    return rgb[c];
+  if (c == 0)
+    return (full ? 0 : 16) + scale * y;
+  return 128 + scale * (c == 1 ? (rgb[2] - y) / (2 * (1 - kb)) : (rgb[0] - y) / (2 * (1 - kr)));
+}
+
+/* The exact values, averaged over the pixels of each sample. */
+static GstBuffer *
+to_frame (const PirlImage * image, const GstVideoInfo * info)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, info->size, NULL);
+  gboolean full = info->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255;
+  gdouble kr = .299, kb = .114;
+  GstVideoFrame frame;
+
+  gst_buffer_memset (buffer, 0, 0, -1);
+  gst_video_color_matrix_get_Kr_Kb (info->colorimetry.matrix, &kr, &kb);
+  gst_video_frame_map (&frame, info, buffer, GST_MAP_WRITE);
+  for (guint c = 0; c < GST_VIDEO_FRAME_N_COMPONENTS (&frame); c++) {
+    gint sx = 1 << info->finfo->w_sub[c], sy = 1 << info->finfo->h_sub[c];
+
+    for (gint y = 0; y < image->height; y += sy) {
+      for (gint x = 0; x < image->width; x += sx) {
+        gdouble sum = 0;
+
+        for (gint k = 0; k < sx * sy; k++)
+          sum += component (image->data + MIN (y + k / sx, image->height - 1) * image->stride
+              + 3 * MIN (x + k % sx, image->width - 1), c, GST_VIDEO_INFO_IS_RGB (info), kr, kb,
+              full);
+        GST_VIDEO_FRAME_COMP_DATA (&frame, c)[y / sy * GST_VIDEO_FRAME_COMP_STRIDE (&frame, c)
+            + x / sx * GST_VIDEO_FRAME_COMP_PSTRIDE (&frame, c)] =
+            (guint8) CLAMP (sum / (sx * sy) + .5, 0, 255);
+      }
+    }
+  }
+  gst_video_frame_unmap (&frame);
+  return buffer;
+}
+
+/* ---- encoders ----------------------------------------------------------------------------- */
+
+static GstHarness *
+encoder_new (const gchar * line, GstCaps * caps)
+{
+  GstHarness *h = gst_harness_new_parse (line);
+
+  gst_harness_set_src_caps (h, gst_caps_ref (caps));
+  return h;
+}
+
+static GstBuffer *
+encode (GstHarness * h, GstBuffer * frame)
+{
+  gst_harness_push (h, gst_buffer_ref (frame));
+  return gst_harness_pull (h);
+}
+
+static gdouble
+cpu_seconds (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+static gint
+compare (gconstpointer a, gconstpointer b)
+{
+  gdouble x = *(const gdouble *) a, y = *(const gdouble *) b;
+
+  return (x > y) - (x < y);
+}
+
+static gdouble
+quantile (gdouble * values, guint n, gdouble q)
+{
+  qsort (values, n, sizeof (gdouble), compare);
+  return values[MIN ((guint) (q * n), n - 1)];
+}
+
+/* ---- speed -------------------------------------------------------------------------------- */
+
+/* Squared error of the luma that jpegdec shows. */
+static gdouble
+luma_error (GstHarness * decoder, GstBuffer * jpeg, GstBuffer * frame)
+{
+  GstBuffer *decoded;
+  GstMapInfo a, b;
+  gdouble sum = 0;
+
+  gst_harness_push (decoder, gst_buffer_ref (jpeg));
+  decoded = gst_harness_pull (decoder);
+  gst_buffer_map (decoded, &a, GST_MAP_READ);
+  gst_buffer_map (frame, &b, GST_MAP_READ);
+  /* Y is first in I420 and in NV12, and rows of 1920 have no gaps. */
+  for (gsize i = 0; i < WIDTH * HEIGHT; i++)
+    sum += (a.data[i] - b.data[i]) * (a.data[i] - b.data[i]);
+  gst_buffer_unmap (decoded, &a);
+  gst_buffer_unmap (frame, &b);
+  gst_buffer_unref (decoded);
+  return sum / (WIDTH * HEIGHT);
+}
+
+typedef struct {
+  gdouble seconds[RUNS], bytes, error;
+} Score;
+
+static void
+speed_of (const gchar * format, gint quality, gboolean first)
+{
+  static const gchar *const lines[] = { "jpegenc quality=%d",
+    "adacompressenc policy=fixed huffman=standard quality=%d",
+    "adacompressenc policy=fixed huffman=tuned quality=%d"
+  };
+  static const gchar *const names[] = { "jpegenc", "standard", "tuned" };
+  g_autofree gchar *text = g_strdup_printf ("video/x-raw,format=%s,width=%d,height=%d,"
+      "framerate=30/1,colorimetry=1:4:0:0", format, WIDTH, HEIGHT);
+  g_autoptr (GstCaps) caps = gst_caps_from_string (text);
+  GstHarness *h[G_N_ELEMENTS (lines)], *decoder = gst_harness_new_parse ("jpegdec idct-method=islow");
+  Score score[G_N_ELEMENTS (lines)] = { 0 };
+  GstBuffer *frames[FRAMES];
+  GstVideoInfo info;
+
+  gst_video_info_from_caps (&info, caps);
+  gst_harness_set_src_caps_str (decoder, "image/jpeg,width=1920,height=1080,framerate=30/1");
+  for (guint i = 0; i < FRAMES; i++) {
+    PirlImage image;
+
+    mosaic (i, WIDTH, HEIGHT, &image);
+    frames[i] = to_frame (&image, &info);
+    pirl_image_clear (&image);
+  }
+  for (guint e = 0; e < G_N_ELEMENTS (lines); e++) {
+    g_autofree gchar *line = g_strdup_printf (lines[e], quality);
+
+    h[e] = encoder_new (line, caps);
+    for (guint i = 0; i < FRAMES; i++) {
+      GstBuffer *jpeg = encode (h[e], frames[i]);
+
+      score[e].bytes += (gdouble) gst_buffer_get_size (jpeg) / FRAMES;
+      score[e].error += luma_error (decoder, jpeg, frames[i]) / FRAMES;
+      gst_buffer_unref (jpeg);
+    }
+  }
+  for (guint r = 0; r < RUNS; r++) {
+    for (guint e = 0; e < G_N_ELEMENTS (lines); e++) {
+      gdouble begin = cpu_seconds ();
+
+      for (guint i = 0; i < REPEATS * FRAMES; i++)
+        gst_buffer_unref (encode (h[e], frames[i % FRAMES]));
+      score[e].seconds[r] = (cpu_seconds () - begin) / (REPEATS * FRAMES);
+    }
+  }
+  for (guint e = 0; e < G_N_ELEMENTS (lines); e++) {
+    gdouble ratio[RUNS];
+
+    for (guint r = 0; r < RUNS; r++)
+      ratio[r] = score[0].seconds[r] / score[e].seconds[r];
+    g_print ("%s  {\"format\": \"%s\", \"quality\": %d, \"encoder\": \"%s\", \"ms\": %.3f, "
+        "\"speed_over_jpegenc\": %.3f, \"bytes\": %.0f, \"bytes_over_jpegenc\": %.4f, "
+        "\"luma_psnr\": %.3f}", first && e == 0 ? "" : ",\n", format, quality, names[e],
+        1e3 * quantile (score[e].seconds, RUNS, .5), quantile (ratio, RUNS, .5), score[e].bytes,
+        score[e].bytes / score[0].bytes, 10 * log10 (255 * 255 / score[e].error));
+    gst_harness_teardown (h[e]);
+  }
+  for (guint i = 0; i < FRAMES; i++)
+    gst_buffer_unref (frames[i]);
+  gst_harness_teardown (decoder);
+}
+
+static void
+speed (void)
+{
+  static const gint qualities[] = { 25, 50, 75, 85, 95 };
+  static const gchar *const formats[] = { "I420", "NV12" };
+
+  g_print ("[\n");
+  for (guint f = 0; f < G_N_ELEMENTS (formats); f++) {
+    for (guint q = 0; q < G_N_ELEMENTS (qualities); q++)
+      speed_of (formats[f], qualities[q], f == 0 && q == 0);
+  }
+  g_print ("\n]\n");
+}
+
+/* ---- colours ------------------------------------------------------------------------------ */
+
+/* Mean absolute error of what a reader of JFIF files sees. */
+static gdouble
+colour_error (GstBuffer * jpeg, const PirlImage * truth)
+{
+  PirlImage seen = { 0 };
+  gdouble sum = 0;
+  GstMapInfo map;
+
+  gst_buffer_map (jpeg, &map, GST_MAP_READ);
+  if (!pirl_image_decode (map.data, map.size, 0, FALSE, &seen, NULL, NULL))
+    g_error ("a JPEG cannot be decoded");
+  gst_buffer_unmap (jpeg, &map);
+  for (gint y = 0; y < truth->height; y++) {
+    for (gint x = 0; x < 3 * truth->width; x++)
+      sum += ABS (seen.data[y * seen.stride + x] - truth->data[y * truth->stride + x]);
+  }
+  pirl_image_clear (&seen);
+  return sum / (3. * truth->width * truth->height);
+}
+
+static void
+colours (void)
+{
+  static const gchar *const cases[][2] = {
+    {"I420", "1:4:0:0"}, {"I420", "bt601"}, {"I420", "bt709"}, {"I420", "2:6:0:0"},
+    {"NV12", "bt709"}, {"YUY2", "bt601"}, {"Y42B", "bt709"}, {"Y41B", "bt601"},
+    {"Y444", "1:4:0:0"}, {"Y444", "bt709"}, {"RGB", "sRGB"}, {"BGRx", "sRGB"}
+  };
+  static const gchar *const lines[] = { "jpegenc quality=75",
+    "adacompressenc policy=fixed quality=75 huffman=standard"
+  };
+
+  g_print ("[\n");
+  for (guint k = 0; k < G_N_ELEMENTS (cases); k++) {
+    g_autofree gchar *text = g_strdup_printf ("video/x-raw,format=%s,width=1024,height=512,"
+        "framerate=30/1,colorimetry=%s", cases[k][0], cases[k][1]);
+    g_autoptr (GstCaps) caps = gst_caps_from_string (text);
+    gdouble bytes[2] = { 0 }, error[2] = { 0 };
+    GstVideoInfo info;
+
+    gst_video_info_from_caps (&info, caps);
+    for (guint e = 0; e < 2; e++) {
+      GstHarness *h = encoder_new (lines[e], caps);
+
+      for (guint i = 0; i < 4; i++) {
+        GstBuffer *frame, *jpeg;
+        PirlImage image;
+
+        mosaic (2 * i, 1024, 512, &image);
+        frame = to_frame (&image, &info);
+        jpeg = encode (h, frame);
+        bytes[e] += gst_buffer_get_size (jpeg) / 4.;
+        error[e] += colour_error (jpeg, &image) / 4;
+        gst_buffer_unref (jpeg);
+        gst_buffer_unref (frame);
+        pirl_image_clear (&image);
+      }
+      gst_harness_teardown (h);
+    }
+    g_print ("%s  {\"format\": \"%s\", \"colorimetry\": \"%s\", \"jpegenc_bytes\": %.0f, "
+        "\"bytes\": %.0f, \"jpegenc_colour_error\": %.2f, \"colour_error\": %.2f}",
+        k ? ",\n" : "", cases[k][0], cases[k][1], bytes[0], bytes[1], error[0], error[1]);
+  }
+  g_print ("\n]\n");
+}
+
+/* ---- live --------------------------------------------------------------------------------- */
+
+typedef struct {
+  gint64 began;
+  GArray *ms;                   /* of each frame */
+} Clock;
+
+static GstPadProbeReturn
+enters (GstPad * pad, GstPadProbeInfo * info, gpointer data)
+{
+  ((Clock *) data)->began = g_get_monotonic_time ();
+  return GST_PAD_PROBE_OK;
+}
+
+static GstPadProbeReturn
+leaves (GstPad * pad, GstPadProbeInfo * info, gpointer data)
+{
+  Clock *clock = data;
+  gdouble ms = (g_get_monotonic_time () - clock->began) / 1000.;
+
+  g_array_append_val (clock->ms, ms);
+  return GST_PAD_PROBE_OK;
+}
+
+/* Milliseconds of each frame in @encoder; @stats: the element's, NULL where it has none. */
+static GArray *
+live_run (const gchar * encoder, guint seconds, GstStructure ** stats)
+{
+  g_autofree gchar *line = g_strdup_printf ("videotestsrc is-live=true pattern=smpte "
+      "horizontal-speed=7 num-buffers=%u ! video/x-raw,format=I420,width=%d,height=%d,"
+      "framerate=30/1,colorimetry=1:4:0:0 ! %s name=e ! fakesink sync=false", 30 * seconds, WIDTH,
+      HEIGHT, encoder);
+  GError *error = NULL;
+  GstElement *pipeline = gst_parse_launch (line, &error), *enc;
+  Clock clock = { 0, g_array_new (FALSE, FALSE, sizeof (gdouble)) };
+  GstMessage *message;
+  GstPad *sink, *src;
+  GstBus *bus;
+
+  if (pipeline == NULL)
+    g_error ("%s: %s", line, error->message);
+  enc = gst_bin_get_by_name (GST_BIN (pipeline), "e");
+  sink = gst_element_get_static_pad (enc, "sink");
+  src = gst_element_get_static_pad (enc, "src");
+  gst_pad_add_probe (sink, GST_PAD_PROBE_TYPE_BUFFER, enters, &clock, NULL);
+  gst_pad_add_probe (src, GST_PAD_PROBE_TYPE_BUFFER, leaves, &clock, NULL);
+  bus = gst_element_get_bus (pipeline);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE,
+      GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
+    gst_message_parse_error (message, &error, NULL);
+    g_error ("%s: %s", line, error->message);
+  }
+  gst_message_unref (message);
+  if (g_str_has_prefix (encoder, "adacompressenc"))
+    g_object_get (enc, "stats", stats, NULL);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (sink);
+  gst_object_unref (src);
+  gst_object_unref (enc);
+  gst_object_unref (pipeline);
+  return clock.ms;
+}
+
+static guint
+count_late (const GArray * ms)
+{
+  guint late = 0;
+
+  for (guint i = 0; i < ms->len; i++)
+    late += g_array_index (ms, gdouble, i) > FRAME_MS;
+  return late;
+}
+
+static void
+live (const gchar * cloud, guint seconds, const gchar * settings)
+{
+  g_autofree gchar *ada = g_strdup_printf ("adacompressenc cloud=\"%s\" %s", cloud, settings);
+  const gchar *encoders[] = { "jpegenc quality=75", ada };
+  gdouble p50[2][RUNS], p99[2][RUNS], more50[RUNS], more99[RUNS], worst[2] = { 0 };
+  guint late[2] = { 0 }, frames[2] = { 0 };
+  GstStructure *stats = NULL;
+
+  for (guint r = 0; r < RUNS; r++) {
+    for (guint e = 0; e < 2; e++) {
+      GArray *ms;
+
+      g_clear_pointer (&stats, gst_structure_free);
+      ms = live_run (encoders[e], seconds, &stats);
+      late[e] += count_late (ms);
+      frames[e] += ms->len;
+      p50[e][r] = quantile ((gdouble *) ms->data, ms->len, .5);
+      p99[e][r] = quantile ((gdouble *) ms->data, ms->len, .99);
+      worst[e] = MAX (worst[e], quantile ((gdouble *) ms->data, ms->len, 1));
+      g_array_unref (ms);
+    }
+    more50[r] = p50[1][r] - p50[0][r];
+    more99[r] = p99[1][r] - p99[0][r];
+  }
+  g_print ("{\"frames\": %u, \"jpegenc_frames\": %u, \"sent\": %u, \"late\": %u, "
+      "\"jpegenc_late\": %u, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"worst_ms\": %.2f, "
+      "\"jpegenc_p50_ms\": %.2f, \"jpegenc_p99_ms\": %.2f, \"jpegenc_worst_ms\": %.2f, "
+      "\"added_p50_ms\": %.2f, \"added_p99_ms\": %.2f", frames[1], frames[0],
+      RUNS * 30 * seconds, late[1], late[0],
+      quantile (p50[1], RUNS, .5), quantile (p99[1], RUNS, .5), worst[1],
+      quantile (p50[0], RUNS, .5), quantile (p99[0], RUNS, .5), worst[0],
+      quantile (more50, RUNS, .5), quantile (more99, RUNS, .5));
+  if (stats != NULL) {
+    guint64 estimates = 0, requests = 0, errors = 0, timeouts = 0;
+
+    gst_structure_get (stats, "estimates", G_TYPE_UINT64, &estimates, "cloud-requests",
+        G_TYPE_UINT64, &requests, "cloud-errors", G_TYPE_UINT64, &errors, "cloud-timeouts",
+        G_TYPE_UINT64, &timeouts, NULL);
+    g_print (", \"last_run\": {\"state\": \"%s\", \"estimates\": %" G_GUINT64_FORMAT
+        ", \"requests\": %" G_GUINT64_FORMAT ", \"errors\": %" G_GUINT64_FORMAT
+        ", \"timeouts\": %" G_GUINT64_FORMAT "}", gst_structure_get_string (stats, "state"),
+        estimates, requests, errors, timeouts);
+    gst_structure_free (stats);
+  }
+  g_print ("}\n");
+}
+
+int
+main (int argc, char **argv)
+{
+  const gchar *what = argc > 1 ? argv[1] : "";
+
+  gst_init (NULL, NULL);
+  if (g_str_equal (what, "live") && argc > 2) {
+    live (argv[2], argc > 3 ? (guint) atoi (argv[3]) : 10, argc > 4 ? argv[4] : "");
+    return 0;
+  }
+  if (g_getenv ("PIRL_TEST_DATA") == NULL || !load_kodak ()) {
+    g_printerr ("no Kodak pictures in PIRL_TEST_DATA\n");
+    return 77;
+  }
+  if (g_str_equal (what, "speed"))
+    speed ();
+  else if (g_str_equal (what, "colours"))
+    colours ();
+  else
+    g_printerr ("usage: adacompressenc-bench speed | colours | live CLOUD [SECONDS [SETTINGS]]\n");
+  return 0;
+}
