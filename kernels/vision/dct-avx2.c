@@ -197,6 +197,33 @@ avx2_quantise (const gint16 *coefficient, guint n, guint n_levels,
   }
 }
 
+/* Ones where |c| falls short of a level of 1. */
+AVX2 static inline __m256i
+falls_short (const gint16 *coefficient, const PirlQuantiser *quantiser, guint k)
+{
+  const __m256i c = _mm256_loadu_si256 ((const __m256i *) (coefficient + k));
+  const __m256i least = _mm256_sub_epi16 (
+      _mm256_loadu_si256 ((const __m256i *) (quantiser->unit + k)),
+      _mm256_loadu_si256 ((const __m256i *) (quantiser->round + k)));
+
+  return _mm256_cmpgt_epi16 (least, _mm256_abs_epi16 (c));
+}
+
+__attribute__ ((target ("avx2,popcnt"))) static void
+avx2_count (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
+    guint8 *nonzero)
+{
+  for (; n > 0; n--, coefficient += PIRL_BLOCK, nonzero++) {
+    const __m256i a = _mm256_packs_epi16 (falls_short (coefficient, quantiser, 0),
+        falls_short (coefficient, quantiser, 16));
+    const __m256i b = _mm256_packs_epi16 (falls_short (coefficient, quantiser, 32),
+        falls_short (coefficient, quantiser, 48));
+
+    *nonzero = PIRL_BLOCK - __builtin_popcount (_mm256_movemask_epi8 (a))
+        - __builtin_popcount (_mm256_movemask_epi8 (b));
+  }
+}
+
 /* The sums of 32 products for each of @pixels (1 or 4) pixels. */
 AVX2 static inline void
 dot_pixels (const gint16 *level, const gint16 *unit, const PirlBasis *basis, guint8 *dst,
@@ -279,7 +306,7 @@ avx2_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *u
 const PirlDctLoops *
 pirl_dct_avx2 (void)
 {
-  static const PirlDctLoops loops = { avx2_forward, avx2_quantise, avx2_inverse };
+  static const PirlDctLoops loops = { avx2_forward, avx2_quantise, avx2_count, avx2_inverse };
   static gsize ready;
 
   if (!__builtin_cpu_supports ("avx2"))

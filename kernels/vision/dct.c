@@ -10,6 +10,7 @@
 #include "vision/dct.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 const guint8 pirl_zigzag[PIRL_BLOCK] = {
   0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
@@ -142,6 +143,17 @@ plain_quantise (const gint16 *coefficient, guint n, guint n_levels,
   }
 }
 
+static void
+plain_count (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
+    guint8 *nonzero)
+{
+  for (; n > 0; n--, coefficient += PIRL_BLOCK, nonzero++) {
+    *nonzero = 0;
+    for (guint k = 0; k < PIRL_BLOCK; k++)
+      *nonzero += abs (coefficient[k]) >= quantiser->unit[k] - quantiser->round[k];
+  }
+}
+
 static inline gint16
 add_saturating (gint16 a, gint b)
 {
@@ -199,7 +211,7 @@ plain_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *
       add_pictures (level, *mask & basis->used, unit, basis, dst, stride);
 }
 
-const PirlDctLoops pirl_dct_plain = { plain_forward, plain_quantise, plain_inverse };
+const PirlDctLoops pirl_dct_plain = { plain_forward, plain_quantise, plain_count, plain_inverse };
 
 const PirlDctLoops *
 pirl_dct_best (void)

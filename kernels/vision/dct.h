@@ -50,6 +50,9 @@ typedef struct {
   /* The first @n_levels (32 or 64) levels of @n blocks; bit k of a mask: level k is not 0. */
   void (*quantise) (const gint16 *coefficient, guint n, guint n_levels,
       const PirlQuantiser *quantiser, gint16 *level, guint64 *mask);
+  /* How many levels of each block are not 0. */
+  void (*count) (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
+      guint8 *nonzero);
   /* Pixels of @n blocks, side by side, from level * unit. */
   void (*inverse) (const gint16 *level, const guint64 *mask, guint n, const gint16 *unit,
       const PirlBasis *basis, guint8 *dst, gsize stride);

@@ -75,6 +75,8 @@ void pirl_scan_count (PirlScanRow *row, guint32 count[PIRL_N_HUFFMAN_TABLES][256
 guint64 pirl_scan_measure (PirlScanRow *row,
     const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES]);
 
+#define PIRL_N_ACTIVITIES 2
+
 /* Coefficients of one component, block rows one after another. */
 typedef struct {
   gint width, height;           /* samples */
@@ -97,7 +99,22 @@ struct _PirlJpegCoder {
   PirlBasis *basis[4];          /* 1, 2, 4 and 8 pixels; made when first needed */
   guint8 *pixels[3];            /* of a preview */
   gsize pixels_allocated[3];
+  /* Levels that are not 0, an MCU, at some qualities; found when sizes are first asked for. */
+  gboolean activity_known;
+  guint16 *activity[PIRL_N_ACTIVITIES];
+  gsize activity_allocated;
+  guint8 *block_activity;       /* of a row of blocks */
 };
+
+guint pirl_jpeg_coder_sampling (const PirlJpegCoder *coder);
+guint pirl_jpeg_coder_mcus_across (const PirlJpegCoder *coder);
+guint pirl_jpeg_coder_mcus_down (const PirlJpegCoder *coder);
+
+void pirl_quantisers_init (PirlQuantiser quantiser[2], gint quality);
+/* Everything before the scan's bits; returns where they go. */
+#define PIRL_MAX_HEADER_BYTES 1024
+guint8 *pirl_jpeg_coder_headers (const PirlJpegCoder *coder, guint8 *p,
+    const PirlQuantiser quantiser[2], const PirlHuffmanTable *tables);
 
 /* Levels of MCU row @y (its first @n_mcus from MCU @x on) into the coder's memory. */
 void pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint x,

@@ -11,14 +11,7 @@
 #include <string.h>
 
 #define MAX_SIDE 65500          /* libjpeg's */
-#define MAX_HEADER_BYTES 1024
 #define TRAILER_BYTES 32        /* the last bits and the end marker */
-
-/* sizes() looks at one MCU of so many that about this many are seen. */
-#define SAMPLED_MCUS 480
-/* Share of stuffed bytes in scans of photographs (measured: 0.2 to 0.5 %). */
-#define STUFFING 0.0035
-#define END_BYTES 2.5           /* the end marker, and half of the last byte */
 
 PirlJpegCoder *
 pirl_jpeg_coder_new (void)
@@ -44,6 +37,9 @@ pirl_jpeg_coder_free (PirlJpegCoder *coder)
   g_free (coder->level);
   g_free (coder->mask);
   g_free (coder->file);
+  for (guint i = 0; i < PIRL_N_ACTIVITIES; i++)
+    g_free (coder->activity[i]);
+  g_free (coder->block_activity);
   g_free (coder);
 }
 
@@ -54,24 +50,24 @@ pirl_jpeg_coder_size (const PirlJpegCoder *coder, gint *width, gint *height)
   *height = coder->height;
 }
 
-static guint
-sampling (const PirlJpegCoder *coder)
+guint
+pirl_jpeg_coder_sampling (const PirlJpegCoder *coder)
 {
   return coder->n_planes == 3 ? 2 : 1;
 }
 
-static guint
-mcus_across (const PirlJpegCoder *coder)
+guint
+pirl_jpeg_coder_mcus_across (const PirlJpegCoder *coder)
 {
-  const guint side = 8 * sampling (coder);
+  const guint side = 8 * pirl_jpeg_coder_sampling (coder);
 
   return (coder->width + side - 1) / side;
 }
 
-static guint
-mcus_down (const PirlJpegCoder *coder)
+guint
+pirl_jpeg_coder_mcus_down (const PirlJpegCoder *coder)
 {
-  const guint side = 8 * sampling (coder);
+  const guint side = 8 * pirl_jpeg_coder_sampling (coder);
 
   return (coder->height + side - 1) / side;
 }
@@ -105,6 +101,7 @@ set_size (PirlJpegCoder *coder, const PirlYcc *picture, GError **error)
   gsize blocks;
 
   coder->width = coder->height = 0;
+  coder->activity_known = FALSE;
   coder->n_planes = n_planes;
   for (guint c = 0; c < n_planes; c++) {
     PirlCoderPlane *plane = &coder->plane[c];
@@ -200,7 +197,7 @@ void
 pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint x,
     guint y, guint n_mcus, PirlScanRow *row)
 {
-  const guint luma = sampling (coder);
+  const guint luma = pirl_jpeg_coder_sampling (coder);
   gsize used = 0;
 
   row->n_components = coder->n_planes;
@@ -224,8 +221,8 @@ pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2]
   }
 }
 
-static void
-init_quantisers (PirlQuantiser quantiser[2], gint quality)
+void
+pirl_quantisers_init (PirlQuantiser quantiser[2], gint quality)
 {
   pirl_quantiser_init (&quantiser[0], quality, FALSE);
   pirl_quantiser_init (&quantiser[1], quality, TRUE);
@@ -286,7 +283,7 @@ add_frame (const PirlJpegCoder *coder, guint8 *p)
   p = add_16 (p, coder->width);
   *p++ = n;
   for (guint c = 0; c < n; c++) {
-    const guint side = c == 0 ? sampling (coder) : 1;
+    const guint side = c == 0 ? pirl_jpeg_coder_sampling (coder) : 1;
 
     *p++ = c + 1;
     *p++ = side << 4 | side;
@@ -313,9 +310,9 @@ add_huffman_tables (const PirlJpegCoder *coder, guint8 *p, const PirlHuffmanTabl
   return p;
 }
 
-static guint8 *
-add_headers (const PirlJpegCoder *coder, guint8 *p, const PirlQuantiser quantiser[2],
-    const PirlHuffmanTable *tables)
+guint8 *
+pirl_jpeg_coder_headers (const PirlJpegCoder *coder, guint8 *p,
+    const PirlQuantiser quantiser[2], const PirlHuffmanTable *tables)
 {
   /* Version 1.1, density without a unit, 1 : 1, no thumbnail. */
   static const guint8 jfif[14] = { 'J', 'F', 'I', 'F', 0, 1, 1, 0, 0, 1, 0, 1, 0, 0 };
@@ -348,8 +345,8 @@ optimise_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2],
   guint32 count[PIRL_N_HUFFMAN_TABLES][256] = { { 0 } };
   PirlScanRow row = { 0 };
 
-  for (guint y = 0; y < mcus_down (coder); y++) {
-    pirl_jpeg_coder_quantise (coder, quantiser, 0, y, mcus_across (coder), &row);
+  for (guint y = 0; y < pirl_jpeg_coder_mcus_down (coder); y++) {
+    pirl_jpeg_coder_quantise (coder, quantiser, 0, y, pirl_jpeg_coder_mcus_across (coder), &row);
     pirl_scan_count (&row, count);
   }
   for (guint i = 0; i < PIRL_N_HUFFMAN_TABLES; i++)
@@ -361,7 +358,7 @@ static guint8 *
 write_scan (PirlJpegCoder *coder, guint8 *p, const PirlQuantiser quantiser[2],
     const PirlHuffmanTable *tables, GError **error)
 {
-  const guint n_mcus = mcus_across (coder);
+  const guint n_mcus = pirl_jpeg_coder_mcus_across (coder);
   const gsize room = (gsize) n_mcus * (coder->n_planes == 3 ? 6 : 1) * PIRL_MAX_BLOCK_BYTES;
   PirlBitWriter writer = { .free = 64, .p = p };
   PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES];
@@ -369,7 +366,7 @@ write_scan (PirlJpegCoder *coder, guint8 *p, const PirlQuantiser quantiser[2],
 
   for (guint i = 0; i < PIRL_N_HUFFMAN_TABLES; i++)
     pirl_huffman_make_codes (&tables[i], codes[i]);
-  for (guint y = 0; y < mcus_down (coder); y++) {
+  for (guint y = 0; y < pirl_jpeg_coder_mcus_down (coder); y++) {
     if (!reserve (coder, &writer.p, room + TRAILER_BYTES, error))
       return NULL;
     pirl_jpeg_coder_quantise (coder, quantiser, 0, y, n_mcus, &row);
@@ -392,14 +389,14 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "JPEG: no picture has been loaded");
     return FALSE;
   }
-  init_quantisers (quantiser, quality);
+  pirl_quantisers_init (quantiser, quality);
   if (huffman == PIRL_HUFFMAN_OPTIMIZED)
     optimise_tables (coder, quantiser, optimal);
   else
     tables = pirl_huffman_tables (huffman, quality);
-  if (!reserve (coder, &p, MAX_HEADER_BYTES, error))
+  if (!reserve (coder, &p, PIRL_MAX_HEADER_BYTES, error))
     return FALSE;
-  p = write_scan (coder, add_headers (coder, p, quantiser, tables), quantiser, tables, error);
+  p = write_scan (coder, pirl_jpeg_coder_headers (coder, p, quantiser, tables), quantiser, tables, error);
   if (!p)
     return FALSE;
   *p++ = 0xff;
@@ -407,104 +404,4 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
   *data = coder->file;
   *size = p - coder->file;
   return TRUE;
-}
-
-/* The last DC level of each component in MCU @i, counted in the order of the file. */
-static void
-last_dc (const PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint i, gint dc[3])
-{
-  const guint x = i % mcus_across (coder), y = i / mcus_across (coder);
-
-  for (guint c = 0; c < coder->n_planes; c++) {
-    const PirlCoderPlane *plane = &coder->plane[c];
-    const guint side = c == 0 ? sampling (coder) : 1;
-    const gsize bx = MIN (side * (x + 1), plane->blocks_w) - 1;
-    const gsize by = MIN (side * (y + 1), plane->blocks_h) - 1;
-
-    dc[c] = pirl_quantiser_level (&quantiser[c > 0], 0,
-        plane->coefficient[(by * plane->blocks_w + bx) * PIRL_BLOCK]);
-  }
-}
-
-/* A step through the MCUs that meets all columns alike. */
-static guint
-sample_step (const PirlJpegCoder *coder)
-{
-  guint step = MAX (1, mcus_across (coder) * mcus_down (coder) / SAMPLED_MCUS);
-
-  for (;; step++) {
-    guint a = step, b = mcus_across (coder);
-
-    while (b > 0) {
-      const guint rest = a % b;
-
-      a = b;
-      b = rest;
-    }
-    if (a == 1)
-      return step;
-  }
-}
-
-/* Bits of every @step-th MCU; symbols are counted where @count is given. */
-static guint64
-sample_scan (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint step,
-    const PirlHuffmanCodes *codes, guint32 (*count)[256])
-{
-  const guint across = mcus_across (coder), n = across * mcus_down (coder);
-  PirlScanRow row = { 0 };
-  guint64 bits = 0;
-
-  for (guint i = 0; i < n; i += step) {
-    if (i > 0)
-      last_dc (coder, quantiser, i - 1, row.dc);
-    pirl_jpeg_coder_quantise (coder, quantiser, i % across, i / across, 1, &row);
-    if (count)
-      pirl_scan_count (&row, count);
-    else
-      bits += pirl_scan_measure (&row, codes);
-  }
-  return bits;
-}
-
-static gdouble
-predict_size (PirlJpegCoder *coder, gint quality, PirlHuffman huffman, guint step)
-{
-  const guint n = mcus_across (coder) * mcus_down (coder);
-  const PirlHuffmanTable *tables = pirl_huffman_tables (huffman, quality);
-  PirlHuffmanTable optimal[PIRL_N_HUFFMAN_TABLES];
-  PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES];
-  PirlQuantiser quantiser[2];
-  guint8 header[MAX_HEADER_BYTES];
-  guint64 bits = 0;
-
-  init_quantisers (quantiser, quality);
-  if (huffman == PIRL_HUFFMAN_OPTIMIZED) {
-    guint32 count[PIRL_N_HUFFMAN_TABLES][256] = { { 0 } };
-
-    sample_scan (coder, quantiser, step, NULL, count);
-    for (guint t = 0; t < PIRL_N_HUFFMAN_TABLES; t++) {
-      pirl_huffman_optimise (count[t], &optimal[t]);
-      pirl_huffman_make_codes (&optimal[t], codes[t]);
-      for (guint i = 0; i < 256; i++)
-        bits += (guint64) count[t][i] * pirl_huffman_code_length (codes[t][i]);
-    }
-    tables = optimal;
-  } else {
-    for (guint t = 0; t < PIRL_N_HUFFMAN_TABLES; t++)
-      pirl_huffman_make_codes (&tables[t], codes[t]);
-    bits = sample_scan (coder, quantiser, step, codes, NULL);
-  }
-  return add_headers (coder, header, quantiser, tables) - header + END_BYTES
-      + bits / 8.0 * n / ((n + step - 1) / step) * (1 + STUFFING);
-}
-
-void
-pirl_jpeg_coder_sizes (PirlJpegCoder *coder, const gint *qualities, guint n, PirlHuffman huffman,
-    gdouble *bytes)
-{
-  const guint step = coder->width > 0 ? sample_step (coder) : 0;
-
-  for (guint i = 0; i < n; i++)
-    bytes[i] = step > 0 ? predict_size (coder, qualities[i], huffman, step) : 0;
 }

@@ -10,7 +10,7 @@
  * A chroma sample is the mean of the source at the 2 x 2 pixels it covers, of those that exist.
  */
 #include "config.h"
-#include "vision/ycc.h"
+#include "vision/ycc-private.h"
 
 #include <math.h>
 #include <string.h>
@@ -572,6 +572,12 @@ pirl_ycc_converter_new (const PirlRaw *raw, GError **error)
     allocate (converter);
   }
   return converter;
+}
+
+void
+pirl_ycc_converter_use_plain (PirlYccConverter *converter)
+{
+  converter->convert = convert_plain;
 }
 
 void
