@@ -74,7 +74,47 @@ def image_files():
     yield "nothing", b""
 
 
-for folder, files in [("safetensors", tensor_files()), ("image", image_files())]:
+def oip_files():
+    def answer(data, **more):
+        return json.dumps({"outputs": [{"name": "P", "data": data}], **more}).encode()
+
+    yield "classes", answer(["0.84:207:golden retriever", "0.1:208", "1e-2:5:cock: fowl", "0.1:7:"])
+    yield "logits", answer([[1, -3.5, 2e1], [0, 7, 6.25]])
+    yield "version", answer([0.25, 0.75], model_version=3, model_name="m")
+    yield "two-outputs", json.dumps({"outputs": [{"name": "x"}, {"name": "P", "data": []}]}).encode()
+    yield "error", json.dumps({"error": "r\u00e9fus\u00e9\n"}).encode()
+    yield "model", json.dumps({
+        "name": "m", "inputs": [{"name": "a", "datatype": "FP32", "shape": [1]},
+                                {"name": "i\"", "datatype": "BYTES", "shape": [-1, 1]}],
+        "outputs": [{"name": "P", "datatype": "FP32", "shape": [-1, 1000]}]}).encode()
+    yield "escapes", b'{"outputs":[{"name":"\\u0050","data":["\\u0030:1:\\ud83d\\ude00"]}]}'
+    yield "nested", b"[" * 40 + b"]" * 40
+    yield "half", answer([0.5])[:-5]
+    yield "html", b"<html></html>"
+
+
+def replay_files():
+    def cell(*labels):
+        return {"size": 9, "labels": list(labels)}
+
+    def label(keyword, score, **more):
+        return {"keyword": keyword, "score": score, **more}
+
+    one = {"75": cell(label("b", 0.2), label("a", 0.7, root="r")), "0": cell(label("", 1e-6)),
+           "25": cell("internal error"), "50": cell(label("a", 0.1), label("a", 9))}
+    yield "one-service", json.dumps({"a": {"s": one}}).encode()
+    yield "two-services", json.dumps({"x/a": {"s": one, "t": {}}, "z/a": {"s": {}}}).encode()
+    yield "chinese", json.dumps({"a": {"s": {"75": cell(label("\u5c45\u6c11\u697c", 0.3))}}},
+                                ensure_ascii=False).encode()
+    yield "wrong-quality", json.dumps({"a": {"s": {"101": cell()}}}).encode()
+    yield "wrong-label", json.dumps({"a": {"s": {"75": cell(7)}}}).encode()
+    yield "wrong-shape", json.dumps({"a": [], "b": {"s": 1}}).encode()
+    yield "repeated", b'{"a":{"s":{"75":{"labels":[]},"75":{"labels":["x"]}}},"a":{"s":{}}}'
+    yield "empty", b"{}"
+
+
+for folder, files in [("safetensors", tensor_files()), ("image", image_files()),
+                      ("oip", oip_files()), ("replay-json", replay_files())]:
     (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, data in files:
         (HERE / folder / name).write_bytes(data)
