@@ -495,6 +495,7 @@ apply_preset (GstPirlTrainSettings * settings)
   settings->bank_momentum = recipe.bank_momentum;
   settings->bank_update = recipe.bank_update;
   settings->learning_rate = recipe.learning_rate;
+  settings->have_learning_rate = settings->preset == GST_PIRL_PRESET_PAPER;
   settings->lr_schedule = recipe.lr_schedule;
   settings->warmup = recipe.warmup;
   settings->weight_decay = recipe.weight_decay;

@@ -1,17 +1,18 @@
-/* gst-pirl: ten steps of PIRL against PyTorch.
+/* gst-pirl: ten steps of PIRL, and three of learning from labels, against PyTorch.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Usage: golden-test DEVICE FIXTURE...
- * The fixtures come from make-resnet18.py, which says what is in them and by what recipes both
- * programs draw the same pictures, weights, memory bank and negatives. Compared are losses and, by
+ * The fixtures come from make-resnet18.py and make-supervised.py, which say what is in them and by
+ * what recipes both programs draw the same pictures, weights, memory bank and negatives. Compared are losses and, by
  * norm and 64 elements, every gradient, velocity, parameter, running statistic and the bank.
  *
  * Tolerances, relative to a tensor's norm. The reference computes in double, as PyTorch did for the
  * fixtures: 1e-6 from the first step to the last, near the fixtures' own precision. Others compute
- * in float: 1e-4 in the first step. Later a ReLU whose input is zero to seven digits may open in
- * one program and not in the other; one such moves the gradient of a small tensor by some percent
- * (measured in PyTorch, float32 against float64), so that later tensors have to be near, not
- * equal; the losses of all ten steps must agree to 1e-3.
+ * in float: 3e-4 in the first step (PyTorch in float32 is 9e-5 away in the narrow MobileNetV2, 3e-6
+ * in the ResNet). Later a ReLU whose input is zero to seven digits may open in one program and not
+ * in the other; one such moves the gradient of a small tensor by some percent (measured in PyTorch,
+ * float32 against float64), so that later tensors have to be near, not equal; the losses of all
+ * steps must agree to 1e-3.
  */
 #include <math.h>
 #include <string.h>
@@ -20,33 +21,35 @@
 #include "base/safetensors.h"
 #include "learn/trainer.h"
 
-enum { IMAGE = 64, PATCH = 32, PATCHES = 9, BATCH = 8, CELL = 8, STEPS = 10, SAMPLES = 64 };
+enum { IMAGE = 64, PATCH = 32, PATCHES = 9, BATCH = 8, CELL = 8, STEPS = 10,
+  SUPERVISED_STEPS = 3, SUPERVISED_PICTURES = 64, CLASSES = 10, SAMPLES = 64 };
 
 /* A bias before batch norm has the gradient 0: compared with this instead of its norm. */
 #define GRADIENT_FLOOR 1e-2
-#define VALUE_FLOOR 1e-9        /* running means that are not to move stay 0 */
 
-/* What is compared; the first three by the prefix of its tensors in a fixture. */
-enum { GRADIENT, VELOCITY, VALUE, N_PARAM_KINDS, BANK = N_PARAM_KINDS, LOSS, N_KINDS };
+/* What is compared; the first four by the prefix of its tensors in a fixture. */
+enum { GRADIENT, VELOCITY, SECOND, VALUE, N_PARAM_KINDS, BANK = N_PARAM_KINDS, LOSS, N_KINDS };
 
 static const struct {
   const gchar *prefix;
   PirlArena arena;
-  gdouble floor;
+  gdouble floor;                /* 0: that of the tolerances */
 } kinds[N_KINDS] = {
   [GRADIENT] = { "gradient:", PIRL_ARENA_GRADIENT, GRADIENT_FLOOR },
   [VELOCITY] = { "velocity:", PIRL_ARENA_VELOCITY, GRADIENT_FLOOR },
-  [VALUE] = { "value:", PIRL_ARENA_VALUE, VALUE_FLOOR },
+  [SECOND] = { "second:", PIRL_ARENA_SECOND, GRADIENT_FLOOR * GRADIENT_FLOOR },
+  [VALUE] = { "value:", PIRL_ARENA_VALUE },
   [BANK] = { "bank" },
   [LOSS] = { "losses" },
 };
 
 typedef struct {
   gdouble first, later[N_KINDS];
+  gdouble floor;                /* of values: running means of what has none, which stay 0 */
 } Tolerances;
 
-static const Tolerances in_double = { 1e-6, { 1e-6, 1e-6, 1e-6, 1e-6, 1e-9 } };
-static const Tolerances in_float = { 1e-4, { 0.2, 0.2, 0.05, 1e-3, 1e-3 } };
+static const Tolerances in_double = { 1e-6, { 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-9 }, 1e-9 };
+static const Tolerances in_float = { 3e-4, { 0.2, 0.2, 0.2, 0.05, 1e-3, 1e-3 }, 1e-3 };
 
 static const Tolerances *tolerances;
 static const gchar *device;
@@ -79,6 +82,36 @@ choice (const Golden *golden, const gchar *key, const gchar *const *names)
   for (guint i = 0;; i++)
     if (strcmp (names[i], value) == 0)
       return i;
+}
+
+static gboolean
+is_supervised (const Golden *golden)
+{
+  return g_strcmp0 (pirl_safetensors_metadata (golden->file, "objective"), "supervised") == 0;
+}
+
+static void
+configure_supervised (Golden *golden)
+{
+  static const gchar *const optimizers[] = { "sgd", "adam", NULL };
+  PirlTrainerConfig *config = &golden->config;
+  g_autoptr (GError) error = NULL;
+
+  pirl_trainer_config_defaults (config);
+  pirl_trunk_from_name (pirl_safetensors_metadata (golden->file, "architecture"), 8,
+      setting (golden, "width"), &config->trunk, &error);
+  g_assert_no_error (error);
+  config->objective = PIRL_OBJECTIVE_SUPERVISED;
+  config->classes = CLASSES;
+  config->image_size = IMAGE;
+  config->batch = BATCH;
+  config->bank_rows = 0;
+  config->optimizer = (PirlOptimizer) choice (golden, "optimizer", optimizers);
+  config->schedule = (PirlSchedule) { .kind = PIRL_SCHEDULE_CONSTANT,
+    .base = setting (golden, "learning-rate") };
+  config->weight_decay = setting (golden, "weight-decay");
+  config->seed = (guint64) setting (golden, "seed");
+  config->device = (gchar *) device;
 }
 
 static void
@@ -146,11 +179,14 @@ train_step (Golden *golden, guint step, PirlStepStats *stats, GError **error)
   g_autofree guint8 *patches = g_malloc (BATCH * PATCHES * PATCH_BYTES);
   const guint8 *image[BATCH], *patch[BATCH];
   guint32 rows[BATCH];
-  const guint64 n = golden->config.bank_rows;
-  const PirlBatch batch = { image, patch, rows, NULL, (guint32) (step * BATCH / n) };
+  gint labels[BATCH];
+  const gboolean supervised = is_supervised (golden);
+  const guint64 n = supervised ? SUPERVISED_PICTURES : golden->config.bank_rows;
+  const PirlBatch batch = { image, patch, rows, labels, (guint32) (step * BATCH / n) };
 
   for (guint b = 0; b < BATCH; b++) {
     rows[b] = (guint32) ((step * BATCH + b) * 37 % n);
+    labels[b] = supervised ? (gint) (7 * rows[b] % CLASSES) : -1;
     image[b] = images + b * IMAGE_BYTES;
     patch[b] = patches + b * PATCHES * PATCH_BYTES;
     draw_picture (rows[b], IMAGE, images + b * IMAGE_BYTES);
@@ -224,7 +260,8 @@ compare_params (Golden *golden, guint kind, guint step)
     if (!expected)
       continue;
     g_assert_true (pirl_params_read (params, kinds[kind].arena, i, values, NULL));
-    judge (golden, kind, name, step, relative_difference (expected, values, n, kinds[kind].floor));
+    judge (golden, kind, name, step, relative_difference (expected, values, n,
+            kinds[kind].floor > 0 ? kinds[kind].floor : tolerances->floor));
   }
 }
 
@@ -251,7 +288,8 @@ compare_losses (Golden *golden, guint step, const PirlStepStats *stats)
   } cases[] = {
     { "loss of images", expected[0], stats->loss_image },
     { "loss of patches", expected[1], stats->loss_patches },
-    { "loss", lambda * expected[1] + (1 - lambda) * expected[0], stats->loss },
+    { "loss", is_supervised (golden) ? expected[0]
+          : lambda * expected[1] + (1 - lambda) * expected[0], stats->loss },
     { "Z", expected[2], stats->z },
   };
 
@@ -292,17 +330,18 @@ test_fixture (gconstpointer path)
 
   golden.file = pirl_safetensors_open (path, &error);
   g_assert_no_error (error);
-  configure (&golden);
+  (is_supervised (&golden) ? configure_supervised : configure) (&golden);
   golden.trainer = pirl_trainer_new (&golden.config, &error);
   g_assert_no_error (error);
   compare_names (&golden);
-  for (guint step = 0; step < STEPS; step++) {
+  for (guint step = 0; step < (is_supervised (&golden) ? SUPERVISED_STEPS : STEPS); step++) {
     g_assert_true (train_step (&golden, step, &stats, &error));
     g_assert_no_error (error);
     compare_losses (&golden, step, &stats);
     for (guint kind = 0; kind < N_PARAM_KINDS; kind++)
       compare_params (&golden, kind, step);
-    compare_bank (&golden, step);
+    if (!is_supervised (&golden))
+      compare_bank (&golden, step);
   }
   for (guint kind = 0; kind < N_KINDS; kind++)
     g_test_message ("%-9s differ by at most %.1e in the first step, %.1e later",

@@ -101,11 +101,11 @@ train_step (PirlTrainer *trainer, Data *data, guint step)
   return stats;
 }
 
-/* Everything a run may differ in: parameters, velocity and bank. */
+/* Everything a run may differ in: parameters, velocity or moments, and bank. */
 static GByteArray *
 trainer_bits (PirlTrainer *trainer, guint dim)
 {
-  static const PirlArena arenas[] = { PIRL_ARENA_VALUE, PIRL_ARENA_VELOCITY };
+  static const PirlArena arenas[] = { PIRL_ARENA_VALUE, PIRL_ARENA_VELOCITY, PIRL_ARENA_SECOND };
   PirlParams *params = pirl_trainer_params (trainer);
   GByteArray *all = g_byte_array_new ();
   g_autofree gfloat *bank = g_new (gfloat, ROWS * dim);
@@ -121,6 +121,8 @@ trainer_bits (PirlTrainer *trainer, guint dim)
       g_byte_array_append (all, (guint8 *) values,
           (guint) (pirl_shape_count (&pirl_params_spec (params, i)->shape) * sizeof (gfloat)));
     }
+  if (!trainer->bank)
+    return all;
   pirl_trainer_read_bank (trainer, bank, &error);
   g_assert_no_error (error);
   g_byte_array_append (all, (guint8 *) bank, ROWS * dim * sizeof (gfloat));
@@ -392,6 +394,203 @@ test_resume_bits (void)
   data_clear (&data);
 }
 
+/* --- labels --- */
+
+enum { CLASSES = 5 };
+
+static void
+labels_config (PirlTrainerConfig *config, PirlTrunk trunk, PirlOptimizer optimizer)
+{
+  small_config (config);
+  config->objective = PIRL_OBJECTIVE_SUPERVISED;
+  config->classes = CLASSES;
+  config->trunk = trunk;
+  config->optimizer = optimizer;
+  config->bank_rows = 0;
+  config->schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT,
+    optimizer == PIRL_OPTIMIZER_ADAM ? 2e-3 : 0.03, 0, 5, 0 };
+}
+
+static const struct {
+  PirlTrunk trunk;
+  PirlOptimizer optimizer;
+  guint steps;
+} label_cases[] = {
+  {{PIRL_ARCH_RESNET18, 8, 0}, PIRL_OPTIMIZER_SGD, 80},
+  {{PIRL_ARCH_RESNET18, 8, 0}, PIRL_OPTIMIZER_ADAM, 80},
+  {{PIRL_ARCH_MOBILENETV2, 0, 0.25}, PIRL_OPTIMIZER_ADAM, 240},
+};
+
+/* 32 pictures learnt by heart. A classifier that begins with N(0, 0.01) begins at log (classes). */
+static void
+test_labels_learnt (void)
+{
+  Data data;
+
+  data_init (&data);
+  for (guint i = 0; i < G_N_ELEMENTS (label_cases); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) trainer = NULL;
+    PirlStepStats stats;
+    gdouble loss = 0, accuracy = 0;
+
+    labels_config (&config, label_cases[i].trunk, label_cases[i].optimizer);
+    trainer = new_trainer (&config);
+    stats = train_step (trainer, &data, 0);
+    if (config.trunk.arch == PIRL_ARCH_MOBILENETV2)
+      g_assert_cmpfloat_with_epsilon (stats.loss, log (CLASSES), 0.25);
+    for (guint step = 0; step < label_cases[i].steps; step++) {
+      stats = train_step (trainer, &data, step % 4);
+      if (step + 4 >= label_cases[i].steps) {
+        loss += stats.loss / 4;
+        accuracy += stats.accuracy / 4;
+      }
+    }
+    g_test_message ("case %u: loss %.3f, accuracy %.3f", i, loss, accuracy);
+    g_assert_cmpfloat (loss, <, 0.1);
+    g_assert_cmpfloat (accuracy, ==, 1);
+    g_assert_true (isnan (pirl_trainer_bank_knn (trainer, 0)));
+  }
+  data_clear (&data);
+}
+
+static void
+test_labels_resume_bits (void)
+{
+  g_autofree gchar *path = temporary_path ("labels.safetensors");
+  Data data;
+
+  data_init (&data);
+  for (guint i = 0; i < G_N_ELEMENTS (label_cases); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) whole = NULL, first = NULL, second = NULL, other = NULL;
+    g_autoptr (GError) error = NULL;
+    PirlPosition position;
+
+    labels_config (&config, label_cases[i].trunk, label_cases[i].optimizer);
+    whole = new_trainer (&config);
+    first = new_trainer (&config);
+    second = new_trainer (&config);
+    for (guint step = 0; step < 6; step++)
+      train_step (whole, &data, step);
+    for (guint step = 0; step < 3; step++)
+      train_step (first, &data, step);
+    pirl_trainer_save (first, path, NULL, &error);
+    g_assert_no_error (error);
+    pirl_trainer_resume (second, path, &position, &error);
+    g_assert_no_error (error);
+    pirl_position_clear (&position);
+    for (guint step = 3; step < 6; step++)
+      train_step (second, &data, step);
+    assert_same_bits (whole, second);
+    config.optimizer = !config.optimizer;
+    other = new_trainer (&config);
+    g_assert_false (pirl_trainer_resume (other, path, &position, &error));
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH);
+    g_assert_nonnull (strstr (error->message, "optimizer"));
+  }
+  g_unlink (path);
+  data_clear (&data);
+}
+
+static void
+test_labels_errors (void)
+{
+  static const gint wrong[] = { -1, CLASSES };
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) trainer = NULL;
+  g_autoptr (GByteArray) before = NULL, after = NULL;
+  g_autoptr (GError) error = NULL;
+  PirlStepStats stats;
+  PirlBatch batch;
+  Data data;
+
+  data_init (&data);
+  labels_config (&config, label_cases[0].trunk, PIRL_OPTIMIZER_SGD);
+  trainer = new_trainer (&config);
+  before = trainer_bits (trainer, 0);
+  for (guint i = 0; i < G_N_ELEMENTS (wrong); i++) {
+    batch = *data_batch (&data, 0);
+    data.labels[3] = wrong[i];
+    g_assert_false (pirl_trainer_step (trainer, &batch, NULL, &stats, &error));
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+    g_assert_nonnull (strstr (error->message, "0 to 4"));
+    g_clear_error (&error);
+  }
+  batch.labels = NULL;
+  g_assert_false (pirl_trainer_step (trainer, &batch, NULL, &stats, &error));
+  g_clear_error (&error);
+  after = trainer_bits (trainer, 0);
+  g_assert_cmpmem (before->data, before->len, after->data, after->len);
+  config.classes = 1;
+  g_assert_null (pirl_trainer_new (&config, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+  g_assert_nonnull (strstr (error->message, "classes is 1"));
+  data_clear (&data);
+}
+
+/* A network that was trained for other classes lends its trunk, one for as many its classifier too. */
+static void
+test_labels_from_weights (void)
+{
+  g_autofree gchar *path = temporary_path ("weights.safetensors");
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) five = NULL, again = NULL, seven = NULL;
+  g_autoptr (GError) error = NULL;
+  gint trunk, classifier;
+
+  labels_config (&config, label_cases[2].trunk, PIRL_OPTIMIZER_ADAM);
+  five = new_trainer (&config);
+  pirl_trainer_save (five, path, NULL, &error);
+  g_assert_no_error (error);
+  config.seed++;
+  again = new_trainer (&config);
+  config.classes = 7;
+  seven = new_trainer (&config);
+  pirl_trainer_load_weights (again, path, &error);
+  g_assert_no_error (error);
+  assert_same_bits (five, again);
+  pirl_trainer_load_weights (seven, path, &error);
+  g_assert_no_error (error);
+  trunk = pirl_params_find (pirl_trainer_params (seven), "features.3.conv.2.weight");
+  classifier = pirl_params_find (pirl_trainer_params (seven), "classifier.1.weight");
+  {
+    g_autofree gfloat *a = test_read_param (five->params, PIRL_ARENA_VALUE, (guint) trunk);
+    g_autofree gfloat *b = test_read_param (seven->params, PIRL_ARENA_VALUE, (guint) trunk);
+    g_autofree gfloat *c = test_read_param (five->params, PIRL_ARENA_VALUE, (guint) classifier);
+    g_autofree gfloat *d = test_read_param (seven->params, PIRL_ARENA_VALUE, (guint) classifier);
+
+    g_assert_cmpmem (a, 8 * sizeof *a, b, 8 * sizeof *b);
+    g_assert_cmpint (memcmp (c, d, 8 * sizeof *c), !=, 0);
+  }
+  g_unlink (path);
+}
+
+/* A MobileNetV2 can be trained without labels as well. */
+static void
+test_mobilenet_without_labels (void)
+{
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) trainer = NULL;
+  gdouble first = 0, last = 0;
+  Data data;
+
+  data_init (&data);
+  small_config (&config);
+  config.trunk = label_cases[2].trunk;
+  config.schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT, 0.03, 0, 5, 0 };
+  trainer = new_trainer (&config);
+  for (guint step = 0; step < 64; step++) {
+    const PirlStepStats stats = train_step (trainer, &data, step);
+
+    first += step < 8 ? stats.loss / 8 : 0;
+    last += step >= 56 ? stats.loss / 8 : 0;
+  }
+  g_test_message ("loss %.3f -> %.3f", first, last);
+  g_assert_cmpfloat (last, <, 0.9 * first);
+  data_clear (&data);
+}
+
 /* Another setting, another network, a plain model: named, and nothing changes. */
 static void
 test_resume_errors (void)
@@ -592,6 +791,11 @@ main (int argc, char **argv)
   g_test_add_func ("/trainer/negatives", test_negatives);
   g_test_add_func ("/trainer/cancel-leaves-no-trace", test_cancel_leaves_no_trace);
   g_test_add_func ("/trainer/resume-bits", test_resume_bits);
+  g_test_add_func ("/trainer/labels-learnt", test_labels_learnt);
+  g_test_add_func ("/trainer/labels-resume-bits", test_labels_resume_bits);
+  g_test_add_func ("/trainer/labels-errors", test_labels_errors);
+  g_test_add_func ("/trainer/labels-from-weights", test_labels_from_weights);
+  g_test_add_func ("/trainer/mobilenet-without-labels", test_mobilenet_without_labels);
   g_test_add_func ("/trainer/resume-errors", test_resume_errors);
   g_test_add_func ("/trainer/settings-errors", test_settings_errors);
   g_test_add_func ("/trainer/collapse", test_collapse);
