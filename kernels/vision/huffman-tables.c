@@ -1,4 +1,4 @@
-/* gst-pirl: the Huffman tables of a JPEG: Annex K's, and which tables serve which quality.
+/* gst-pirl: the Huffman tables of Annex K, which decoders of RTP take for granted.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 #include "vision/jpeg-coder-private.h"
@@ -36,9 +36,3 @@ const PirlHuffmanTable pirl_huffman_standard[PIRL_N_HUFFMAN_TABLES] = {
           0xd7, 0xd8, 0xd9, 0xda, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf2,
           0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa } },
 };
-
-const PirlHuffmanTable *
-pirl_huffman_tables (PirlHuffman huffman, gint quality)
-{
-  return pirl_huffman_standard;
-}

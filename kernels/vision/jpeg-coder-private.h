@@ -28,15 +28,6 @@ typedef enum {
 /* T.81, K.3. */
 extern const PirlHuffmanTable pirl_huffman_standard[PIRL_N_HUFFMAN_TABLES];
 
-/* A band of qualities and tables that have a code for every symbol (huffman-tables.c). */
-typedef struct {
-  gint last_quality;
-  PirlHuffmanTable table[PIRL_N_HUFFMAN_TABLES];
-} PirlHuffmanBand;
-
-extern const PirlHuffmanBand pirl_huffman_bands[];
-const PirlHuffmanTable *pirl_huffman_tables (PirlHuffman huffman, gint quality);
-
 void pirl_huffman_make_codes (const PirlHuffmanTable *table, PirlHuffmanCodes codes);
 guint pirl_huffman_n_values (const PirlHuffmanTable *table);
 /* The table of fewest bits for symbols that occur so often; none of its codes is all ones. */
@@ -119,3 +110,6 @@ guint8 *pirl_jpeg_coder_headers (const PirlJpegCoder *coder, guint8 *p,
 /* Levels of MCU row @y (its first @n_mcus from MCU @x on) into the coder's memory. */
 void pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint x,
     guint y, guint n_mcus, PirlScanRow *row);
+/* Tables fitted to a sample of MCUs; they have a code for every symbol, unless the sample is all. */
+void pirl_jpeg_coder_fit_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2],
+    PirlHuffmanTable tables[PIRL_N_HUFFMAN_TABLES]);

@@ -380,8 +380,8 @@ gboolean
 pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     const guint8 **data, gsize *size, GError **error)
 {
-  PirlHuffmanTable optimal[PIRL_N_HUFFMAN_TABLES];
-  const PirlHuffmanTable *tables = optimal;
+  PirlHuffmanTable fitted[PIRL_N_HUFFMAN_TABLES];
+  const PirlHuffmanTable *tables = huffman == PIRL_HUFFMAN_STANDARD ? pirl_huffman_standard : fitted;
   PirlQuantiser quantiser[2];
   guint8 *p = NULL;
 
@@ -391,9 +391,9 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
   }
   pirl_quantisers_init (quantiser, quality);
   if (huffman == PIRL_HUFFMAN_OPTIMIZED)
-    optimise_tables (coder, quantiser, optimal);
-  else
-    tables = pirl_huffman_tables (huffman, quality);
+    optimise_tables (coder, quantiser, fitted);
+  else if (huffman == PIRL_HUFFMAN_TUNED)
+    pirl_jpeg_coder_fit_tables (coder, quantiser, fitted);
   if (!reserve (coder, &p, PIRL_MAX_HEADER_BYTES, error))
     return FALSE;
   p = write_scan (coder, pirl_jpeg_coder_headers (coder, p, quantiser, tables), quantiser, tables, error);

@@ -16,8 +16,8 @@
 
 typedef enum {
   PIRL_HUFFMAN_STANDARD,        /* Annex K.3: what RTP (RFC 2435) can carry */
-  PIRL_HUFFMAN_TUNED,           /* built in, fitted to each band of qualities; complete; one pass */
-  PIRL_HUFFMAN_OPTIMIZED,       /* fitted to this picture: a second pass */
+  PIRL_HUFFMAN_TUNED,           /* fitted to a sample of this picture: one pass, next to no time */
+  PIRL_HUFFMAN_OPTIMIZED,       /* fitted to all of this picture: a second pass */
 } PirlHuffman;
 
 typedef struct _PirlJpegCoder PirlJpegCoder;
