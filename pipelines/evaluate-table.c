@@ -282,30 +282,31 @@ observe (Builder *builder, View *view, const PirlImage *image, GError **error)
   return loaded ? ada_observer_run (view->observer, builder->thumbnail_coder, error) : NULL;
 }
 
+/* Picture @i as @view has it; the first view also gives sizes and features. */
 static void
 keep_observation (EvalTable *table, const View *view, gboolean first,
-    const AdaObservation *observation, guint capacity)
+    const AdaObservation *observation, guint i)
 {
   const gsize row = (gsize) table->levels * view->look->inputs;
 
   if (!view->look->phi)
-    view->look->phi = g_new (gfloat, row * capacity);
-  memcpy (view->look->phi + row * table->n, observation->phi, row * sizeof (gfloat));
+    view->look->phi = g_new (gfloat, row * table->n);
+  memcpy (view->look->phi + row * i, observation->phi, row * sizeof (gfloat));
   if (!first)
     return;
-  memcpy (table->predicted + (gsize) table->n * table->levels, observation->sizes,
+  memcpy (table->predicted + (gsize) i * table->levels, observation->sizes,
       table->levels * sizeof (gdouble));
   table->n_features = observation->n_features;
   if (!observation->features)
     return;
   if (!table->features)
-    table->features = g_new (gfloat, (gsize) capacity * table->n_features);
-  memcpy (table->features + (gsize) table->n * table->n_features, observation->features,
+    table->features = g_new (gfloat, (gsize) table->n * table->n_features);
+  memcpy (table->features + (gsize) i * table->n_features, observation->features,
       table->n_features * sizeof (gfloat));
 }
 
 static gboolean
-look (Builder *builder, const PirlImage *image, guint capacity, GError **error)
+look (Builder *builder, const PirlImage *image, guint i, GError **error)
 {
   for (guint v = 0; v < builder->views->len; v++) {
     View *view = builder->views->pdata[v];
@@ -315,7 +316,7 @@ look (Builder *builder, const PirlImage *image, guint capacity, GError **error)
     if (!observation)
       return FALSE;
     view->look->milliseconds += (g_get_monotonic_time () - start) / 1e3;
-    keep_observation (builder->table, view, v == 0, observation, capacity);
+    keep_observation (builder->table, view, v == 0, observation, i);
   }
   return TRUE;
 }
@@ -346,7 +347,7 @@ ask (Builder *builder, const PirlImage *image, const gchar *name, gint quality,
   return answer;
 }
 
-/* Asks about @name; FALSE with @error set on failure. @kept: it has a reference answer. */
+/* Asks about @name, row table->n. @kept: it has a reference answer. */
 static gboolean
 ask_all (Builder *builder, const PirlImage *image, const gchar *name, gboolean *kept,
     GError **error)
@@ -362,7 +363,7 @@ ask_all (Builder *builder, const PirlImage *image, const gchar *name, gboolean *
   reference = ask (builder, image, name, config->reference, PIRL_HUFFMAN_STANDARD, &whole, &sent,
       error);
   if (!reference || reference->labels->len == 0)
-    return *error == NULL;
+    return reference != NULL;
   table->reference[table->n] = whole;
   for (guint l = 0; l < table->qualities_all; l++) {
     const gboolean same = table->qualities[l] == config->reference;
@@ -387,30 +388,90 @@ ask_all (Builder *builder, const PirlImage *image, const gchar *name, gboolean *
   return *kept = TRUE;
 }
 
+/* Brings a picture of the folder into the coder. */
 static gboolean
-add_picture (Builder *builder, const gchar *name, guint capacity, GError **error)
+load_picture (Builder *builder, const gchar *name, PirlImage *image, GError **error)
 {
   g_autofree gchar *path = g_build_filename (builder->config->folder, name, NULL);
-  PirlImage image = { 0 };
-  gboolean kept = FALSE, good;
 
-  good = pirl_image_load (path, &image, NULL, error)
-      && eval_load_coder (builder->coder, &image, error)
-      && ask_all (builder, &image, name, &kept, error)
-      && (!kept || look (builder, &image, capacity, error));
-  if (good && kept) {
-    g_ptr_array_add (builder->table->names, g_strdup (name));
-    builder->table->n++;
+  return pirl_image_load (path, image, NULL, error)
+      && eval_load_coder (builder->coder, image, error);
+}
+
+static void
+progress (const gchar *what, guint done, guint n, gint64 start)
+{
+  const gdouble seconds = (g_get_monotonic_time () - start) / 1e6;
+
+  if (done % 10 == 0 || done == n)
+    g_printerr ("\r%s: %u of %u pictures, %.0f s, about %.0f s to go ", what, done, n, seconds,
+        seconds / done * (n - done));
+  if (done == n)
+    g_printerr ("\n");
+}
+
+/* The cloud's part of the table. */
+static gboolean
+ask_about_all (Builder *builder, const GPtrArray *names, GError **error)
+{
+  const gint64 start = g_get_monotonic_time ();
+  EvalTable *table = builder->table;
+
+  for (guint i = 0; i < names->len; i++) {
+    g_autoptr (GError) reason = NULL;
+    PirlImage image = { 0 };
+    gboolean kept = FALSE;
+    const gboolean good = load_picture (builder, names->pdata[i], &image, &reason)
+        && (ask_all (builder, &image, names->pdata[i], &kept, &reason) || !reason);
+
+    pirl_image_clear (&image);
+    if (good && kept) {
+      g_ptr_array_add (table->names, g_strdup (names->pdata[i]));
+      table->n++;
+    } else if (!good && g_error_matches (reason, PIRL_ERROR, PIRL_ERROR_FORMAT)) {
+      /* A file that is no picture is not worth stopping for; a cloud that fails is. */
+      g_printerr ("\nleft out: %s\n", reason->message);
+    } else if (!good) {
+      g_propagate_prefixed_error (error, g_steal_pointer (&reason), "%s: ",
+          (const gchar *) names->pdata[i]);
+      return FALSE;
+    }
+    progress ("asking", i + 1, names->len, start);
   }
-  pirl_image_clear (&image);
+  if (table->n >= 4)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "%s: the cloud has an answer for %u pictures; at least 4 are needed",
+      builder->config->folder, table->n);
+  return FALSE;
+}
+
+/* The agent's part. */
+static gboolean
+look_at_all (Builder *builder, GError **error)
+{
+  const gint64 start = g_get_monotonic_time ();
+  EvalTable *table = builder->table;
+  gboolean good = TRUE;
+
+  for (guint i = 0; good && i < table->n; i++) {
+    PirlImage image = { 0 };
+
+    good = load_picture (builder, table->names->pdata[i], &image, error)
+        && look (builder, &image, i, error);
+    pirl_image_clear (&image);
+    progress ("looking", i + 1, table->n, start);
+  }
+  for (guint v = 0; v < builder->views->len; v++)
+    ((View *) builder->views->pdata[v])->look->milliseconds /= MAX (1, table->n);
   return good;
 }
 
 /* --- the cache --- */
 
-/* What the table depends on. */
+/* What the cloud's answers depend on. */
 static gchar *
-fingerprint (const EvalTableConfig *config, const Builder *builder)
+answers_key (const EvalTableConfig *config)
 {
   GString *text = g_string_new ("gst-pirl evaluation " FORMAT);
 
@@ -419,6 +480,15 @@ fingerprint (const EvalTableConfig *config, const Builder *builder)
       config->limit);
   for (guint l = 0; l < config->n_qualities; l++)
     g_string_append_printf (text, " %d", config->qualities[l]);
+  return g_string_free (text, FALSE);
+}
+
+/* What the looks depend on beside. */
+static gchar *
+looks_key (const Builder *builder)
+{
+  GString *text = g_string_new ("looks " FORMAT);
+
   for (guint v = 0; v < builder->views->len; v++) {
     const View *view = builder->views->pdata[v];
 
@@ -442,86 +512,96 @@ column_clear (gpointer column)
   g_free (((Column *) column)->name);
 }
 
-static GArray *
-columns (EvalTable *table)
+static void
+add_column (GArray *columns, const gchar *name, PirlDType dtype, gpointer data, gsize width)
 {
-  const Column fixed[] = {
-    {"agreement", PIRL_DTYPE_F32, (gpointer *) & table->agreement, table->qualities_all},
-    {"size", PIRL_DTYPE_F64, (gpointer *) & table->size, table->qualities_all},
-    {"wire", PIRL_DTYPE_F64, (gpointer *) & table->wire, table->qualities_all},
-    {"predicted", PIRL_DTYPE_F64, (gpointer *) & table->predicted, table->levels},
-    {"reference", PIRL_DTYPE_F64, (gpointer *) & table->reference, 1},
-    {"features", PIRL_DTYPE_F32, (gpointer *) & table->features, table->n_features},
-  };
-  GArray *all = g_array_new (FALSE, TRUE, sizeof (Column));
+  const Column column = { g_strdup (name), dtype, data, width };
 
-  g_array_set_clear_func (all, column_clear);
-  for (guint i = 0; i < G_N_ELEMENTS (fixed); i++) {
-    Column column = fixed[i];
-
-    column.name = g_strdup (fixed[i].name);
-    if (column.width)
-      g_array_append_val (all, column);
-    else
-      g_free (column.name);
-  }
-  for (guint i = 0; i < table->looks->len; i++) {
-    EvalLook *look = table->looks->pdata[i];
-    const Column column = { g_strdup_printf ("look.%u", i), PIRL_DTYPE_F32,
-      (gpointer *) & look->phi, (gsize) table->levels * look->inputs };
-
-    g_array_append_val (all, column);
-  }
-  return all;
+  g_array_append_val (columns, column);
 }
 
+static GArray *
+columns_new (void)
+{
+  GArray *columns = g_array_new (FALSE, TRUE, sizeof (Column));
+
+  g_array_set_clear_func (columns, column_clear);
+  return columns;
+}
+
+static GArray *
+answer_columns (EvalTable *table)
+{
+  GArray *columns = columns_new ();
+
+  add_column (columns, "agreement", PIRL_DTYPE_F32, &table->agreement, table->qualities_all);
+  add_column (columns, "size", PIRL_DTYPE_F64, &table->size, table->qualities_all);
+  add_column (columns, "wire", PIRL_DTYPE_F64, &table->wire, table->qualities_all);
+  add_column (columns, "reference", PIRL_DTYPE_F64, &table->reference, 1);
+  return columns;
+}
+
+static GArray *
+look_columns (EvalTable *table)
+{
+  GArray *columns = columns_new ();
+
+  add_column (columns, "predicted", PIRL_DTYPE_F64, &table->predicted, table->levels);
+  if (table->n_features)
+    add_column (columns, "features", PIRL_DTYPE_F32, &table->features, table->n_features);
+  for (guint i = 0; i < table->looks->len; i++) {
+    EvalLook *look = table->looks->pdata[i];
+    g_autofree gchar *name = g_strdup_printf ("look.%u", i);
+
+    add_column (columns, name, PIRL_DTYPE_F32, &look->phi, (gsize) table->levels * look->inputs);
+  }
+  return columns;
+}
+
+static void
+write_columns (PirlSafetensorsWriter *writer, const EvalTable *table, const GArray *columns)
+{
+  for (guint i = 0; i < columns->len; i++) {
+    const Column *column = &g_array_index (columns, Column, i);
+    const PirlShape shape = { .rank = 2, .dim = { table->n, column->width } };
+
+    pirl_safetensors_writer_add (writer, column->name, column->dtype, &shape, *column->data);
+  }
+}
+
+/* @looks NULL: the answers only. */
 static gboolean
-write_cache (EvalTable *table, const gchar *path, const gchar *key, GError **error)
+write_cache (EvalTable *table, const gchar *path, const gchar *answers, const gchar *looks,
+    GError **error)
 {
   g_autoptr (PirlSafetensorsWriter) writer = pirl_safetensors_writer_new ();
-  g_autoptr (GArray) all = columns (table);
+  g_autoptr (GArray) asked = answer_columns (table), seen = look_columns (table);
   g_autoptr (GString) names = g_string_new (NULL), times = g_string_new (NULL);
 
-  pirl_safetensors_writer_metadata (writer, "table", key);
   for (guint i = 0; i < table->n; i++)
     g_string_append_printf (names, "%s%s", i ? "\n" : "", (const gchar *) table->names->pdata[i]);
-  pirl_safetensors_writer_metadata (writer, "names", names->str);
   for (guint i = 0; i < table->looks->len; i++) {
     gchar number[G_ASCII_DTOSTR_BUF_SIZE];
 
     g_ascii_dtostr (number, sizeof number, ((EvalLook *) table->looks->pdata[i])->milliseconds);
     g_string_append_printf (times, "%s%s", i ? " " : "", number);
   }
-  pirl_safetensors_writer_metadata (writer, "milliseconds", times->str);
-  for (guint i = 0; i < all->len; i++) {
-    const Column *column = &g_array_index (all, Column, i);
-    const PirlShape shape = { .rank = 2, .dim = { table->n, column->width } };
-
-    pirl_safetensors_writer_add (writer, column->name, column->dtype, &shape, *column->data);
+  pirl_safetensors_writer_metadata (writer, "answers", answers);
+  pirl_safetensors_writer_metadata (writer, "names", names->str);
+  write_columns (writer, table, asked);
+  if (looks) {
+    pirl_safetensors_writer_metadata (writer, "looks", looks);
+    pirl_safetensors_writer_metadata (writer, "milliseconds", times->str);
+    write_columns (writer, table, seen);
   }
   return pirl_safetensors_writer_write (writer, path, error);
 }
 
-/* FALSE when @path is absent or holds another table. */
 static gboolean
-read_cache (EvalTable *table, const gchar *path, const gchar *key)
+read_columns (const PirlSafetensors *file, const EvalTable *table, const GArray *columns)
 {
-  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, NULL);
-  const gchar *held = file ? pirl_safetensors_metadata (file, "table") : NULL;
-  g_auto (GStrv) names = NULL, times = NULL;
-  const PirlTensor *features;
-  g_autoptr (GArray) all = NULL;
-
-  if (!held || !g_str_equal (held, key) || !pirl_safetensors_metadata (file, "names"))
-    return FALSE;
-  names = g_strsplit (pirl_safetensors_metadata (file, "names"), "\n", -1);
-  times = g_strsplit (pirl_safetensors_metadata (file, "milliseconds"), " ", -1);
-  table->n = g_strv_length (names);
-  features = pirl_safetensors_lookup (file, "features");
-  table->n_features = features ? features->shape.dim[1] : 0;
-  all = columns (table);
-  for (guint i = 0; i < all->len; i++) {
-    const Column *column = &g_array_index (all, Column, i);
+  for (guint i = 0; i < columns->len; i++) {
+    const Column *column = &g_array_index (columns, Column, i);
     const PirlTensor *tensor = pirl_safetensors_lookup (file, column->name);
     const gsize bytes = table->n * column->width * (column->dtype == PIRL_DTYPE_F64 ? 8 : 4);
 
@@ -530,55 +610,57 @@ read_cache (EvalTable *table, const gchar *path, const gchar *key)
     g_free (*column->data);
     *column->data = g_memdup2 (tensor->data, bytes);
   }
+  return TRUE;
+}
+
+static gboolean
+holds (const PirlSafetensors *file, const gchar *name, const gchar *key)
+{
+  const gchar *held = pirl_safetensors_metadata (file, name);
+
+  return held && g_str_equal (held, key);
+}
+
+/* FALSE when @file is about other pictures, or another cloud. */
+static gboolean
+read_answers (EvalTable *table, const PirlSafetensors *file, const gchar *key)
+{
+  g_auto (GStrv) names = NULL;
+  g_autoptr (GArray) columns = answer_columns (table);
+
+  if (!holds (file, "answers", key) || !pirl_safetensors_metadata (file, "names"))
+    return FALSE;
+  names = g_strsplit (pirl_safetensors_metadata (file, "names"), "\n", -1);
+  table->n = g_strv_length (names);
+  if (!read_columns (file, table, columns)) {
+    table->n = 0;
+    return FALSE;
+  }
   for (guint i = 0; i < table->n; i++)
     g_ptr_array_add (table->names, g_strdup (names[i]));
+  return TRUE;
+}
+
+static gboolean
+read_looks (EvalTable *table, const PirlSafetensors *file, const gchar *key)
+{
+  const PirlTensor *features = pirl_safetensors_lookup (file, "features");
+  const gchar *milliseconds = pirl_safetensors_metadata (file, "milliseconds");
+  g_auto (GStrv) times = milliseconds ? g_strsplit (milliseconds, " ", -1) : NULL;
+  g_autoptr (GArray) columns = NULL;
+
+  if (!holds (file, "looks", key) || !times)
+    return FALSE;
+  table->n_features = features && features->shape.rank == 2 ? features->shape.dim[1] : 0;
+  columns = look_columns (table);
+  if (!read_columns (file, table, columns))
+    return FALSE;
   for (guint i = 0; i < table->looks->len && times[i]; i++)
     ((EvalLook *) table->looks->pdata[i])->milliseconds = g_ascii_strtod (times[i], NULL);
   return TRUE;
 }
 
 /* --- all of it --- */
-
-static void
-progress (guint done, guint n, gint64 start)
-{
-  const gdouble seconds = (g_get_monotonic_time () - start) / 1e6;
-
-  if (done % 10 == 0 || done == n)
-    g_printerr ("\r%u of %u pictures, %.0f s, about %.0f s to go ", done, n, seconds,
-        seconds / done * (n - done));
-  if (done == n)
-    g_printerr ("\n");
-}
-
-static gboolean
-build (Builder *builder, const GPtrArray *names, GError **error)
-{
-  const gint64 start = g_get_monotonic_time ();
-
-  for (guint i = 0; i < names->len; i++) {
-    g_autoptr (GError) reason = NULL;
-
-    if (!add_picture (builder, names->pdata[i], names->len, &reason)) {
-      /* A file that is no picture is not worth stopping for; a cloud that fails is. */
-      if (!g_error_matches (reason, PIRL_ERROR, PIRL_ERROR_FORMAT)) {
-        g_propagate_prefixed_error (error, g_steal_pointer (&reason), "%s: ",
-            (const gchar *) names->pdata[i]);
-        return FALSE;
-      }
-      g_printerr ("\nleft out: %s\n", reason->message);
-    }
-    progress (i + 1, names->len, start);
-  }
-  for (guint v = 0; v < builder->views->len; v++)
-    ((View *) builder->views->pdata[v])->look->milliseconds /= MAX (1, builder->table->n);
-  if (builder->table->n >= 4)
-    return TRUE;
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-      "%s: the cloud has an answer for %u pictures; at least 4 are needed",
-      builder->config->folder, builder->table->n);
-  return FALSE;
-}
 
 static void
 builder_clear (Builder *builder)
@@ -590,13 +672,31 @@ builder_clear (Builder *builder)
   g_ptr_array_unref (builder->decoded);
 }
 
+/* What the cache lacks is asked for and looked at; another extractor is no reason to ask again. */
+static gboolean
+build (Builder *builder, const GPtrArray *names, GError **error)
+{
+  const gchar *cache = builder->config->cache;
+  g_autoptr (PirlSafetensors) file = cache ? pirl_safetensors_open (cache, NULL) : NULL;
+  g_autofree gchar *answers = answers_key (builder->config), *looks = looks_key (builder);
+
+  if (!file || !read_answers (builder->table, file, answers)) {
+    if (!ask_about_all (builder, names, error)
+        || (cache && !write_cache (builder->table, cache, answers, NULL, error)))
+      return FALSE;
+  } else if (read_looks (builder->table, file, looks)) {
+    return TRUE;
+  }
+  return look_at_all (builder, error)
+      && (!cache || write_cache (builder->table, cache, answers, looks, error));
+}
+
 EvalTable *
 eval_table_new (const EvalTableConfig *config, AdaCloud *cloud, GError **error)
 {
   g_autoptr (GPtrArray) names = list_pictures (config->folder, config->limit, error);
   g_autoptr (EvalTable) table = names ? table_new (config, names->len) : NULL;
   Builder builder = { config, cloud, NULL, NULL, NULL, NULL, NULL, table };
-  g_autofree gchar *key = NULL;
   gboolean good;
 
   if (!names)
@@ -606,13 +706,7 @@ eval_table_new (const EvalTableConfig *config, AdaCloud *cloud, GError **error)
   builder.resizer = pirl_resizer_new ();
   builder.views = g_ptr_array_new_with_free_func (view_free);
   builder.decoded = g_ptr_array_new_with_free_func (image_free);
-  good = add_views (&builder, error);
-  if (good) {
-    key = fingerprint (config, &builder);
-    if (!config->cache || !read_cache (table, config->cache, key))
-      good = build (&builder, names, error)
-          && (!config->cache || write_cache (table, config->cache, key, error));
-  }
+  good = add_views (&builder, error) && build (&builder, names, error);
   builder_clear (&builder);
   return good ? g_steal_pointer (&table) : NULL;
 }
