@@ -6,8 +6,11 @@
 
 #include "agent.h"
 
+#include <errno.h>
+#include <glib/gstdio.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Coders: one with the stream, the others with questions. */
 #define CODERS 4
@@ -403,6 +406,22 @@ read_agent (AdaAgent * self, const AdaAgentConfig * config, gchar ** origin, GEr
   return TRUE;
 }
 
+/* Better now than after an hour of learning. */
+static gboolean
+check_writable (const AdaAgentConfig * config, GError ** error)
+{
+  g_autofree gchar *parent = NULL;
+
+  if (config->agent_file == NULL || config->cloud == NULL)
+    return TRUE;
+  parent = g_path_get_dirname (config->agent_file);
+  if (g_access (parent, W_OK | X_OK) == 0)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "agent-file \"%s\" cannot be written: %s",
+      config->agent_file, g_strerror (errno));
+  return FALSE;
+}
+
 static gboolean
 make_parts (AdaAgent * self, const AdaAgentConfig * config, GError ** error)
 {
@@ -455,8 +474,8 @@ ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events, gch
   self->n_coders = 1;
   g_mutex_init (&self->lock);
   g_cond_init (&self->changed);
-  if (!make_parts (self, config, error) || !read_agent (self, config, origin, error)
-      || !warm_up (self, error)) {
+  if (!check_writable (config, error) || !make_parts (self, config, error) || !read_agent (self, config, origin,
+          error) || !warm_up (self, error)) {
     ada_agent_free (self);
     return NULL;
   }

@@ -469,6 +469,8 @@ GST_START_TEST (what_cannot_be_used_is_named)
     {"extractor=\"\" cloud=\"%s\"", "local:nowhere.safetensors", {"nowhere.safetensors", ""}},
     {"extractor=\"\" cloud=\"%s\"", "replay:nowhere.json", {"nowhere.json", ""}},
     {"extractor=\"\" cloud=application agent-file=\"%s\"", text_file, {"text.safetensors", ""}},
+    {"extractor=\"\" cloud=application agent-file=\"%s\"", "/no/such/folder/x", {"/no/such/folder/x",
+            "agent-file"}},
     {"extractor=\"\" cloud=application quality-levels=\"<5,10>\" agent-file=\"%s\"", kept,
         {"10", "25"}},
   };
@@ -485,6 +487,34 @@ GST_START_TEST (what_cannot_be_used_is_named)
       fail_unless (strstr (text, cases[i].words[k]) != NULL, "%s: \"%s\" lacks \"%s\"", line, text,
           cases[i].words[k]);
   }
+}
+
+GST_END_TEST;
+
+/* The folder goes away while the stream runs. */
+GST_START_TEST (a_file_that_cannot_be_written_is_said_and_survived)
+{
+  g_autofree gchar *inner = g_build_filename (folder, "inner", NULL);
+  g_autofree gchar *path = g_build_filename (inner, "agent.safetensors", NULL);
+  g_autofree gchar *line = g_strdup_printf (PLAIN "cloud=application agent-file=\"%s\"", path);
+  Simulated cloud = {.threshold = 5 };
+  GstMessage *message;
+  GError *error = NULL;
+  Stream stream;
+
+  fail_unless (g_mkdir (inner, 0755) == 0);
+  stream_open (&stream, line, &cloud);
+  fail_unless (g_rmdir (inner) == 0);
+  stream_until (&stream, "inference", 6000);
+  fail_unless (gst_harness_push_event (stream.h, gst_event_new_eos ()));
+  message = gst_bus_timed_pop_filtered (stream.bus, 10 * GST_SECOND,
+      GST_MESSAGE_WARNING | GST_MESSAGE_ERROR);
+  fail_unless (message != NULL && GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING);
+  gst_message_parse_warning (message, &error, NULL);
+  fail_unless (strstr (error->message, path) != NULL, "%s", error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+  stream_close (&stream);
 }
 
 GST_END_TEST;
@@ -854,6 +884,7 @@ agent_suite (void)
   tcase_add_test (tc, a_kept_agent_decides_without_a_cloud);
   tcase_add_test (tc, what_was_learnt_is_learnt);
   tcase_add_test (tc, what_cannot_be_used_is_named);
+  tcase_add_test (tc, a_file_that_cannot_be_written_is_said_and_survived);
   tcase_add_test (tc, bad_clouds_hold_nothing_up);
   tcase_add_test (tc, a_real_protocol_teaches_too);
   tcase_add_test (tc, a_silent_application_times_out);
