@@ -474,9 +474,10 @@ lay_out (PirlSafetensors *file, const guint8 *data, gsize size, GError **error)
 static const gchar *
 guess_format (const guint8 *data)
 {
-  if (memcmp (data, "PK\3\4", 4) == 0 || memcmp (data, "\200\2", 2) == 0)
-    return "this is a PyTorch file (pickle), not a safetensors file; "
-        "safetensors.torch.save_file (state_dict, path) writes one";
+  /* A zip archive, or a pickle of protocol 2 to 5. */
+  if (memcmp (data, "PK\3\4", 4) == 0 || (data[0] == 0x80 && data[1] >= 2 && data[1] <= 5))
+    return "this is a PyTorch file (a pickle, as .pth and .pt are), not a safetensors file; "
+        "pipelines/convert-weights.py turns it into one";
   return "is this a safetensors file?";
 }
 

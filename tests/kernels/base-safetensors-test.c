@@ -263,7 +263,10 @@ test_files_with_a_wrong_length_are_refused (void)
     { 10, "\370\377\377\377\377\377\377\377{}", "at most 100000000" },
     { 10, "\1\341\365\5\0\0\0\0{}", "100000001 bytes, at most" },
     { 12, "\4\0\0\0\0\0\0\0{\0}\0", "byte 1: not UTF-8" },
-    { 12, "PK\3\4\0\0\10\10\0\0\0\0", "PyTorch" },
+    { 12, "PK\3\4\0\0\10\10\0\0\0\0", "pipelines/convert-weights.py turns it into one" },
+    { 12, "\200\2\212\12l\374\234F\371 j\250", "pipelines/convert-weights.py turns it into one" },
+    { 12, "\200\4\225\377\377\377\377\377\0\0\0\0", "PyTorch" },
+    { 12, "GIF89a\377\377\377\377\377\377", "is this a safetensors file?" },
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
