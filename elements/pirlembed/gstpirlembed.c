@@ -7,8 +7,9 @@
  * @short_description: attaches a trained network's embedding to video frames
  *
  * Runs a trained network on frames and passes them on untouched, with the meta `pirl-embedding`.
- * The network comes from `model-file`: a checkpoint that pirltrainsink wrote, or a torchvision
- * ResNet saved as safetensors. Architecture, input size, mean and standard deviation are read from
+ * The network comes from `model-file`: a checkpoint that pirltrainsink wrote, or a ResNet or
+ * MobileNetV2 of torchvision's or timm's saved as safetensors (pipelines/convert-weights.py makes
+ * them from PyTorch's files). Architecture, input size, mean and standard deviation are read from
  * the file; where it does not say, they are ImageNet's: short side to 256 pixels, centre crop of
  * 224. Every raw video format is taken and converted to full-range RGB by its colorimetry, more
  * exactly than videoconvert does: leave that out. Of JPEG decoders, `jpegdec idct-method=islow` is
@@ -269,8 +270,8 @@ worker_new (GstPirlEmbed * self, GError ** error)
   GST_OBJECT_UNLOCK (self);
   if (settings.model_file == NULL || *settings.model_file == '\0') {
     g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "No model to embed with: "
-        "set model-file to a checkpoint that pirltrainsink wrote, or to a torchvision ResNet in "
-        "safetensors");
+        "set model-file to a checkpoint that pirltrainsink wrote, or to a torchvision ResNet or "
+        "MobileNetV2 in safetensors");
   } else {
     worker = embed_worker_new (&settings, model_failed, self, error);
   }
@@ -791,24 +792,25 @@ install_properties (GObjectClass * klass)
   /**
    * GstPirlEmbed:model-file:
    *
-   * A checkpoint of pirltrainsink, or a torchvision ResNet in safetensors. May be set while
+   * A checkpoint of pirltrainsink, or a ResNet or MobileNetV2 in safetensors. May be set while
    * playing; see the section on models.
    */
   model_file_pspec = g_param_spec_string ("model-file", "Model file",
-      "Checkpoint of pirltrainsink, or a torchvision ResNet in safetensors", NULL,
+      "Checkpoint of pirltrainsink, or a ResNet or MobileNetV2 in safetensors", NULL,
       rw | GST_PARAM_MUTABLE_PLAYING);
   g_object_class_install_property (klass, PROP_MODEL_FILE, model_file_pspec);
   /**
    * GstPirlEmbed:layer:
    *
    * What to take from the network: `embedding` (the projection head's output, unit length),
-   * `logits` (the classifier's), or `res5`, `res4`, `res3`, `res2`, `res1` (averaged over the
-   * picture). Unset: `embedding` where the file has a head, else `res5`.
+   * `logits` (the classifier's), `features` (the last map, averaged over the picture), or of a
+   * ResNet `res5` (the same), `res4`, `res3`, `res2`, `res1`. Unset: `embedding` where the file has
+   * a head, else `res5` or `features`.
    */
   g_object_class_install_property (klass, PROP_LAYER,
       g_param_spec_string ("layer", "Layer",
-          "Output to take: embedding, logits, res5 ... res1 "
-          "(unset = embedding where the file has a head, else res5)", NULL,
+          "Output to take: embedding, logits, features, res5 ... res1 "
+          "(unset = embedding where the file has a head, else features)", NULL,
           rw | GST_PARAM_MUTABLE_READY));
   /**
    * GstPirlEmbed:interval:
