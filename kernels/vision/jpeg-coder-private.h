@@ -110,6 +110,7 @@ guint8 *pirl_jpeg_coder_headers (const PirlJpegCoder *coder, guint8 *p,
 /* Levels of MCU row @y (its first @n_mcus from MCU @x on) into the coder's memory. */
 void pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint x,
     guint y, guint n_mcus, PirlScanRow *row);
-/* Tables fitted to a sample of MCUs; they have a code for every symbol, unless the sample is all. */
-void pirl_jpeg_coder_fit_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2],
+/* Tables fitted to a sample of MCUs, with a code for every symbol; FALSE where a picture is so small
+ * that the sample would be all of it. */
+gboolean pirl_jpeg_coder_fit_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2],
     PirlHuffmanTable tables[PIRL_N_HUFFMAN_TABLES]);

@@ -215,14 +215,17 @@ fit_tables (Sample *sample, gboolean complete, PirlHuffmanTable tables[PIRL_N_HU
   }
 }
 
-void
+gboolean
 pirl_jpeg_coder_fit_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2],
     PirlHuffmanTable tables[PIRL_N_HUFFMAN_TABLES])
 {
   Sample sample = { .coder = coder, .lattice = choose_lattice (coder) };
 
+  if (sample.lattice.step == 1)
+    return FALSE;
   memcpy (sample.quantiser, quantiser, sizeof sample.quantiser);
-  fit_tables (&sample, sample.lattice.step > 1, tables);
+  fit_tables (&sample, TRUE, tables);
+  return TRUE;
 }
 
 static gdouble

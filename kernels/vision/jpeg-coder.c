@@ -337,14 +337,16 @@ pirl_jpeg_coder_headers (const PirlJpegCoder *coder, guint8 *p,
   return add_bytes (p, whole_block, sizeof whole_block);
 }
 
-/* Tables fitted to the whole picture. */
+/* Tables fitted to a sample, or to the whole picture if that is asked for or as good as the sample. */
 static void
-optimise_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2],
+fit_tables (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], PirlHuffman huffman,
     PirlHuffmanTable tables[PIRL_N_HUFFMAN_TABLES])
 {
   guint32 count[PIRL_N_HUFFMAN_TABLES][256] = { { 0 } };
   PirlScanRow row = { 0 };
 
+  if (huffman == PIRL_HUFFMAN_TUNED && pirl_jpeg_coder_fit_tables (coder, quantiser, tables))
+    return;
   for (guint y = 0; y < pirl_jpeg_coder_mcus_down (coder); y++) {
     pirl_jpeg_coder_quantise (coder, quantiser, 0, y, pirl_jpeg_coder_mcus_across (coder), &row);
     pirl_scan_count (&row, count);
@@ -390,10 +392,8 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     return FALSE;
   }
   pirl_quantisers_init (quantiser, quality);
-  if (huffman == PIRL_HUFFMAN_OPTIMIZED)
-    optimise_tables (coder, quantiser, fitted);
-  else if (huffman == PIRL_HUFFMAN_TUNED)
-    pirl_jpeg_coder_fit_tables (coder, quantiser, fitted);
+  if (huffman != PIRL_HUFFMAN_STANDARD)
+    fit_tables (coder, quantiser, huffman, fitted);
   if (!reserve (coder, &p, PIRL_MAX_HEADER_BYTES, error))
     return FALSE;
   p = write_scan (coder, pirl_jpeg_coder_headers (coder, p, quantiser, tables), quantiser, tables, error);

@@ -828,7 +828,7 @@ test_tuned_tables_are_complete (void)
   g_assert_true (pirl_jpeg_coder_load (coder, &planes.ycc, NULL));
   for (gint quality = 1; quality <= 100; quality += 9) {
     pirl_quantisers_init (quantiser, quality);
-    pirl_jpeg_coder_fit_tables (coder, quantiser, tables);
+    g_assert_true (pirl_jpeg_coder_fit_tables (coder, quantiser, tables));
     for (guint t = 0; t < PIRL_N_HUFFMAN_TABLES; t++) {
       const gboolean ac = t == PIRL_LUMA_AC || t == PIRL_CHROMA_AC;
       PirlHuffmanCodes codes;
