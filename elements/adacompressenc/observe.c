@@ -2,12 +2,15 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * phi(x, l), with a = log (quality / 10), d(q) = log (0.001 + 1 - cos (E(x), E(J(x, q)))):
- *   shift           1, a, a^2, d(quality), d(each probe)
+ *   shift           1, a, d(quality), mean of d over the probes
  *   frame           1, a, a^2, log of the size, 32 random projections of E(x) / |E(x)|
  *   no extractor    1, a, a^2, log of the size, log of the reference's bits a pixel
- * d at a quality that is no probe is interpolated over log quality: it is smooth there, and each
- * probe costs a preview and a run of the network. The projections are fixed (drawn from a seed, not
- * fitted), so that an agent that was saved means the same thing wherever it is loaded.
+ * d at a quality that is no probe is interpolated over log quality: each probe costs a preview and a
+ * run of the network, and four of them tell as much as one a level. What did not help a logistic
+ * regression on 200 pictures: each probe's shift by itself, sizes, density, norm and sparsity of E(x),
+ * its principal components, shifts of earlier layers, in other metrics, or against the shift that
+ * mirroring or blurring causes. The projections are fixed (drawn from a seed, not fitted), so that an
+ * agent that was saved means the same thing wherever it is loaded.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -153,8 +156,7 @@ ada_observer_new (const AdaObserverConfig * config, GError ** error)
   } else {
     if (!load_extractor (observer, config, error))
       return NULL;
-    observer->inputs = config->features == ADA_FEATURES_SHIFT ? 4 + observer->probes
-        : 4 + PROJECTIONS;
+    observer->inputs = config->features == ADA_FEATURES_SHIFT ? 4 : 4 + PROJECTIONS;
   }
   return g_steal_pointer (&observer);
 }
@@ -253,21 +255,21 @@ interpolate (const gdouble * at, const gdouble * value, guint n, gdouble x)
 static void
 fill_shift (const AdaObserver * observer, AdaObservation * observation)
 {
-  gdouble at[MAX_PROBES], shift[MAX_PROBES];
+  gdouble at[MAX_PROBES], shift[MAX_PROBES], mean = 0;
 
   for (guint i = 0; i < observer->probes; i++) {
     const gfloat *row = observer->rows + (gsize) (i + 1) * observer->n_features;
 
     at[i] = log (observer->probe[i]);
     shift[i] = log (LEAST_SHIFT + MAX (0, 1 - cosine (observer->rows, row, observer->n_features)));
+    mean += shift[i] / observer->probes;
   }
   for (guint l = 0; l < observer->levels; l++) {
     gfloat *phi = observation->phi + (gsize) l * observer->inputs;
 
-    phi[3] = MAX (log (LEAST_SHIFT),
+    phi[2] = MAX (log (LEAST_SHIFT),
         interpolate (at, shift, observer->probes, log (observer->qualities[l])));
-    for (guint i = 0; i < observer->probes; i++)
-      phi[4 + i] = shift[i];
+    phi[3] = mean;
   }
 }
 

@@ -10,10 +10,12 @@
 #include "observe.h"
 #include "vision/synthetic.h"
 
-static const gint qualities[] = { 5, 9, 12, 25, 40, 75 };
+static const gint qualities[] = { 5, 9, 12, 15, 25, 40, 75 };
+/* Where the probes are among them. */
+static const guint probe_level[] = { 0, 1, 3, 4 };
 
 #define LEVELS G_N_ELEMENTS (qualities)
-#define PROBES 4
+#define PROBES G_N_ELEMENTS (probe_level)
 
 static gchar *
 test_data (const gchar *folder, const gchar *name)
@@ -192,10 +194,10 @@ test_shift_is_that_of_real_files (void)
     load_coder (coder, &image);
     observation = ada_observer_run (observer, coder, &error);
     g_assert_no_error (error);
-    g_assert_cmpuint (observation->inputs, ==, 4 + PROBES);
+    g_assert_cmpuint (observation->inputs, ==, 4);
     real_shifts (extractor, coder, &image, probes, real + k * PROBES);
     for (guint i = 0; i < PROBES; i++)
-      seen[k * PROBES + i] = observation->phi[4 + i];
+      seen[k * PROBES + i] = observation->phi[probe_level[i] * 4 + 2];
     pirl_image_clear (&image);
   }
   for (guint i = 0; i < n; i++)
@@ -206,7 +208,7 @@ test_shift_is_that_of_real_files (void)
   g_assert_cmpfloat (off, <, .15);
 }
 
-/* At a probe the candidate's shift is that probe's; between two probes it lies between theirs. */
+/* Between two probes the shift is linear in log quality; the last input is the probes' mean. */
 static void
 test_shift_is_interpolated (void)
 {
@@ -216,24 +218,27 @@ test_shift_is_interpolated (void)
   g_autoptr (AdaObservation) seen = NULL;
   g_autoptr (GError) error = NULL;
   PirlImage image = { 0 };
-  const gfloat *phi;
+  gdouble shift[LEVELS], mean = 0;
+  const gint *probes;
 
   if (!model)
     return;
   observer = observer_new (model, ADA_FEATURES_SHIFT);
+  g_assert_cmpuint (ada_observer_probes (observer, &probes), ==, PROBES);
   pirl_synthetic_draw (4, 6, 300, 3, &image);
   load_coder (coder, &image);
   seen = ada_observer_run (observer, coder, &error);
   g_assert_no_error (error);
-  phi = seen->phi;
-  g_assert_cmpfloat_with_epsilon (phi[3], phi[4], 1e-5);
-  g_assert_cmpfloat_with_epsilon (phi[seen->inputs + 3], phi[5], 1e-5);
-  g_assert_cmpfloat_with_epsilon (phi[2 * seen->inputs + 3], phi[5] + (phi[6] - phi[5])
-      * log (12 / 9.) / log (15 / 9.), 1e-4);
-  g_assert_cmpfloat_with_epsilon (phi[3 * seen->inputs + 3], phi[7], 1e-5);
-  for (guint i = 0; i < PROBES; i++)
-    for (guint l = 1; l < LEVELS; l++)
-      g_assert_cmpfloat (phi[l * seen->inputs + 4 + i], ==, phi[4 + i]);
+  for (guint l = 0; l < LEVELS; l++)
+    shift[l] = seen->phi[l * seen->inputs + 2];
+  for (guint i = 0; i < PROBES; i++) {
+    g_assert_cmpint (probes[i], ==, qualities[probe_level[i]]);
+    mean += shift[probe_level[i]] / PROBES;
+  }
+  g_assert_cmpfloat_with_epsilon (shift[2], shift[1] + (shift[3] - shift[1]) * log (12 / 9.)
+      / log (15 / 9.), 1e-4);
+  for (guint l = 0; l < LEVELS; l++)
+    g_assert_cmpfloat_with_epsilon (seen->phi[l * seen->inputs + 3], mean, 1e-4);
   g_assert_nonnull (seen->features);
   g_assert_cmpuint (seen->n_features, ==, 1280);
   pirl_image_clear (&image);
