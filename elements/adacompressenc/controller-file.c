@@ -166,17 +166,17 @@ check_fit (const AdaController * controller, const PirlSafetensors * file,
   const struct {
     const gchar *key, *what, *needed;
   } checks[] = {
-    {"format", "a file", FORMAT},
-    {"agent.policy", "an agent of policy", policy_names[controller->config.policy]},
-    {"agent.extractor", "trained with the extractor", extractor != NULL ? extractor : ""},
-    {"agent.qualities", "trained for the qualities", qualities},
+    {"format", "format", FORMAT},
+    {"agent.policy", "policy", policy_names[controller->config.policy]},
+    {"agent.extractor", "extractor", extractor != NULL ? extractor : ""},
+    {"agent.qualities", "list of qualities", qualities},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (checks); i++) {
     const gchar *has = pirl_safetensors_metadata (file, checks[i].key);
 
     if (g_strcmp0 (has, checks[i].needed) != 0) {
-      g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH, "agent \"%s\" is %s \"%s\", here it is "
+      g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH, "agent \"%s\": its %s is \"%s\", here it is "
           "\"%s\"; choose another agent-file, or the settings that it was trained with",
           pirl_safetensors_name (file), checks[i].what, has != NULL ? has : "(none)",
           checks[i].needed);

@@ -21,8 +21,8 @@
 #include <math.h>
 #include <string.h>
 
-#define TOLERANCE 0.03
-#define FALSE_ALARM_RUN 2000
+#define TOLERANCE 0.02
+#define FALSE_ALARM_RUN 1000
 /* log10 R from which it is worth asking more often. */
 #define SUSPICIOUS 1.0
 /* log10 R up to which the scenery passes for the same, and the agent for worth remembering. */
@@ -214,11 +214,12 @@ paper_take (AdaPaperEstimator * paper, gdouble agreed)
 {
   const gdouble before = paper->mean;
   const guint n = MIN (paper->n + 1, ADA_PAPER_WINDOW);
+  gdouble sum = 0;
 
   paper->outcome[paper->n++ % ADA_PAPER_WINDOW] = agreed;
-  paper->mean = 0;
   for (guint i = 0; i < n; i++)
-    paper->mean += paper->outcome[i] / n;
+    sum += paper->outcome[i];
+  paper->mean = sum / n;
   if (paper->n > 1)
     paper->p = CLAMP (paper->p - ADA_PAPER_OMEGA * (paper->mean - before), ADA_PAPER_RATE,
         ADA_PAPER_RATE_MAX);

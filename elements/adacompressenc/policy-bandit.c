@@ -10,7 +10,7 @@
 /* A retraining ends when the agreement is at least target - SLACK with 90 % confidence, and no earlier than
  * after this many answers: below, lambda is judged on too few. */
 #define SLACK 0.02
-#define LEAST_ANSWERS 150
+#define LEAST_ANSWERS 200
 /* Pictures that a remembered agent keeps. */
 #define REMEMBERED_PICTURES 400
 
