@@ -608,7 +608,8 @@ GST_END_TEST;
 
 GST_START_TEST (states_cycle)
 {
-  static const gchar *policies[] = { "fixed", "bandit" };
+  /* Without a network: LeakSanitizer breaks down over the pooled threads that have run one. */
+  static const gchar *policies[] = { "fixed", "bandit extractor=\"\"" };
 
   for (guint k = 0; k < G_N_ELEMENTS (policies); k++) {
     g_autofree gchar *line = g_strdup_printf ("videotestsrc num-buffers=4 ! video/x-raw,width=64,"
