@@ -624,6 +624,7 @@ start_agent (GstAdaCompressEnc * self, const AdaSettings * settings)
     gst_pirl_post_error (GST_ELEMENT (self), &error);
     return FALSE;
   }
+  GST_INFO_OBJECT (self, "agent: %s", origin ? origin : "untrained");
   if (cloud == NULL)
     warn_without_cloud (self, settings, origin, &agent);
   self->learning = agent != NULL;

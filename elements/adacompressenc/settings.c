@@ -53,7 +53,7 @@ static const GEnumValue huffman_values[] = {
   {ADA_HUFFMAN_AUTO, "Tuned, but standard before RTP and where nobody can tell", "auto"},
   {ADA_HUFFMAN_STANDARD, "The tables of Annex K, the only ones that RTP can carry", "standard"},
   {ADA_HUFFMAN_OPTIMIZED, "Fitted to each frame, in a second pass", "optimized"},
-  {ADA_HUFFMAN_TUNED, "Built in, fitted to each band of qualities, in one pass", "tuned"}, {0}
+  {ADA_HUFFMAN_TUNED, "Fitted to a sample of each frame, in one pass", "tuned"}, {0}
 };
 
 static const struct {

@@ -510,6 +510,43 @@ GST_START_TEST (tables_are_standard_where_nobody_can_tell)
 
 GST_END_TEST;
 
+static GstPadProbeReturn
+probe_tables (GstPad * pad, GstPadProbeInfo * info, gpointer standard)
+{
+  *(gint *) standard = jpeg_parse_buffer (GST_PAD_PROBE_INFO_BUFFER (info)).standard_tables;
+  return GST_PAD_PROBE_OK;
+}
+
+/* A payloader is linked while the stream runs. */
+GST_START_TEST (tables_follow_new_links)
+{
+  GstHarness *h = gst_harness_new_parse (FIXED "! tee name=t ! fakesink async=false");
+  GstElement *enc = gst_harness_find_element (h, "adacompressenc");
+  GstElement *tee = gst_harness_find_element (h, "tee");
+  GstElement *pay = gst_element_factory_make ("rtpjpegpay", NULL);
+  GstElement *sink = gst_element_factory_make ("fakesink", NULL);
+  GstPad *pad = gst_element_get_static_pad (enc, "src");
+  gint standard = -1;
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, probe_tables, &standard, NULL);
+  gst_harness_set_src_caps_str (h, I420);
+  fail_unless_equals_int (gst_harness_push (h, make_frame (I420, 0)), GST_FLOW_OK);
+  fail_unless_equals_int (standard, FALSE);
+  g_object_set (sink, "async", FALSE, NULL);
+  gst_bin_add_many (GST_BIN (h->element), pay, sink, NULL);
+  gst_element_set_state (sink, GST_STATE_PLAYING);
+  gst_element_set_state (pay, GST_STATE_PLAYING);
+  fail_unless (gst_element_link_many (tee, pay, sink, NULL));
+  fail_unless_equals_int (gst_harness_push (h, make_frame (I420, 1)), GST_FLOW_OK);
+  fail_unless_equals_int (standard, TRUE);
+  gst_object_unref (pad);
+  gst_object_unref (tee);
+  gst_object_unref (enc);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
 static void
 collect (GstElement * sink, GstBuffer * buffer, GstPad * pad, GPtrArray * list)
 {
@@ -579,6 +616,30 @@ GST_START_TEST (rtp_carries_standard_tables_only)
     g_ptr_array_unref (far);
   }
   g_ptr_array_unref (plain);
+}
+
+GST_END_TEST;
+
+/* ---- quality of service ------------------------------------------------------------------------ */
+
+/* Downstream says that it is two seconds late: only with qos=true frames are left out. */
+GST_START_TEST (late_frames_are_left_out_on_demand)
+{
+  for (guint qos = 0; qos < 2; qos++) {
+    GstHarness *h = gst_harness_new_parse (qos ? FIXED "qos=true" : FIXED);
+    GstElement *enc = gst_harness_find_element (h, "adacompressenc");
+
+    gst_harness_set_src_caps_str (h, I420);
+    gst_buffer_unref (push_pull (h, make_frame (I420, 0)));
+    gst_harness_push_upstream_event (h, gst_event_new_qos (GST_QOS_TYPE_UNDERFLOW, 2,
+            2 * GST_SECOND, 0));
+    for (guint i = 1; i < 10; i++)
+      fail_unless_equals_int (gst_harness_push (h, make_frame (I420, i)), GST_FLOW_OK);
+    fail_unless_equals_int (gst_harness_buffers_in_queue (h), qos ? 0 : 9);
+    fail_unless_equals_uint64 (statistic (enc, "dropped"), qos ? 9 : 0);
+    gst_object_unref (enc);
+    gst_harness_teardown (h);
+  }
 }
 
 GST_END_TEST;
@@ -682,7 +743,9 @@ adacompressenc_suite (void)
   tcase_add_test (tc, short_frames_are_errors);
   tcase_add_test (tc, tables_are_standard_where_rtp_may_follow);
   tcase_add_test (tc, tables_are_standard_where_nobody_can_tell);
+  tcase_add_test (tc, tables_follow_new_links);
   tcase_add_test (tc, rtp_carries_standard_tables_only);
+  tcase_add_test (tc, late_frames_are_left_out_on_demand);
   tcase_add_test (tc, flush_and_eos);
   tcase_add_test (tc, states_cycle);
   tcase_add_test (tc, two_at_once);
