@@ -171,21 +171,22 @@ make_grids (Grids *grids, gboolean recorded, GError **error)
 
 /* --- judging --- */
 
+/* @whole: for a row of targets, not only the wanted one. */
 static EvalCurve
 take_curve (EvalTrial trial, const EvalLook *look, const Grids *grids, guint labels,
-    gdouble wanted)
+    gboolean whole)
 {
+  const gdouble wanted = trial.target;
   EvalCurve curve = { look, labels, 0, NULL, NULL };
 
   curve.targets = g_new (gdouble, G_N_ELEMENTS (targets) + 1);
   curve.outcomes = g_new (EvalOutcome, G_N_ELEMENTS (targets) + 1);
-  for (guint i = 0; i < G_N_ELEMENTS (targets); i++) {
-    if (wanted < targets[i] && (i == 0 || wanted > targets[i - 1]))
-      curve.targets[curve.n++] = wanted;
+  for (guint i = 0; whole && i < G_N_ELEMENTS (targets) && targets[i] < wanted; i++)
     curve.targets[curve.n++] = targets[i];
-  }
-  if (wanted > targets[G_N_ELEMENTS (targets) - 1])
-    curve.targets[curve.n++] = wanted;
+  curve.targets[curve.n++] = wanted;
+  for (guint i = 0; whole && i < G_N_ELEMENTS (targets); i++)
+    if (targets[i] > wanted)
+      curve.targets[curve.n++] = targets[i];
   for (guint i = 0; i < curve.n; i++) {
     trial.target = curve.targets[i];
     curve.outcomes[i] = eval_bandit (&trial, look, grids->bandit, grids->n_bandit, labels);
@@ -213,7 +214,7 @@ take_curves (const EvalTrial *trial, const Grids *grids)
   for (guint k = 0; k < trial->table->looks->len; k++) {
     for (guint i = 0; i < (k == 0 ? G_N_ELEMENTS (labels) : 1); i++) {
       const EvalCurve curve = take_curve (*trial, trial->table->looks->pdata[k], grids, labels[i],
-          target);
+          k == 0 && i == 0);
 
       g_array_append_val (curves, curve);
     }
@@ -234,6 +235,7 @@ judge (EvalReport *report, const EvalTrial *trial, const Grids *grids, GError **
   report->fixed = g_new (EvalOutcome, table->levels);
   for (guint l = 0; l < table->levels; l++)
     report->fixed[l] = eval_fixed (trial, l);
+  report->fixed_learnt = eval_fixed_learnt (trial);
   report->oracle = eval_oracle (trial, 1);
   report->oracle_at_target = eval_oracle (trial, trial->target);
   report->curves = take_curves (trial, grids);

@@ -11,6 +11,12 @@
 /* Dearer than anything: a cell that no recording has. */
 #define NEVER 1e6
 #define WILSON_Z 1.96
+/* Prices of agreement that a curve is drawn through. */
+#define LAMBDAS 96
+#define LAMBDA_MIN 1e-3
+#define LAMBDA_MAX 1e2
+
+const gdouble eval_points[EVAL_POINTS] = { .90, .95, .98 };
 
 /* What one half adds up to. */
 typedef struct {
@@ -21,6 +27,7 @@ typedef struct {
 typedef struct {
   const EvalTrial *trial;
   GArray *agreement, *size, *ratio;     /* gdouble, one a half */
+  GArray *point_size[EVAL_POINTS], *point_ratio[EVAL_POINTS];
   EvalOutcome sum;
 } Tally;
 
@@ -80,18 +87,23 @@ fixed_mean (const EvalTable *table, const guint32 *pictures, guint n, guint leve
   *size /= MAX (1, *judged);
 }
 
-/* Along the levels, agreement made non-decreasing. */
+/* A policy's agreement over its size: @size ascending. */
+typedef struct {
+  guint n;
+  gdouble agreement[MAX (LAMBDAS, 101)], size[MAX (LAMBDAS, 101)];
+} Line;
+
+/* The size where the line, agreement made non-decreasing, passes @agreement; the last where it never
+ * does. */
 static gdouble
-fixed_size_at (const EvalTable *table, const guint32 *pictures, guint n, gdouble agreement)
+line_at (const Line *line, gdouble agreement)
 {
   gdouble last_agreement = -1, last_size = 0;
 
-  for (guint l = 0; l < table->levels; l++) {
-    gdouble a, s;
-    guint judged;
+  for (guint i = 0; i < line->n; i++) {
+    const gdouble a = line->agreement[i], s = line->size[i];
 
-    fixed_mean (table, pictures, n, l, &a, &s, &judged);
-    if (judged == 0 || a <= last_agreement)
+    if (a <= last_agreement)
       continue;
     if (a >= agreement)
       return last_agreement < 0 ? s
@@ -102,10 +114,18 @@ fixed_size_at (const EvalTable *table, const guint32 *pictures, guint n, gdouble
   return last_size;
 }
 
-gdouble
-eval_fixed_at (const EvalTable *table, gdouble agreement)
+static Line
+fixed_line (const EvalTable *table, const guint32 *pictures, guint n)
 {
-  return fixed_size_at (table, NULL, table->n, agreement);
+  Line line = { .n = 0 };
+
+  for (guint l = 0; l < table->levels; l++) {
+    guint judged;
+
+    fixed_mean (table, pictures, n, l, &line.agreement[line.n], &line.size[line.n], &judged);
+    line.n += judged > 0;
+  }
+  return line;
 }
 
 /* --- means over halves --- */
@@ -118,6 +138,26 @@ tally_init (Tally *tally, const EvalTrial *trial)
   tally->agreement = g_array_new (FALSE, FALSE, sizeof (gdouble));
   tally->size = g_array_new (FALSE, FALSE, sizeof (gdouble));
   tally->ratio = g_array_new (FALSE, FALSE, sizeof (gdouble));
+  for (guint k = 0; k < EVAL_POINTS; k++) {
+    tally->point_size[k] = g_array_new (FALSE, FALSE, sizeof (gdouble));
+    tally->point_ratio[k] = g_array_new (FALSE, FALSE, sizeof (gdouble));
+  }
+}
+
+/* Where @line, of the judged half of @order, passes the points. */
+static void
+tally_line (Tally *tally, const guint32 *order, const Line *line)
+{
+  const EvalTable *table = tally->trial->table;
+  const Line fixed = fixed_line (table, order + table->n / 2, table->n - table->n / 2);
+
+  for (guint k = 0; k < EVAL_POINTS; k++) {
+    const gdouble size = line_at (line, eval_points[k]);
+    const gdouble ratio = size / line_at (&fixed, eval_points[k]);
+
+    g_array_append_val (tally->point_size[k], size);
+    g_array_append_val (tally->point_ratio[k], ratio);
+  }
 }
 
 /* Judges @choose on the pictures after the first half of @order. @learning: bytes on the wire and answers
@@ -127,6 +167,7 @@ tally_half (Tally *tally, const guint32 *order, EvalChoose choose, gpointer poli
 {
   const EvalTable *table = tally->trial->table;
   const guint first = table->n / 2;
+  const Line fixed = fixed_line (table, order + first, table->n - first);
   Half half = learning;
 
   for (guint i = first; i < table->n; i++) {
@@ -148,7 +189,7 @@ tally_half (Tally *tally, const guint32 *order, EvalChoose choose, gpointer poli
   half.size /= half.judged;
   g_array_append_val (tally->agreement, half.agreement);
   g_array_append_val (tally->size, half.size);
-  half.size /= fixed_size_at (table, order + first, table->n - first, half.agreement);
+  half.size /= line_at (&fixed, half.agreement);
   g_array_append_val (tally->ratio, half.size);
 }
 
@@ -197,29 +238,15 @@ tally_end (Tally *tally)
   g_array_unref (tally->agreement);
   g_array_unref (tally->size);
   g_array_unref (tally->ratio);
-  return outcome;
-}
+  for (guint k = 0; k < EVAL_POINTS; k++) {
+    EvalPoint *point = &outcome.points[k];
 
-gdouble
-eval_at (const EvalOutcome *outcomes, guint n, gdouble agreement, gsize offset)
-{
-  const EvalOutcome *below = NULL;
-
-  for (guint i = 0; i < n; i++) {
-    const EvalOutcome *above = outcomes + i;
-    const gdouble y = *(const gdouble *) ((const guint8 *) above + offset);
-
-    if (above->agreement >= agreement) {
-      gdouble x;
-
-      if (!below)
-        return i == 0 && above->agreement > agreement ? NAN : y;
-      x = *(const gdouble *) ((const guint8 *) below + offset);
-      return x + (agreement - below->agreement) / (above->agreement - below->agreement) * (y - x);
-    }
-    below = above;
+    mean_and_error (tally->point_size[k], &point->size, &point->size_error);
+    mean_and_error (tally->point_ratio[k], &point->to_fixed, &point->to_fixed_error);
+    g_array_unref (tally->point_size[k]);
+    g_array_unref (tally->point_ratio[k]);
   }
-  return NAN;
+  return outcome;
 }
 
 /* --- fixed and oracle --- */
@@ -253,6 +280,35 @@ EvalOutcome
 eval_fixed (const EvalTrial *trial, guint level)
 {
   return judge_unlearned (trial, choose_fixed, &level);
+}
+
+EvalOutcome
+eval_fixed_learnt (const EvalTrial *trial)
+{
+  const EvalTable *table = trial->table;
+  Tally tally;
+
+  tally_init (&tally, trial);
+  for (guint h = 0; h < trial->halves; h++) {
+    g_autofree guint32 *order = shuffled (trial, h);
+    guint level = table->levels - 1;
+    Half learning = { 0 };
+
+    for (guint i = 0; i < table->n / 2; i++)
+      for (guint l = 0; l < table->levels; l++)
+        if (known (table, order[i], l))
+          learning.wire += table->wire[cell (table, order[i], l)];
+    for (guint l = table->levels; l-- > 0;) {
+      gdouble agreement, size;
+      guint judged;
+
+      fixed_mean (table, order, table->n / 2, l, &agreement, &size, &judged);
+      if (judged > 0 && agreement >= trial->target)
+        level = l;
+    }
+    tally_half (&tally, order, choose_fixed, &level, learning);
+  }
+  return tally_end (&tally);
 }
 
 static guint
@@ -393,6 +449,45 @@ bandit_learn (BanditPolicy *policy, const guint32 *order, guint labels, Half *le
   pirl_bandit_refit (policy->bandit);
 }
 
+/* The judged half at every price: what the bandit believes, whatever its own lambda. */
+static void
+bandit_line (BanditPolicy *policy, const guint32 *order, Line *line)
+{
+  const EvalTable *table = policy->table;
+  const guint first = table->n / 2, n = table->n - first;
+  g_autofree gdouble *p = g_new (gdouble, (gsize) n * policy->n);
+
+  for (guint i = 0; i < n; i++) {
+    bandit_load (policy, order[first + i]);
+    pirl_bandit_predict (policy->bandit, policy->phi, p + (gsize) i * policy->n, NULL);
+  }
+  line->n = LAMBDAS;
+  for (guint j = 0; j < LAMBDAS; j++) {
+    const gdouble lambda = LAMBDA_MIN * pow (LAMBDA_MAX / LAMBDA_MIN, j / (LAMBDAS - 1.));
+    gdouble agreement = 0, size = 0;
+
+    for (guint i = 0; i < n; i++) {
+      gdouble least = G_MAXDOUBLE;
+      gsize at = 0;
+
+      for (guint l = 0; l < policy->n; l++) {
+        const gsize level = policy->grid[l], picture = order[first + i];
+        const gdouble cost = table->predicted[picture * table->levels + level]
+            - lambda * p[(gsize) i * policy->n + l];
+
+        if (known (table, picture, level) && cost < least) {
+          least = cost;
+          at = cell (table, picture, level);
+        }
+      }
+      agreement += table->agreement[at];
+      size += table->size[at];
+    }
+    line->agreement[j] = agreement / n;
+    line->size[j] = size / n;
+  }
+}
+
 EvalOutcome
 eval_bandit (const EvalTrial *trial, const EvalLook *look, const guint *grid, guint n_grid,
     guint labels)
@@ -403,6 +498,7 @@ eval_bandit (const EvalTrial *trial, const EvalLook *look, const guint *grid, gu
   BanditPolicy policy = { trial->table, look, grid, n_grid, NULL, phi, outcome, sizes };
   PirlBanditConfig config;
   Tally tally;
+  Line line;
 
   pirl_bandit_config_defaults (&config);
   config.levels = n_grid;
@@ -418,6 +514,8 @@ eval_bandit (const EvalTrial *trial, const EvalLook *look, const guint *grid, gu
     if (!policy.bandit)
       break;
     bandit_learn (&policy, order, labels, &learning);
+    bandit_line (&policy, order, &line);
+    tally_line (&tally, order, &line);
     tally_half (&tally, order, choose_bandit, &policy, learning);
     pirl_bandit_free (policy.bandit);
   }

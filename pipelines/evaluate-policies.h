@@ -18,6 +18,17 @@ typedef struct {
   guint dqn_steps;              /* transitions it learns from, a half */
 } EvalTrial;
 
+/** Agreements at which sizes are compared, .90, .95 and .98. */
+#define EVAL_POINTS 3
+extern const gdouble eval_points[EVAL_POINTS];
+
+/** Where a policy's curve over lambda passes one of these: on each half's judged pictures, interpolated,
+ * then averaged over halves. */
+typedef struct {
+  gdouble size, size_error;
+  gdouble to_fixed, to_fixed_error;     /* size / the fixed qualities' at the same agreement */
+} EvalPoint;
+
 typedef struct {
   gdouble agreement;            /* mean over halves */
   gdouble agreement_error;      /* standard error over halves */
@@ -30,9 +41,12 @@ typedef struct {
   gdouble labels;               /* answers a learning picture, the reference's not counted */
   gdouble judged;               /* pictures a half */
   gdouble shares[101];          /* of the qualities chosen */
+  EvalPoint points[EVAL_POINTS];        /* of the bandit */
 } EvalOutcome;
 
 EvalOutcome eval_fixed (const EvalTrial *trial, guint level);
+/** The cheapest quality that reaches the target on the learning half. */
+EvalOutcome eval_fixed_learnt (const EvalTrial *trial);
 /** The cheapest agreeing quality of each picture; the reference's where none agrees. @share < 1: the
  * dearest pictures are sent at the lowest quality instead, as many as that allows. */
 EvalOutcome eval_oracle (const EvalTrial *trial, gdouble share);
@@ -42,8 +56,3 @@ EvalOutcome eval_bandit (const EvalTrial *trial, const EvalLook *look, const gui
     guint n_grid, guint labels);
 gboolean eval_dqn (const EvalTrial *trial, const guint *grid, guint n_grid, EvalOutcome *outcome,
     GError **error);
-
-/** Bytes of the best fixed quality (of all levels) at @agreement, interpolated, over all pictures. */
-gdouble eval_fixed_at (const EvalTable *table, gdouble agreement);
-/** @x of @outcomes (by ascending target) at @agreement, interpolated; NaN when it is not reached. */
-gdouble eval_at (const EvalOutcome *outcomes, guint n, gdouble agreement, gsize offset);

@@ -7,8 +7,6 @@
 #include <string.h>
 #include "plot.h"
 
-#define AT(field) G_STRUCT_OFFSET (EvalOutcome, field)
-
 static gdouble
 noise_floor (const EvalTable *table, guint *cells)
 {
@@ -44,24 +42,27 @@ print_row (const gchar *name, const EvalOutcome *o)
       o->to_fixed_error, o->wire);
 }
 
+/* The outcome at the report's own target. */
+static const EvalOutcome *
+at_target (const EvalReport *report, const EvalCurve *curve)
+{
+  for (guint i = 0; i < curve->n; i++)
+    if (curve->targets[i] == report->target)
+      return &curve->outcomes[i];
+  return &curve->outcomes[0];
+}
+
 static void
 print_curve (const EvalReport *report, const EvalCurve *curve)
 {
   g_autofree gchar *labels = labels_name (curve->labels);
-  const EvalOutcome *own = NULL;
+  const EvalOutcome *own = at_target (report, curve);
 
-  for (guint i = 0; i < curve->n; i++)
-    if (curve->targets[i] == report->target)
-      own = &curve->outcomes[i];
-  g_print ("%-34s %-5s %7.0f   %5.1f %% %.3f   ", curve->look->name, labels,
-      curve->look->milliseconds, own ? 100 * own->agreement : NAN, own ? own->size : NAN);
-  for (guint k = 0; k < 3; k++) {
-    const gdouble at[] = { .90, .95, .98 };
-
-    g_print ("  %.3f %.2f+-%.2f", eval_at (curve->outcomes, curve->n, at[k], AT (size)),
-        eval_at (curve->outcomes, curve->n, at[k], AT (to_fixed)),
-        eval_at (curve->outcomes, curve->n, at[k], AT (to_fixed_error)));
-  }
+  g_print ("%-30s %-4s %6.0f   %5.1f %% %.3f %.3f", curve->look->name, labels,
+      curve->look->milliseconds, 100 * own->agreement, own->size, own->to_fixed);
+  for (guint k = 0; k < EVAL_POINTS; k++)
+    g_print ("   %.3f %.3f+-%.3f", own->points[k].size, own->points[k].to_fixed,
+        own->points[k].to_fixed_error);
   g_print ("\n");
 }
 
@@ -92,13 +93,17 @@ eval_report_print (const EvalReport *report)
     if (report->fixed[l].judged > 0)
       print_row (name, &report->fixed[l]);
   }
+  print_row ("fixed, learnt", &report->fixed_learnt);
   if (report->has_dqn)
     print_row ("dqn", &report->dqn);
   print_row ("bandit", &report->bandit);
   print_row ("oracle", &report->oracle);
   print_row ("oracle, at the target", &report->oracle_at_target);
-  g_print ("\nbandit, by what it sees and is told; size and ratio to the best fixed quality "
-      "at 90, 95, 98 %% agreement\n%-34s %-5s %7s   %s\n", "sees", "told", "ms", "at its target");
+  g_print ("\nbandit, by what it sees and how many answers a picture it learns from\n"
+      "%-30s %-4s %6s   %-19s", "sees", "told", "ms", "with its own lambda");
+  for (guint k = 0; k < EVAL_POINTS; k++)
+    g_print ("   at %.0f %%: / best fixed", 100 * eval_points[k]);
+  g_print ("\n");
   for (guint i = 0; i < report->curves->len; i++)
     print_curve (report, &g_array_index (report->curves, EvalCurve, i));
   g_print ("\nqualities chosen\n");
@@ -172,28 +177,26 @@ add_policy (JsonBuilder *json, const gchar *name, const EvalOutcome *o)
 }
 
 static void
-add_at (JsonBuilder *json, const EvalCurve *curve)
+add_points (JsonBuilder *json, const EvalOutcome *outcome)
 {
-  static const gdouble at[] = { .90, .95, .98 };
-
   json_builder_set_member_name (json, "at");
   json_builder_begin_array (json);
-  for (guint k = 0; k < G_N_ELEMENTS (at); k++) {
+  for (guint k = 0; k < EVAL_POINTS; k++) {
+    const EvalPoint *point = &outcome->points[k];
+
     json_builder_begin_object (json);
-    add_number (json, "agreement", at[k]);
-    add_number (json, "size_ratio", eval_at (curve->outcomes, curve->n, at[k], AT (size)));
-    add_number (json, "size_ratio_error", eval_at (curve->outcomes, curve->n, at[k],
-            AT (size_error)));
-    add_number (json, "to_best_fixed", eval_at (curve->outcomes, curve->n, at[k], AT (to_fixed)));
-    add_number (json, "to_best_fixed_error", eval_at (curve->outcomes, curve->n, at[k],
-            AT (to_fixed_error)));
+    add_number (json, "agreement", eval_points[k]);
+    add_number (json, "size_ratio", point->size);
+    add_number (json, "size_ratio_error", point->size_error);
+    add_number (json, "to_best_fixed", point->to_fixed);
+    add_number (json, "to_best_fixed_error", point->to_fixed_error);
     json_builder_end_object (json);
   }
   json_builder_end_array (json);
 }
 
 static void
-add_curve (JsonBuilder *json, const EvalCurve *curve)
+add_curve (JsonBuilder *json, const EvalReport *report, const EvalCurve *curve)
 {
   g_autofree gchar *labels = labels_name (curve->labels);
 
@@ -202,7 +205,7 @@ add_curve (JsonBuilder *json, const EvalCurve *curve)
   add_string (json, "labels", labels);
   add_number (json, "labels_a_picture", curve->outcomes[0].labels);
   add_number (json, "milliseconds", curve->look->milliseconds);
-  add_at (json, curve);
+  add_points (json, at_target (report, curve));
   json_builder_set_member_name (json, "targets");
   json_builder_begin_array (json);
   for (guint i = 0; i < curve->n; i++) {
@@ -211,6 +214,7 @@ add_curve (JsonBuilder *json, const EvalCurve *curve)
     add_number (json, "agreement", curve->outcomes[i].agreement);
     add_number (json, "size_ratio", curve->outcomes[i].size);
     add_number (json, "to_best_fixed", curve->outcomes[i].to_fixed);
+    add_number (json, "to_best_fixed_error", curve->outcomes[i].to_fixed_error);
     add_number (json, "wire_ratio", curve->outcomes[i].wire);
     json_builder_end_object (json);
   }
@@ -257,6 +261,7 @@ eval_report_json (const EvalReport *report, const gchar *path, GError **error)
     json_builder_end_object (json);
   }
   json_builder_end_array (json);
+  add_policy (json, "fixed_learnt", &report->fixed_learnt);
   if (report->has_dqn)
     add_policy (json, "dqn", &report->dqn);
   add_policy (json, "bandit", &report->bandit);
@@ -265,7 +270,7 @@ eval_report_json (const EvalReport *report, const gchar *path, GError **error)
   json_builder_set_member_name (json, "curves");
   json_builder_begin_array (json);
   for (guint i = 0; i < report->curves->len; i++)
-    add_curve (json, &g_array_index (report->curves, EvalCurve, i));
+    add_curve (json, report, &g_array_index (report->curves, EvalCurve, i));
   json_builder_end_array (json);
   json_builder_end_object (json);
   root = json_builder_get_root (json);

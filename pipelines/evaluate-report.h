@@ -19,6 +19,7 @@ typedef struct {
   guint halves;
   gdouble target;
   EvalOutcome *fixed;           /* a level */
+  EvalOutcome fixed_learnt;
   EvalOutcome oracle, oracle_at_target;
   gboolean has_dqn;
   EvalOutcome dqn;
