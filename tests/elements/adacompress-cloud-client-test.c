@@ -8,6 +8,8 @@
 #include "adacompress-cloud-server.h"
 
 #define MAX_CALLS 4096
+/* ms that a busy machine may add to what takes no time. */
+#define SLACK 3000
 
 /* ---- a cloud that obeys --------------------------------------------------------------------- */
 
@@ -361,7 +363,7 @@ test_backoff (void)
     const gdouble pause = (f.cloud->began[i + 1] - f.cloud->began[i]) / 1000.;
 
     g_assert_cmpfloat (pause, >=, least[i]);
-    g_assert_cmpfloat (pause, <, 2 * least[i] + 500);
+    g_assert_cmpfloat (pause, <, 2 * least[i] + SLACK);
   }
   tear_down (&f);
 }
@@ -386,7 +388,7 @@ test_retry_after (void)
     ask (&f, 0);
     pause = (f.cloud->began[1] - f.cloud->began[0]) / 1000.;
     g_assert_cmpfloat (pause, >=, cases[i].least);
-    g_assert_cmpfloat (pause, <, cases[i].least + 500);
+    g_assert_cmpfloat (pause, <, cases[i].least + SLACK);
     tear_down (&f);
   }
 }
@@ -403,7 +405,7 @@ test_timeout (void)
   begin = g_get_monotonic_time ();
   ask (&f, 2);
   g_assert_cmpfloat (test_ms_since (begin), >=, 2 * 60);
-  g_assert_cmpfloat (test_ms_since (begin), <, 2 * 60 + 700);
+  g_assert_cmpfloat (test_ms_since (begin), <, 2 * 60 + SLACK);
   assert_error (&f, ADA_CLOUD_ERROR_TIMEOUT);
   assert_stats_add_up (&f, &stats);
   g_assert_cmpuint (stats.timeouts, ==, 2);
@@ -572,7 +574,7 @@ test_free_cancels (void)
   wait_for_calls (f.cloud, 1);
   begin = g_get_monotonic_time ();
   g_clear_pointer (&f.client, ada_client_free);
-  g_assert_cmpfloat (test_ms_since (begin), <, 500);
+  g_assert_cmpfloat (test_ms_since (begin), <, SLACK);
   g_assert_cmpuint (f.log.done, ==, 4);
   g_assert_cmpuint (f.log.freed, ==, 4);
   g_assert_true (f.log.domain == G_IO_ERROR && f.log.code == G_IO_ERROR_CANCELLED);
@@ -595,7 +597,7 @@ test_free_in_backoff (void)
   g_usleep (20000);
   begin = g_get_monotonic_time ();
   tear_down (&f);
-  g_assert_cmpfloat (test_ms_since (begin), <, 500);
+  g_assert_cmpfloat (test_ms_since (begin), <, SLACK);
 }
 
 /* A cloud that hears nothing is left behind, and tidies up when it is done. */
@@ -613,7 +615,7 @@ test_free_deaf (void)
   wait_for_calls (f.cloud, 1);
   begin = g_get_monotonic_time ();
   g_clear_pointer (&f.client, ada_client_free);
-  g_assert_cmpfloat (test_ms_since (begin), <, 1500);
+  g_assert_cmpfloat (test_ms_since (begin), <, 750 + SLACK);
   g_assert_cmpuint (f.log.done, ==, 3);
   g_assert_cmpuint (f.log.freed, ==, 3);
   g_assert_true (f.log.domain == G_IO_ERROR && f.log.code == G_IO_ERROR_CANCELLED);

@@ -11,6 +11,9 @@
 #define TOKEN_VARIABLE "GST_PIRL_OIP_TOKEN"
 #define TOKEN "tok.EN-0123456789"
 #define TIME_LIMIT 400
+/* For what answers in the end; and what a busy machine may add to what takes no time. */
+#define LONG_TIME_LIMIT 20000
+#define SLACK 3000
 
 /* ---- the protocol's JSON -------------------------------------------------------------------- */
 
@@ -119,16 +122,17 @@ test_bad_answers (void)
   }
 }
 
-/* The parser below would call itself a million times. */
+/* The parser below would call itself as often. */
 static void
 test_deep_nesting (void)
 {
-  const gsize n = 1000000;
-  g_autofree gchar *brackets = g_strnfill (n, '[');
-  g_autofree gchar *hidden = g_strconcat ("'\"'", brackets, NULL);
+  const gsize n = 150000;
+  g_autofree gchar *open = g_strnfill (n, '['), *close = g_strnfill (n, ']');
+  g_autofree gchar *brackets = g_strconcat (open, close, NULL);
+  g_autofree gchar *hidden = g_strconcat ("/* \" */", brackets, "/* \" */", NULL);
   g_autoptr (GError) error = NULL, hidden_error = NULL;
 
-  g_assert_null (ada_oip_read_answer (brackets, n, "PROBS", &error));
+  g_assert_null (ada_oip_read_answer (brackets, 2 * n, "PROBS", &error));
   g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_GARBAGE);
   g_assert_null (ada_oip_read_answer (hidden, strlen (hidden), "PROBS", &hidden_error));
   g_assert_error (hidden_error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_GARBAGE);
@@ -222,6 +226,25 @@ assert_good (const AdaAnswer * answer)
   g_assert_cmpstr (answer->model_version, ==, "3");
 }
 
+/* The server counts what it sent after we may have read it, and what a connection that broke off had
+ * still to deliver reaches it later. */
+static void
+assert_bytes (TestServer * server, const gchar * mode, gsize we_sent, gsize we_received)
+{
+  for (guint tries = 0;; tries++) {
+    const guint64 received = test_server_count (server, "received");
+    const guint64 sent = test_server_count (server, "sent");
+
+    if (received == we_sent && sent == we_received)
+      return;
+    if (tries == 200)
+      g_error ("%s: we sent %" G_GSIZE_FORMAT " and the server received %" G_GUINT64_FORMAT
+          "; it sent %" G_GUINT64_FORMAT " and we received %" G_GSIZE_FORMAT, mode, we_sent,
+          received, sent, we_received);
+    g_usleep (10000);
+  }
+}
+
 static void
 test_exchange (void)
 {
@@ -242,8 +265,7 @@ test_exchange (void)
   /* One question about the model, one connection for all. */
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 5);
   g_assert_cmpuint (test_server_count (server, "connections"), ==, 1);
-  g_assert_cmpuint (test_server_count (server, "received"), ==, sent);
-  g_assert_cmpuint (test_server_count (server, "sent"), ==, received);
+  assert_bytes (server, "ok", sent, received);
 }
 
 static void
@@ -344,9 +366,9 @@ static const Misbehaviour misbehaviours[] = {
 
 /* One inquiry, no retry; returns how many ms it took. */
 static gdouble
-inquire (AdaCloud * cloud, TestLog * log, AdaClientStats * stats)
+inquire (AdaCloud * cloud, guint time_limit, TestLog * log, AdaClientStats * stats)
 {
-  const AdaClientConfig config = { TIME_LIMIT, 4, 0, 1, 1, 0 };
+  const AdaClientConfig config = { time_limit, 4, 0, 1, 1, 0 };
   g_autoptr (AdaClient) client = ada_client_new (cloud, &config);
   const gint64 begin = g_get_monotonic_time ();
 
@@ -357,6 +379,12 @@ inquire (AdaCloud * cloud, TestLog * log, AdaClientStats * stats)
   return test_ms_since (begin);
 }
 
+static guint
+time_limit_of (const Misbehaviour * m)
+{
+  return m->code == ADA_CLOUD_ERROR_TIMEOUT ? TIME_LIMIT : LONG_TIME_LIMIT;
+}
+
 static void
 assert_outcome (const Misbehaviour * m, const TestLog * log, gdouble ms)
 {
@@ -364,26 +392,8 @@ assert_outcome (const Misbehaviour * m, const TestLog * log, gdouble ms)
     g_error ("%s: code %d, %s", m->mode, log->code, log->message);
   if (m->code == ADA_CLOUD_ERROR_TIMEOUT)
     g_assert_cmpfloat (ms, >=, TIME_LIMIT);
-  if (ms >= TIME_LIMIT + 1000)
+  if (m->code >= 0 && ms >= time_limit_of (m) + SLACK)
     g_error ("%s took %g ms", m->mode, ms);
-}
-
-/* What a connection that broke off had still to deliver may reach the server later than us. */
-static void
-assert_bytes (TestServer * server, const Misbehaviour * m, const TestLog * log)
-{
-  for (guint tries = 0;; tries++) {
-    const guint64 received = test_server_count (server, "received");
-    const guint64 sent = test_server_count (server, "sent");
-
-    if (received == log->sent && sent == log->received)
-      return;
-    if (tries == 100)
-      g_error ("%s: we sent %" G_GSIZE_FORMAT " and the server received %" G_GUINT64_FORMAT
-          "; it sent %" G_GUINT64_FORMAT " and we received %" G_GSIZE_FORMAT, m->mode, log->sent,
-          received, sent, log->received);
-    g_usleep (10000);
-  }
 }
 
 static void
@@ -401,16 +411,16 @@ test_misbehaviour (gconstpointer data)
   for (guint again = 0; again < 2; again++) {
     test_server_do (server, command);
     test_server_do (server, "reset");
-    ms = inquire (cloud, &log, &stats);
+    ms = inquire (cloud, time_limit_of (m), &log, &stats);
     assert_outcome (m, &log, ms);
     g_assert_cmpuint (stats.requests, ==, 1);
     if (m->counted)
-      assert_bytes (server, m, &log);
+      assert_bytes (server, m->mode, log.sent, log.received);
     /* Whatever is sent, little is read. */
     g_assert_cmpuint (log.received, <, 9 << 20);
     /* The server has healed, and nothing is left of the trouble. */
     test_server_do (server, "mode ok");
-    inquire (cloud, &log, &stats);
+    inquire (cloud, LONG_TIME_LIMIT, &log, &stats);
     if (log.code != -1)
       g_error ("after %s: %s", m->mode, log.message);
     g_assert_cmpstr (log.first[0], ==, "2");
@@ -435,7 +445,7 @@ test_misbehaving_metadata (void)
     gdouble ms;
 
     test_server_do (server, command);
-    ms = inquire (cloud, &log, &stats);
+    ms = inquire (cloud, time_limit_of (&cases[i]), &log, &stats);
     assert_outcome (&cases[i], &log, ms);
   }
 }
@@ -499,7 +509,7 @@ test_free_while_hanging (void)
       g_usleep (1000);
     begin = g_get_monotonic_time ();
     ada_client_free (client);
-    g_assert_cmpfloat (test_ms_since (begin), <, 500);
+    g_assert_cmpfloat (test_ms_since (begin), <, SLACK);
     g_assert_cmpuint (log.done, ==, 1);
     g_assert_cmpuint (log.freed, ==, 1);
   }

@@ -89,7 +89,8 @@ AdaAnswer *ada_cloud_classify (AdaCloud * cloud, const AdaRequest * request,
 gboolean ada_cloud_knows (AdaCloud * cloud, const gchar * name, gint quality);
 
 /** The application as the cloud: @ask is called on the worker (the element emits `classify`), and the
- * answer comes by ada_application_cloud_answer() from any thread, later or at once. */
+ * answer comes by ada_application_cloud_answer() from any thread, later or at once. An @ask that does
+ * not return cannot be cancelled: @user_data must live until it does. */
 typedef void (*AdaAskFunc) (const AdaRequest * request, gpointer user_data);
 AdaCloud *ada_application_cloud_new (AdaAskFunc ask, gpointer user_data);
 /** @labels: best first, NULL-terminated; NULL = no answer. FALSE when nobody waits for (@id, @quality). */
