@@ -6,37 +6,40 @@
  * @title: adacompressenc
  * @short_description: JPEG encoder that learns which quality a vision service needs
  *
- * Raw video in, baseline JPEG out, one for one and at once. A small agent picks each frame's quality
- * so that the service that looks at the pictures (the *cloud*) still answers as it would have on the
- * *reference*, the same frame at #GstAdaCompressEnc:reference-quality; it asks the cloud about a few
- * frames, notices when the scenery has changed, and learns anew while the stream runs (AdaCompress,
- * Li et al. 2019). The stream never waits for the cloud: what does not fit is not asked.
+ * Raw video in, baseline JPEG out, one for one and at once. A small agent picks each frame's
+ * quality so that the service that looks at the pictures (the *cloud*) still answers as it would
+ * have on the *reference*, the same frame at #GstAdaCompressEnc:reference-quality; it asks the
+ * cloud about a few frames, notices when the scenery has changed, and learns anew while the
+ * stream runs (AdaCompress, Li et al. 2019). The stream never waits for the cloud: what does not
+ * fit is not asked.
  *
- * The JPEG is right whatever comes in: full-range BT.601 YCbCr 4:2:0, or one component for GRAY8,
- * from every matrix and range; its caps say so. Interlaced video is refused.
+ * The JPEG is right whatever comes in: full-range BT.601 YCbCr 4:2:0, or one component for
+ * GRAY8, from every matrix and range; its caps say so. Interlaced video is refused.
  *
  * ## Without a cloud
  *
- * Nothing is asked or learnt; the agent of #GstAdaCompressEnc:agent-file, else the shipped one, decides.
- * Without any agent, every frame has the reference quality. A warning message says which it is.
+ * Nothing is asked or learnt; the agent of #GstAdaCompressEnc:agent-file, else the shipped one,
+ * decides. Without any agent, every frame has the reference quality. A warning message says
+ * which it is.
  *
  * ## The application as the cloud
  *
- * With `cloud=application` the signal #GstAdaCompressEnc::classify hands out pictures and the action
- * #GstAdaCompressEnc::answer takes labels.
+ * With `cloud=application` the signal #GstAdaCompressEnc::classify hands out pictures and the
+ * action #GstAdaCompressEnc::answer takes labels.
  *
  * ## Messages
  *
- * - `adacompress-state`, when the state changes: `state` and `previous` (string: inference, estimate,
- *   retrain), `reason` (string), `frame` (uint64).
- * - `adacompress-decision`, for each frame, with #GstAdaCompressEnc:post-messages: `frame` (uint64),
- *   `timestamp` (uint64), `quality` (int), `agreement` (double, predicted; -1 = not known), `state`
- *   (string), `size` and `reference-size` (uint64; the latter predicted), `asked` (boolean).
+ * - `adacompress-state`, when the state changes: `state` and `previous` (string: inference,
+ *   estimate, retrain), `reason` (string), `frame` (uint64).
+ * - `adacompress-decision`, for each frame, with #GstAdaCompressEnc:post-messages: `frame`
+ *   (uint64), `timestamp` (uint64), `quality` (int), `agreement` (double, predicted; -1 = not
+ *   known), `state` (string), `size` and `reference-size` (uint64; the latter predicted),
+ *   `asked` (boolean).
  *
  * ## Meta
  *
- * Each buffer carries the meta `adacompress`: `quality` (int), `agreement` (double, predicted, -1 = not
- * known), `state` (string; `fixed` without an agent).
+ * Each buffer carries the meta `adacompress`: `quality` (int), `agreement` (double, predicted,
+ * -1 = not known), `state` (string; `fixed` without an agent).
  *
  * ## Example launch lines
  * |[
