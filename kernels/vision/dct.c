@@ -12,6 +12,13 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Of a step, in hundredths, what is added before the fraction is dropped. Just below a half, most
+ * coefficients that would become a level are small ones, dear in bits and worth little: 1.2 % fewer
+ * bytes for .01 dB, more than a lower quality saves. Further below (.40: 10 %, .2 dB) a quality would no
+ * longer be what others mean by it. Steps so fine that a 16th is much are left alone. */
+#define AC_ROUNDING 49
+#define FINE_STEP 2
+
 const guint8 pirl_zigzag[PIRL_BLOCK] = {
   0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
   12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
@@ -45,7 +52,7 @@ pirl_quantiser_init (PirlQuantiser *quantiser, gint quality, gboolean chroma)
 
     quantiser->step[k] = step;
     quantiser->unit[k] = d;
-    quantiser->round[k] = d / 2;
+    quantiser->round[k] = k == 0 || step <= FINE_STEP ? d / 2 : d * AC_ROUNDING / 100;
     quantiser->inverse[k] = ((1u << (15 + bits)) + d - 1) / d;
     quantiser->shift[k] = 1 << (17 - bits);
   }

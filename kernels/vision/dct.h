@@ -3,7 +3,7 @@
  *
  * Coefficients are those of JPEG (T.81, A.3.3) times PIRL_DCT_SCALE, rounded, in zigzag order:
  * |coefficient| <= 1024 * 16 fits 16 bits. A level is a coefficient divided by the quantiser's step
- * and rounded half away from zero. All is integer arithmetic, the same in every implementation.
+ * and rounded, AC a little towards zero. All is integer arithmetic, the same in every implementation.
  * Private to the JPEG coder.
  */
 #pragma once

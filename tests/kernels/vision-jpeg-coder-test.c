@@ -187,9 +187,10 @@ luma_psnr (const guint8 *data, gsize size, const PirlYcc *ycc)
   return 10 * log10 (255 * 255 / MAX (sum / width / height, 1e-9));
 }
 
-/* The same planes through libjpeg's own encoder, its accurate DCT. */
+/* The same planes through libjpeg's own encoder. */
 static gsize
-libjpeg_encode (const PirlYcc *ycc, gint quality, gboolean optimised, guint8 **data)
+libjpeg_encode (const PirlYcc *ycc, gint quality, J_DCT_METHOD dct, gboolean optimised,
+    guint8 **data)
 {
   struct jpeg_compress_struct c;
   struct jpeg_error_mgr errors;
@@ -211,7 +212,7 @@ libjpeg_encode (const PirlYcc *ycc, gint quality, gboolean optimised, guint8 **d
   jpeg_set_defaults (&c);
   jpeg_set_quality (&c, quality, TRUE);
   c.raw_data_in = TRUE;
-  c.dct_method = JDCT_ISLOW;
+  c.dct_method = dct;
   c.optimize_coding = optimised;
   jpeg_start_compress (&c, TRUE);
   while (c.next_scanline < c.image_height) {
@@ -344,14 +345,14 @@ check_picture (PirlJpegCoder *coder, const Planes *planes, gint quality)
 
   g_assert_true (pirl_jpeg_coder_load (coder, ycc, NULL));
   check_bits (coder, quality);
-  their_size = libjpeg_encode (ycc, quality, FALSE, &theirs);
+  their_size = libjpeg_encode (ycc, quality, JDCT_ISLOW, FALSE, &theirs);
   psnr = luma_psnr (theirs, their_size, ycc);
   for (guint h = PIRL_HUFFMAN_STANDARD; h <= PIRL_HUFFMAN_OPTIMIZED; h++) {
     g_assert_true (pirl_jpeg_coder_encode (coder, quality, h, &data, &size, NULL));
     check_caps (data, size, ycc);
-    /* Halves are rounded otherwise here and there: much in small noise, nothing on average. */
+    /* Halves and a little more are rounded down: much in small noise, next to nothing on average. */
     difference = luma_psnr (data, size, ycc) - psnr;
-    g_assert_cmpfloat (difference, >=, -0.5);
+    g_assert_cmpfloat (difference, >=, -1);
   }
   free (theirs);
   return difference;
@@ -376,7 +377,7 @@ test_random_pictures (void)
     planes_clear (&planes);
   }
   g_test_message ("%+.4f dB on average", sum / n);
-  g_assert_cmpfloat (sum / n, >=, -0.02);
+  g_assert_cmpfloat (sum / n, >=, -0.05);
 }
 
 static void
@@ -401,21 +402,23 @@ test_large_pictures (void)
 static void
 check_photo (PirlJpegCoder *coder, const PirlYcc *ycc, gint quality)
 {
-  gsize theirs[2], ours[3];
+  gsize theirs[3], ours[3];
   guint8 *their_data;
   const guint8 *data;
   gdouble psnr;
 
-  theirs[1] = libjpeg_encode (ycc, quality, TRUE, &their_data);
+  theirs[2] = libjpeg_encode (ycc, quality, JDCT_IFAST, FALSE, &their_data);
   free (their_data);
-  theirs[0] = libjpeg_encode (ycc, quality, FALSE, &their_data);
+  theirs[1] = libjpeg_encode (ycc, quality, JDCT_ISLOW, TRUE, &their_data);
+  free (their_data);
+  theirs[0] = libjpeg_encode (ycc, quality, JDCT_ISLOW, FALSE, &their_data);
   psnr = luma_psnr (their_data, theirs[0], ycc);
   free (their_data);
   g_assert_true (pirl_jpeg_coder_load (coder, ycc, NULL));
   for (guint h = 0; h < 3; h++)
     g_assert_true (pirl_jpeg_coder_encode (coder, quality, h, &data, &ours[h], NULL));
   g_assert_cmpfloat (luma_psnr (data, ours[2], ycc), >=, psnr - 0.02);
-  g_assert_cmpuint (ours[PIRL_HUFFMAN_STANDARD], <=, theirs[0]);
+  g_assert_cmpuint (ours[PIRL_HUFFMAN_STANDARD], <=, MIN (theirs[0], theirs[2]));
   g_assert_cmpuint (ours[PIRL_HUFFMAN_OPTIMIZED], <=, theirs[1]);
   g_assert_cmpfloat (ours[PIRL_HUFFMAN_TUNED], <=, 1.02 * ours[PIRL_HUFFMAN_OPTIMIZED]
       + ALL_SYMBOLS_BYTES);
