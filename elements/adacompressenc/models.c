@@ -7,6 +7,7 @@
 #include "models.h"
 
 #include <gst/gst.h>
+#include <stdlib.h>
 
 /* Whether the plugin at work is the one that lies where it was built. */
 static gboolean
@@ -17,9 +18,11 @@ is_uninstalled (void)
   gboolean uninstalled = FALSE;
 
   if (path != NULL) {
-    g_autofree gchar *real = g_canonicalize_filename (path, NULL);
+    /* The user's plugin folder may hold a link to it. */
+    gchar *real = realpath (path, NULL);
 
-    uninstalled = g_str_has_prefix (real, PIRL_BUILD_ROOT G_DIR_SEPARATOR_S);
+    uninstalled = real != NULL && g_str_has_prefix (real, PIRL_BUILD_ROOT G_DIR_SEPARATOR_S);
+    free (real);
   }
   gst_clear_object (&plugin);
   return uninstalled;
