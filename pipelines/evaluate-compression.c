@@ -319,6 +319,6 @@ main (int argc, char **argv)
   config.n_threads = MAX (0, n_threads);
   if (evaluate (&config, &error))
     return 0;
-  g_printerr ("%s\n", error->message);
+  g_printerr ("\n%s\n", error->message);
   return 1;
 }

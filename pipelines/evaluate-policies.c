@@ -68,23 +68,27 @@ shuffled (const EvalTrial *trial, guint h)
 
 /* --- the fixed curve --- */
 
+/* The level itself, or of a recording without it the next that it has. */
+static guint
+next_known (const EvalTable *table, guint picture, guint level)
+{
+  while (level + 1 < table->levels && !known (table, picture, level))
+    level++;
+  return level;
+}
+
+/* @n of @pictures, all at @level. */
 static void
 fixed_mean (const EvalTable *table, const guint32 *pictures, guint n, guint level,
-    gdouble *agreement, gdouble *size, guint *judged)
+    gdouble *agreement, gdouble *size)
 {
   *agreement = *size = 0;
-  *judged = 0;
   for (guint i = 0; i < n; i++) {
-    const guint picture = pictures ? pictures[i] : i;
+    const gsize at = cell (table, pictures[i], next_known (table, pictures[i], level));
 
-    if (!known (table, picture, level))
-      continue;
-    *agreement += table->agreement[cell (table, picture, level)];
-    *size += table->size[cell (table, picture, level)];
-    (*judged)++;
+    *agreement += table->agreement[at] / n;
+    *size += table->size[at] / n;
   }
-  *agreement /= MAX (1, *judged);
-  *size /= MAX (1, *judged);
 }
 
 /* A policy's agreement over its size: @size ascending. */
@@ -117,14 +121,10 @@ line_at (const Line *line, gdouble agreement)
 static Line
 fixed_line (const EvalTable *table, const guint32 *pictures, guint n)
 {
-  Line line = { .n = 0 };
+  Line line = { .n = table->levels };
 
-  for (guint l = 0; l < table->levels; l++) {
-    guint judged;
-
-    fixed_mean (table, pictures, n, l, &line.agreement[line.n], &line.size[line.n], &judged);
-    line.n += judged > 0;
-  }
+  for (guint l = 0; l < table->levels; l++)
+    fixed_mean (table, pictures, n, l, &line.agreement[l], &line.size[l]);
   return line;
 }
 
@@ -269,6 +269,19 @@ judge_unlearned (const EvalTrial *trial, EvalChoose choose, gpointer policy)
   return outcome;
 }
 
+typedef struct {
+  const EvalTable *table;
+  guint level;
+} FixedPolicy;
+
+static guint
+choose_next (gpointer data, guint picture)
+{
+  const FixedPolicy *policy = data;
+
+  return next_known (policy->table, picture, policy->level);
+}
+
 static guint
 choose_fixed (gpointer policy, guint picture)
 {
@@ -300,13 +313,12 @@ eval_fixed_learnt (const EvalTrial *trial)
           learning.wire += table->wire[cell (table, order[i], l)];
     for (guint l = table->levels; l-- > 0;) {
       gdouble agreement, size;
-      guint judged;
 
-      fixed_mean (table, order, table->n / 2, l, &agreement, &size, &judged);
-      if (judged > 0 && agreement >= trial->target)
+      fixed_mean (table, order, table->n / 2, l, &agreement, &size);
+      if (agreement >= trial->target)
         level = l;
     }
-    tally_half (&tally, order, choose_fixed, &level, learning);
+    tally_half (&tally, order, choose_next, &(FixedPolicy) { table, level }, learning);
   }
   return tally_end (&tally);
 }
@@ -326,16 +338,6 @@ cheapest_agreeing (const EvalTable *table, guint picture)
   return table->levels - 1;
 }
 
-static guint
-lowest_known (const EvalTable *table, guint picture)
-{
-  guint l = 0;
-
-  while (l + 1 < table->levels && !known (table, picture, l))
-    l++;
-  return l;
-}
-
 EvalOutcome
 eval_oracle (const EvalTrial *trial, gdouble share)
 {
@@ -351,7 +353,7 @@ eval_oracle (const EvalTrial *trial, gdouble share)
 
     for (guint i = 0; i < table->n; i++) {
       const gdouble saved = table->size[cell (table, i, choice[i])]
-          - table->size[cell (table, i, lowest_known (table, i))];
+          - table->size[cell (table, i, next_known (table, i, 0))];
 
       if (saved > most) {
         most = saved;
@@ -359,7 +361,7 @@ eval_oracle (const EvalTrial *trial, gdouble share)
       }
     }
     if (dearest != G_MAXUINT)
-      choice[dearest] = lowest_known (table, dearest);
+      choice[dearest] = next_known (table, dearest, 0);
   }
   return judge_unlearned (trial, choose_listed, choice);
 }

@@ -3,7 +3,8 @@
  *
  * For each of @halves random halves a policy learns from one and is judged on the other. Sizes are
  * means of bytes / the picture's reference bytes. Where a table lacks cells (recordings) only those
- * that exist can be chosen and count.
+ * that exist can be chosen and count; what a policy is compared with is then, for each picture, the
+ * next quality that was recorded.
  */
 #pragma once
 

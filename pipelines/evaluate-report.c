@@ -281,7 +281,10 @@ eval_report_json (const EvalReport *report, const gchar *path, GError **error)
 
 /* --- the plot --- */
 
-/* The points of @outcomes with at least three quarters agreement: below nobody wants to be. */
+/* Beyond these nobody wants to be. */
+#define PLOT_DISAGREEMENT .25
+#define PLOT_SIZE .7
+
 static PirlCurve
 curve_of (const gchar *name, const EvalOutcome *outcomes, guint n)
 {
@@ -289,20 +292,35 @@ curve_of (const gchar *name, const EvalOutcome *outcomes, guint n)
   guint kept = 0;
 
   for (guint i = 0; i < n; i++) {
-    if (outcomes[i].judged == 0 || outcomes[i].agreement < .75)
+    if (outcomes[i].judged == 0 || 1 - outcomes[i].agreement > PLOT_DISAGREEMENT
+        || outcomes[i].size > PLOT_SIZE)
       continue;
-    x[kept] = outcomes[i].size;
-    y[kept++] = 100 * outcomes[i].agreement;
+    x[kept] = 100 * (1 - outcomes[i].agreement);
+    y[kept++] = outcomes[i].size;
   }
   return (PirlCurve) { name, x, y, kept };
+}
+
+/* A single outcome as a cross, its arms the standard errors. */
+static PirlCurve
+cross_of (const gchar *name, const EvalOutcome *o)
+{
+  const gdouble dx = MAX (.2, 100 * o->agreement_error), dy = MAX (.005, o->size_error);
+  const gdouble arms[][2] = { {-dx, 0}, {dx, 0}, {0, 0}, {0, -dy}, {0, dy} };
+  gdouble *x = g_new (gdouble, G_N_ELEMENTS (arms)), *y = g_new (gdouble, G_N_ELEMENTS (arms));
+
+  for (guint i = 0; i < G_N_ELEMENTS (arms); i++) {
+    x[i] = 100 * (1 - o->agreement) + arms[i][0];
+    y[i] = o->size + arms[i][1];
+  }
+  return (PirlCurve) { name, x, y, G_N_ELEMENTS (arms) };
 }
 
 gboolean
 eval_report_plot (const EvalReport *report, const gchar *path, GError **error)
 {
   const EvalCurve *own = &g_array_index (report->curves, EvalCurve, 0);
-  const EvalOutcome oracle[] = { report->oracle_at_target, report->oracle };
-  const EvalOutcome dqn[] = { report->dqn };
+  const EvalOutcome oracle[] = { report->oracle, report->oracle_at_target };
   PirlCurve curves[4];
   guint n = 0;
   gboolean good;
@@ -311,9 +329,9 @@ eval_report_plot (const EvalReport *report, const gchar *path, GError **error)
   curves[n++] = curve_of ("fixed quality", report->fixed, report->table->levels);
   curves[n++] = curve_of ("oracle", oracle, G_N_ELEMENTS (oracle));
   if (report->has_dqn)
-    curves[n++] = curve_of ("dqn", dqn, 1);
-  good = pirl_plot_curves (path, "What the cloud still sees, over what is sent",
-      "bytes / bytes of the reference", "agreement, %", curves, n, error);
+    curves[n++] = cross_of ("dqn", &report->dqn);
+  good = pirl_plot_curves (path, "What it costs to be seen the same",
+      "answers that change, %", "bytes / bytes of the reference", curves, n, error);
   for (guint i = 0; i < n; i++) {
     g_free ((gpointer) curves[i].x);
     g_free ((gpointer) curves[i].y);

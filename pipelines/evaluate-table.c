@@ -8,6 +8,9 @@
 
 #define THUMBNAIL_SIDE 256
 #define FORMAT "1"
+/* Services fail now and then: an answer that did not come is not known, unless it is more than these. */
+#define FAILURES 3
+#define FAILURES_SHARE 0.02
 
 typedef enum { VIEW_PREVIEWS, VIEW_DECODED, VIEW_THUMBNAIL } ViewKind;
 
@@ -25,6 +28,7 @@ typedef struct {
   PirlResizer *resizer;
   GPtrArray *views;
   GPtrArray *decoded;           /* PirlImage *, of the probes */
+  guint asked, failures;        /* requests */
   EvalTable *table;
 } Builder;
 
@@ -323,7 +327,7 @@ look (Builder *builder, const PirlImage *image, guint i, GError **error)
 
 /* --- asking --- */
 
-/* NULL without @error set: the cloud has nothing to say. */
+/* NULL without @error set: the cloud has nothing to say, or failed as it may now and then. */
 static AdaAnswer *
 ask (Builder *builder, const PirlImage *image, const gchar *name, gint quality,
     PirlHuffman huffman, gsize *size, gsize *sent, GError **error)
@@ -339,11 +343,16 @@ ask (Builder *builder, const PirlImage *image, const gchar *name, gint quality,
   if (!pirl_jpeg_coder_encode (builder->coder, quality, huffman, &data, size, error))
     return NULL;
   request.jpeg = jpeg = g_bytes_new (data, *size);
-  if (ada_cloud_knows (builder->cloud, name, quality))
+  if (ada_cloud_knows (builder->cloud, name, quality)) {
     answer = ada_cloud_classify (builder->cloud, &request, NULL, &failure);
+    builder->asked++;
+  }
   *sent = MAX (traffic.sent, *size);
-  if (failure && !g_error_matches (failure, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_NO_ANSWER))
-    g_propagate_error (error, g_steal_pointer (&failure));
+  if (failure && !g_error_matches (failure, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_NO_ANSWER)) {
+    g_printerr ("\n%s at quality %d: %s\n", name, quality, failure->message);
+    if (++builder->failures > FAILURES + FAILURES_SHARE * builder->asked)
+      g_propagate_error (error, g_steal_pointer (&failure));
+  }
   return answer;
 }
 
@@ -696,7 +705,7 @@ eval_table_new (const EvalTableConfig *config, AdaCloud *cloud, GError **error)
 {
   g_autoptr (GPtrArray) names = list_pictures (config->folder, config->limit, error);
   g_autoptr (EvalTable) table = names ? table_new (config, names->len) : NULL;
-  Builder builder = { config, cloud, NULL, NULL, NULL, NULL, NULL, table };
+  Builder builder = { .config = config, .cloud = cloud, .table = table };
   gboolean good;
 
   if (!names)
