@@ -226,8 +226,7 @@ assert_good (const AdaAnswer * answer)
   g_assert_cmpstr (answer->model_version, ==, "3");
 }
 
-/* The server counts what it sent after we may have read it, and what a connection that broke off had
- * still to deliver reaches it later. */
+/* What a connection that broke off had still to deliver may reach the server later than us. */
 static void
 assert_bytes (TestServer * server, const gchar * mode, gsize we_sent, gsize we_received)
 {

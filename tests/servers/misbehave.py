@@ -60,11 +60,15 @@ class Connection:
     def send(self, data):
         view = memoryview(data)
         while view:
+            piece, n = view[:65536], 0
+            # Counted before it leaves: who has read it finds it counted.
+            self.server.count("sent", len(piece))
             try:
-                n = self.sock.send(view[:65536])
+                n = self.sock.send(piece)
             except OSError:
                 raise Gone from None
-            self.server.count("sent", n)
+            finally:
+                self.server.count("sent", n - len(piece))
             view = view[n:]
 
     def read_request(self):
