@@ -12,6 +12,8 @@
 #define PAGE_SIDE 384
 #define MARGIN 12
 #define HEAD 48
+/* What is explained where the reference is sent, of which nothing can be feared. */
+#define USUAL_QUALITY 15
 
 /* The picture that is being explained. */
 typedef struct {
@@ -19,7 +21,8 @@ typedef struct {
   AdaObserver *observer;
   PirlBandit *bandit;
   const guint *grid;
-  guint n_grid, level;          /* level: the choice, an index into grid */
+  guint n_grid;
+  guint choice, level;          /* what is sent, and what is explained: indices into grid */
   guint probes;
   PirlImage *pictures;          /* the frame, and what each probe leaves of it */
   gfloat *phi;
@@ -68,7 +71,8 @@ learn_all (const EvalTable *table, gdouble target, const guint *grid, guint n_gr
 
 /* The predicted agreement at the choice, with what the extractor is shown. */
 static gboolean
-predict (Subject *subject, gboolean choose, gdouble *agreement, GError **error)
+predict (Subject *subject, const EvalTable *table, gboolean choose, gdouble *agreement,
+    GError **error)
 {
   g_autofree const PirlImage **pictures = g_new (const PirlImage *, subject->probes + 1);
   g_autofree gdouble *sizes = g_new (gdouble, subject->n_grid);
@@ -82,8 +86,13 @@ predict (Subject *subject, gboolean choose, gdouble *agreement, GError **error)
   pick_rows (observation->phi, observation->inputs, subject->grid, subject->n_grid, subject->phi);
   for (guint l = 0; l < subject->n_grid; l++)
     sizes[l] = observation->sizes[subject->grid[l]];
-  if (choose)
-    subject->level = pirl_bandit_choose (subject->bandit, subject->phi, sizes, NULL);
+  if (choose) {
+    subject->choice = pirl_bandit_choose (subject->bandit, subject->phi, sizes, NULL);
+    subject->level = subject->choice;
+    while (subject->choice + 1 == subject->n_grid && subject->level > 0
+        && table->qualities[subject->grid[subject->level]] > USUAL_QUALITY)
+      subject->level--;
+  }
   pirl_bandit_predict (subject->bandit, subject->phi, subject->p, NULL);
   *agreement = subject->p[subject->level];
   return TRUE;
@@ -99,12 +108,12 @@ copy_region (const PirlImage *from, PirlImage *to, gint x, gint y, gint w, gint 
 
 /* heat[y][x]: by how much the prediction's logit rises when that region is left whole. */
 static gboolean
-heat_map (Subject *subject, gint columns, gint rows, gdouble *heat, gdouble *before,
-    GError **error)
+heat_map (Subject *subject, const EvalTable *table, gint columns, gint rows, gdouble *heat,
+    gdouble *before, GError **error)
 {
   const gint w = subject->pictures[0].width, h = subject->pictures[0].height;
   g_autofree PirlImage *kept = g_new0 (PirlImage, subject->probes + 1);
-  gboolean good = predict (subject, TRUE, before, error);
+  gboolean good = predict (subject, table, TRUE, before, error);
 
   for (guint i = 1; i <= subject->probes; i++) {
     pirl_image_init (&kept[i], w, h);
@@ -117,7 +126,7 @@ heat_map (Subject *subject, gint columns, gint rows, gdouble *heat, gdouble *bef
 
     for (guint i = 1; i <= subject->probes; i++)
       copy_region (&subject->pictures[0], &subject->pictures[i], x0, y0, x1 - x0, y1 - y0);
-    good = predict (subject, FALSE, &after, error);
+    good = predict (subject, table, FALSE, &after, error);
     if (good)
       heat[cell] = log ((after + 1e-4) / (1 + 1e-4 - after))
           - log ((*before + 1e-4) / (1 + 1e-4 - *before));
@@ -236,11 +245,11 @@ explain_loaded (Subject *subject, const EvalTable *table, const gchar *name, con
   gint quality;
   gboolean good;
 
-  if (!heat_map (subject, across, down, heat, &agreement, error))
+  if (!heat_map (subject, table, across, down, heat, &agreement, error))
     return FALSE;
-  quality = table->qualities[subject->grid[subject->level]];
-  title = g_strdup_printf ("%s: quality %d, predicted agreement %.0f %%", name, quality,
-      100 * agreement);
+  quality = table->qualities[subject->grid[subject->choice]];
+  title = g_strdup_printf ("%s: quality %d is sent; agreement predicted for %d: %.0f %%", name,
+      quality, table->qualities[subject->grid[subject->level]], 100 * agreement);
   pirl_jpeg_coder_preview (subject->coder, quality, PAGE_SIDE, &chosen);
   good = draw_page (subject, &chosen, title, heat, across, down, path, error);
   pirl_image_clear (&chosen);
