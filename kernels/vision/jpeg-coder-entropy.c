@@ -167,15 +167,14 @@ pirl_bits_flush (PirlBitWriter *writer)
   writer->free = 64;
 }
 
-/* What is done with a symbol: written, counted, or its bits added up. */
+/* What is done with a symbol: written or counted. */
 typedef struct {
   PirlBitWriter writer;
   const PirlHuffmanCodes *codes;
   guint32 (*count)[256];
-  guint64 n_bits;
 } Sink;
 
-typedef enum { WRITE, COUNT, MEASURE } Purpose;
+typedef enum { WRITE, COUNT } Purpose;
 
 #define INLINE static inline __attribute__ ((always_inline))
 
@@ -188,10 +187,7 @@ take (Sink *sink, Purpose purpose, PirlHuffmanSlot slot, guint symbol, guint32 e
     const guint32 entry = sink->codes[slot][symbol];
     const gint length = pirl_huffman_code_length (entry);
 
-    if (purpose == WRITE)
-      put (&sink->writer, entry >> PIRL_CODE_SHIFT | extra, length);
-    else
-      sink->n_bits += length;
+    put (&sink->writer, entry >> PIRL_CODE_SHIFT | extra, length);
   }
 }
 
@@ -297,13 +293,4 @@ pirl_scan_count (PirlScanRow *row, guint32 count[PIRL_N_HUFFMAN_TABLES][256])
   Sink sink = { .count = count };
 
   take_row (row, &sink, COUNT);
-}
-
-guint64
-pirl_scan_measure (PirlScanRow *row, const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES])
-{
-  Sink sink = { .codes = codes };
-
-  take_row (row, &sink, MEASURE);
-  return sink.n_bits;
 }

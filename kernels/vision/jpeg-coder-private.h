@@ -62,9 +62,6 @@ void pirl_scan_write (PirlScanRow *row, const PirlHuffmanCodes codes[PIRL_N_HUFF
 void pirl_bits_flush (PirlBitWriter *writer);
 /* How often each symbol occurs, added to @count. */
 void pirl_scan_count (PirlScanRow *row, guint32 count[PIRL_N_HUFFMAN_TABLES][256]);
-/* The number of bits it takes. */
-guint64 pirl_scan_measure (PirlScanRow *row,
-    const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES]);
 
 #define PIRL_N_ACTIVITIES 2
 

@@ -729,10 +729,9 @@ test_preview_of_the_source (void)
   planes_clear (&planes);
 }
 
-/* Predicted bytes against those of the file (@stuffed or without stuffing); returns the largest
- * relative error. */
+/* Predicted bytes against those of the file; returns the largest relative error. */
 static gdouble
-check_sizes (PirlJpegCoder *coder, const PirlYcc *ycc, PirlHuffman huffman, gboolean stuffed)
+check_sizes (PirlJpegCoder *coder, const PirlYcc *ycc, PirlHuffman huffman)
 {
   static const gint qualities[] = { 1, 5, 10, 15, 25, 50, 75, 95 };
   gdouble bytes[G_N_ELEMENTS (qualities)], worst = 0;
@@ -744,14 +743,12 @@ check_sizes (PirlJpegCoder *coder, const PirlYcc *ycc, PirlHuffman huffman, gboo
     gsize size;
 
     g_assert_true (pirl_jpeg_coder_encode (coder, qualities[i], huffman, &data, &size, NULL));
-    if (!stuffed)
-      size = scan_start (data, size) + scan_bytes (data, size);
     worst = MAX (worst, fabs (bytes[i] / size - 1));
   }
   return worst;
 }
 
-/* Small pictures are counted whole: exact but for stuffed bytes, which are guessed, and rounding. */
+/* Small pictures are written whole: exact but for the last byte. */
 static void
 test_sizes_of_small_pictures (void)
 {
@@ -761,7 +758,7 @@ test_sizes_of_small_pictures (void)
     Planes planes;
 
     planes_draw (&planes, 1 + 7 * i, 200 - 6 * i, i % 5 == 0, i);
-    g_assert_cmpfloat (check_sizes (coder, &planes.ycc, i % 3, FALSE), <=, 0.006);
+    g_assert_cmpfloat (check_sizes (coder, &planes.ycc, i % 3), <=, 0.003);
     planes_clear (&planes);
   }
 }
@@ -783,7 +780,7 @@ test_sizes_of_photos (void)
 
     planes_from_image (&planes, &images[i], FALSE);
     for (guint h = 0; h < 3; h++)
-      worst[h] = MAX (worst[h], check_sizes (coder, &planes.ycc, h, TRUE));
+      worst[h] = MAX (worst[h], check_sizes (coder, &planes.ycc, h));
     planes_clear (&planes);
     pirl_image_clear (&images[i]);
   }
