@@ -25,6 +25,8 @@
 #include <string.h>
 
 #define MAX_PROBES 8
+/* Levels whose size is counted; those between are interpolated. */
+#define MAX_KNOTS 7
 #define PROJECTIONS 32
 #define PROJECTION_SEED 20190000
 /* Keeps the logarithm of a picture that compression leaves alone finite. */
@@ -196,6 +198,46 @@ ada_observer_model (const AdaObserver * observer)
 
 /* --- looking --- */
 
+/* Linear in log quality between the points @at, and beyond them as in the nearest pair. */
+static gdouble
+interpolate (const gdouble * at, const gdouble * value, guint n, gdouble x)
+{
+  guint i = 1;
+
+  if (n == 1)
+    return value[0];
+  while (i + 1 < n && x > at[i])
+    i++;
+  return value[i - 1] + (x - at[i - 1]) / (at[i] - at[i - 1]) * (value[i] - value[i - 1]);
+}
+
+/* How finely a quality quantises: libjpeg's scale of the tables, as a logarithm. */
+static gdouble
+fineness (gint quality)
+{
+  return -log (quality < 50 ? 5000.0 / quality : MAX (200 - 2 * quality, 1));
+}
+
+/* Bytes at every level. Counting costs a pass over a sample of the picture a level, and log bytes are
+ * nearly linear in the log of the step: a few are counted. */
+static void
+count_bytes (const AdaObserver * observer, PirlJpegCoder * coder, gdouble * bytes)
+{
+  const guint last = observer->levels - 1, n = MIN (observer->levels, MAX_KNOTS);
+  gint knot[MAX_KNOTS];
+  gdouble at[MAX_KNOTS], size[MAX_KNOTS];
+
+  for (guint i = 0; i < n; i++)
+    knot[i] = observer->qualities[n > 1 ? i * last / (n - 1) : 0];
+  pirl_jpeg_coder_sizes (coder, knot, n, observer->huffman, size);
+  for (guint i = 0; i < n; i++) {
+    at[i] = fineness (knot[i]);
+    size[i] = log (size[i]);
+  }
+  for (guint l = 0; l < observer->levels; l++)
+    bytes[l] = exp (interpolate (at, size, n, fineness (observer->qualities[l])));
+}
+
 /* Against the reference's bytes, which are always with standard tables. Returns log of its bits a
  * pixel. */
 static gdouble
@@ -206,7 +248,7 @@ look_at_sizes (const AdaObserver * observer, PirlJpegCoder * coder, gdouble * si
   gdouble bytes;
 
   pirl_jpeg_coder_size (coder, &width, &height);
-  pirl_jpeg_coder_sizes (coder, observer->qualities, observer->levels, observer->huffman, sizes);
+  count_bytes (observer, coder, sizes);
   pirl_jpeg_coder_sizes (coder, reference, 1, PIRL_HUFFMAN_STANDARD, &bytes);
   for (guint l = 0; l < observer->levels; l++)
     sizes[l] /= bytes;
@@ -237,19 +279,6 @@ cosine (const gfloat * a, const gfloat * b, guint n)
     bb += (gdouble) b[i] * b[i];
   }
   return ab / sqrt (MAX (aa * bb, 1e-30));
-}
-
-/* Linear in log quality between the probes @at, and beyond them as in the nearest pair. */
-static gdouble
-interpolate (const gdouble * at, const gdouble * value, guint n, gdouble x)
-{
-  guint i = 1;
-
-  if (n == 1)
-    return value[0];
-  while (i + 1 < n && x > at[i])
-    i++;
-  return value[i - 1] + (x - at[i - 1]) / (at[i] - at[i - 1]) * (value[i] - value[i - 1]);
 }
 
 static void
