@@ -185,7 +185,8 @@ gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * view
 {
   for (guint i = 0; i < batch->n; i++) {
     batch->labels[i] = batch->samples[i].label;
-    if ((bank_rows > 0 && !find_row (batch, i, bank_rows, error)) || !map_sample (batch, i, views, error)) {
+    if ((bank_rows > 0 && !find_row (batch, i, bank_rows, error))
+        || !map_sample (batch, i, views, error)) {
       gst_pirl_sample_batch_unmap (batch);
       return FALSE;
     }

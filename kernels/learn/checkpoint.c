@@ -2,9 +2,10 @@
  *
  * Tensors: trunk, heads and classifier by their PyTorch names; "state.velocity.<name>" of every
  * trained one (with Adam its first moment, and "state.second.<name>" the second); unless the
- * objective is supervised "state.bank" [rows, dim]; "state.labels" [rows] (I32, -1 = no label, -2 = row not yet trained).
- * Metadata: what an embedder needs (architecture, input_size, resize, mean, std), every setting that changes the arithmetic,
- * "state.*" (step, z, collapsed) and "position.*". Whole numbers are decimal, others the shortest
+ * objective is supervised "state.bank" [rows, dim] and "state.labels" [rows] (I32, -1 = no label,
+ * -2 = row not yet trained). Metadata: what an embedder needs (architecture, input_size, resize,
+ * mean, std), every setting that changes the arithmetic, "state.*" (step, z, collapsed) and
+ * "position.*". Whole numbers are decimal, others the shortest
  * decimal that reads back to the same bits, in the C locale: a resumed run continues bit for bit.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/private.h"

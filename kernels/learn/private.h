@@ -22,7 +22,7 @@ typedef struct {
   PirlValue embedding;          /* SUPERVISED: logits */
 } PirlBranch;
 
-/** Objective SUPERVISED: forward, cross-entropy and backward of a batch; all labels must be classes. */
+/** Objective SUPERVISED: forward, cross-entropy and backward of a batch, whose labels are classes. */
 gboolean pirl_supervised_check_labels (const PirlTrainer *trainer, const PirlBatch *batch,
     GError **error);
 gboolean pirl_supervised_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
@@ -37,7 +37,7 @@ struct _PirlTrainer {
   PirlParams *params;
   PirlPool *pool;
   PirlBranch images, patches;   /* patches.plan NULL but for PIRL */
-  gpointer bank;                /* rows x dim, param_dtype; this and what follows NULL for SUPERVISED */
+  gpointer bank;                /* rows x dim, param_dtype; SUPERVISED has none */
   gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
   guint32 *negative;            /* batch x K; NULL = all rows but the own */
   const guint8 **patch_pictures;        /* batch x patches pointers */

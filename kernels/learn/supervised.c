@@ -1,8 +1,8 @@
 /* gst-pirl: learning from labels: softmax cross-entropy of a batch's logits.
  *
  * L = mean over the batch of log (sum_j exp z_bj) - z_by, y the label; dL/dz_bj =
- * (softmax (z_b)_j - [j = y]) / batch. Logits are small beside a picture: they come to the host, and
- * their gradient goes back.
+ * (softmax (z_b)_j - [j = y]) / batch. Logits are small beside a picture: they come to the host,
+ * and their gradient goes back.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/private.h"
 

@@ -1,5 +1,5 @@
-/* gst-pirl: training, one step at a time: PIRL (Misra and van der Maaten 2020, equations 4 and 5, in
- * the form of VISSL's nce_loss.py), or from labels (supervised.c).
+/* gst-pirl: training, one step at a time: PIRL (Misra and van der Maaten 2020, equations 4 and 5,
+ * in the form of VISSL's nce_loss.py), or from labels (supervised.c).
  *
  * pirl_trainer_step() is the whole of it. Nothing outside gradients and BN's running statistics
  * changes before the commit at its end; the statistics are copied before and put back when the

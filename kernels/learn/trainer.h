@@ -113,12 +113,12 @@ typedef struct {
 } PirlPosition;
 PIRL_API void pirl_position_clear (PirlPosition *position);
 
-/** Starts from the weights in @path (trunk; heads where present, a classifier where it is for as many
- * classes): not a resume. */
+/** Starts from the weights in @path (trunk; heads where present, a classifier where it is for as
+ * many classes): not a resume. */
 PIRL_API gboolean pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path,
     GError **error);
-/** Writes weights, metadata and `state.*` (velocity or moments, bank, labels, Z, step, settings) atomically.
- * %PIRL_ERROR_NOT_FINITE, and nothing written, when they hold what is no number. */
+/** Writes weights, metadata and `state.*` (velocity or moments, bank, labels, Z, step, settings)
+ * atomically. %PIRL_ERROR_NOT_FINITE, and nothing written, when they hold what is no number. */
 PIRL_API gboolean pirl_trainer_save (PirlTrainer *trainer, const gchar *path,
     const PirlPosition *position, GError **error);
 /** Continues exactly where pirl_trainer_save() stood. Settings that change the arithmetic and

@@ -23,8 +23,8 @@ PIRL_API PirlEmbedder *pirl_embedder_new (const gchar *model_file, const gchar *
 /** An untrained network (for comparison): random weights from @seed, no file.
  * @base_width and @width as of pirl_trunk_from_name(). */
 PIRL_API PirlEmbedder *pirl_embedder_new_random (const gchar *arch, gint base_width,
-    gdouble width, gint image_size, guint64 seed, const gchar *layer, const gchar *device, const gchar *precision,
-    guint n_threads, guint batch, GError **error);
+    gdouble width, gint image_size, guint64 seed, const gchar *layer, const gchar *device,
+    const gchar *precision, guint n_threads, guint batch, GError **error);
 PIRL_API void pirl_embedder_free (PirlEmbedder *embedder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlEmbedder, pirl_embedder_free)
 

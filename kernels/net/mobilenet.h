@@ -21,5 +21,6 @@ PIRL_API gint pirl_mobilenet_channels (const PirlMobilenet *net);
 /** Appends "features.0" .. "features.18"; gives the last feature map (not pooled). */
 PIRL_API PirlValue pirl_mobilenet_build (PirlGraph *graph, const PirlMobilenet *net,
     PirlValue input);
-/** pooled features -> logits, "classifier.1.*"; initial weights N(0, 0.01), biases 0 (torchvision). */
+/** pooled features -> logits, "classifier.1.*"; initial weights N(0, 0.01), biases 0, as
+ * torchvision. */
 PIRL_API PirlValue pirl_mobilenet_classifier (PirlGraph *graph, PirlValue pooled, gint classes);

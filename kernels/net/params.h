@@ -31,7 +31,7 @@ PIRL_API guint pirl_params_count (const PirlParams *params);
 PIRL_API const PirlParamSpec *pirl_params_spec (const PirlParams *params, guint i);
 /** -1 when there is none of that name. */
 PIRL_API gint pirl_params_find (const PirlParams *params, const gchar *name);
-/** Device memory of parameter @i; NULL for gradients of buffers, and where the arena is not there. */
+/** Device memory of parameter @i; NULL for gradients of buffers, and without the arena. */
 PIRL_API gpointer pirl_params_data (PirlParams *params, PirlArena arena, guint i);
 /** Copies from and to dense floats on the host. */
 PIRL_API gboolean pirl_params_read (PirlParams *params, PirlArena arena, guint i, gfloat *dst,

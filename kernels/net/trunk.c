@@ -168,12 +168,6 @@ pirl_trunk_detect (const PirlSafetensors *file, PirlTrunk *trunk, GError **error
   return FALSE;
 }
 
-gboolean
-pirl_trunk_same (const PirlTrunk *a, const PirlTrunk *b)
-{
-  return a->arch == b->arch && a->base_width == b->base_width && a->width == b->width;
-}
-
 const gchar *
 pirl_trunk_name (const PirlTrunk *trunk)
 {

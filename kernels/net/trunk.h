@@ -30,7 +30,6 @@ PIRL_API gboolean pirl_trunk_from_name (const gchar *name, gint base_width, gdou
 /** Recognises one by names and shapes of its tensors. */
 PIRL_API gboolean pirl_trunk_detect (const PirlSafetensors *file, PirlTrunk *trunk,
     GError **error);
-PIRL_API gboolean pirl_trunk_same (const PirlTrunk *a, const PirlTrunk *b);
 PIRL_API const gchar *pirl_trunk_name (const PirlTrunk *trunk);
 /** "resnet50 of base width 64", "mobilenetv2 of width 0.35"; transfer full. */
 PIRL_API gchar *pirl_trunk_describe (const PirlTrunk *trunk);

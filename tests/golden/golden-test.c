@@ -3,8 +3,9 @@
  *
  * Usage: golden-test DEVICE FIXTURE...
  * The fixtures come from make-resnet18.py and make-supervised.py, which say what is in them and by
- * what recipes both programs draw the same pictures, weights, memory bank and negatives. Compared are losses and, by
- * norm and 64 elements, every gradient, velocity, parameter, running statistic and the bank.
+ * what recipes both programs draw the same pictures, weights, memory bank and negatives. Compared
+ * are losses and, by norm and 64 elements, every gradient, velocity, parameter, running statistic and
+ * the bank.
  *
  * Tolerances, relative to a tensor's norm. The reference computes in double, as PyTorch did for the
  * fixtures: 1e-6 from the first step to the last, near the fixtures' own precision. Others compute

@@ -1,5 +1,5 @@
-/* gst-pirl: the embedder against torchvision's ResNet-50 and MobileNetV2 (check values that come with the shared
- * weights; computed with PyTorch), and what it says about files it cannot use.
+/* gst-pirl: the embedder against torchvision's ResNet-50 and MobileNetV2 (check values that come with
+ * the shared weights; computed with PyTorch), and what it says about files it cannot use.
  *
  * Needs PIRL_TEST_DATA (weights/, photos/) for the parity tests; skips them where it is absent.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
@@ -193,8 +193,8 @@ test_photos (gconstpointer data)
   kept = g_new0 (gfloat, (gsize) n * features_n);
   for (guint p = 0; p < G_N_ELEMENTS (precisions); p++) {
     g_autoptr (GError) error = NULL;
-    g_autoptr (PirlEmbedder) embedder = pirl_embedder_new (model, of->layer, "cpu", precisions[p], 2,
-        n + 1, &error);
+    g_autoptr (PirlEmbedder) embedder = pirl_embedder_new (model, of->layer, "cpu",
+        precisions[p], 2, n + 1, &error);
     g_autofree gfloat *features = g_new (gfloat, (gsize) n * features_n);
     g_autofree PirlImage *pictures = g_new0 (PirlImage, n);
     g_autofree const PirlImage **pointers = g_new (const PirlImage *, n);
