@@ -130,6 +130,20 @@ static const gint16 as_they_are[PIRL_BLOCK] = {
   1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
 };
 
+/* One pixel a block is its mean, which is its DC alone. */
+static void
+decode_means (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser, guint8 *dst)
+{
+  const gint shift = 7;         /* DC is 8 means, PIRL_DCT_SCALE times */
+
+  for (guint i = 0; i < n; i++, coefficient += PIRL_BLOCK) {
+    const gint dc = quantiser ? pirl_quantiser_level (quantiser, 0, *coefficient)
+        * quantiser->unit[0] : *coefficient;
+
+    dst[i] = CLAMP (128 + ((dc + (1 << (shift - 1))) >> shift), 0, 255);
+  }
+}
+
 /* The pixels of component @c into coder->pixels, whole blocks. */
 static gsize
 decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
@@ -151,6 +165,12 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
   if (quality > 0) {
     pirl_quantiser_init (&quantiser, quality, c > 0);
     unit = quantiser.unit;
+  }
+  if (size == 1) {
+    for (guint y = 0; y < plane->blocks_h; y++)
+      decode_means (plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK, plane->blocks_w,
+          quality > 0 ? &quantiser : NULL, coder->pixels[c] + y * stride);
+    return stride;
   }
   for (guint i = 0; quality <= 0 && i < plane->blocks_w; i++)
     coder->mask[i] = G_MAXUINT64 >> (PIRL_BLOCK - n);
