@@ -289,9 +289,10 @@ static const PropertyRow rows[] = {
   /**
    * GstAdaCompressEnc:n-threads:
    *
-   * Threads that compute the networks.
+   * Threads that compute each of the networks: the extractor beside the stream, a `local:` cloud behind
+   * it. A small extractor is soonest done by one: several must wait for each other.
    */
-  {"n-threads", "Threads", "Threads that compute (0 = as many as the machine has cores)",
+  {"n-threads", "Threads", "Threads that compute a network (0 = as many as the machine has cores)",
       ROW_UINT, AT (n_threads), 0, 1024},
   /**
    * GstAdaCompressEnc:post-messages:
@@ -489,6 +490,7 @@ ada_settings_init (AdaSettings * settings)
   settings->seed = agent.seed;
   settings->cloud_timeout = client.timeout;
   settings->device = g_strdup ("auto");
+  settings->n_threads = 1;
   settings->quality_levels = g_array_new (FALSE, FALSE, sizeof (gint));
 }
 
