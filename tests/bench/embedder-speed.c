@@ -56,8 +56,8 @@ main (int argc, char **argv)
     times[i] = (gdouble) (g_get_monotonic_time () - start) / 1e3;
   }
   qsort (times, runs, sizeof *times, compare_doubles);
-  printf ("{\"model\": \"%s\", \"layer\": \"%s\", \"device\": \"%s\", \"runs\": %u, \"ms_best\": %.3f, "
-      "\"ms_median\": %.3f}\n", pirl_embedder_model (embedder), pirl_embedder_layer (embedder),
+  printf ("{\"model\": \"%s\", \"layer\": \"%s\", \"device\": \"%s\", \"runs\": %u, "
+      "\"ms_best\": %.3f, \"ms_median\": %.3f}\n", pirl_embedder_model (embedder), pirl_embedder_layer (embedder),
       pirl_embedder_device (embedder), runs, times[0], times[runs / 2]);
   return 0;
 }
