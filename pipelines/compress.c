@@ -21,7 +21,7 @@
 #define CAMERA "/dev/video0"
 
 static struct {
-  gchar *input, *out, *cloud, *agent, *agreement;
+  gchar *input, *out, *cloud, *extractor, *agent, *agreement;
   gint seconds, judge;
   gdouble target;
   gboolean as_fast;
@@ -31,6 +31,8 @@ static const GOptionEntry entries[] = {
   { "cloud", 0, 0, G_OPTION_ARG_STRING, &opt.cloud,
       "The service: local:MODEL.safetensors, oip+http://HOST/v2/models/NAME, ... (the shipped "
       "classifier of drawn textures)", "CLOUD" },
+  { "extractor", 0, 0, G_OPTION_ARG_FILENAME, &opt.extractor,
+      "The network whose features the agent sees (the shipped one)", "FILE" },
   { "agent-file", 0, 0, G_OPTION_ARG_FILENAME, &opt.agent,
       "Where the agent is kept from run to run (OUT/agent.safetensors)", "FILE" },
   { "agreement", 0, 0, G_OPTION_ARG_STRING, &opt.agreement,
@@ -355,7 +357,7 @@ describe_input (gboolean *film)
         FILM_WIDTH, FILM_HEIGHT, FILM_RATE);
   }
   if (g_file_test (opt.input, G_FILE_TEST_IS_DIR) || g_str_has_prefix (opt.input, "synthetic:"))
-    return g_strdup_printf ("pirldatasetsrc location=\"%s\" framerate=10/1", opt.input);
+    return g_strdup_printf ("pirldatasetsrc location=\"%s\" shuffle=false framerate=10/1", opt.input);
   uri = g_strstr_len (opt.input, -1, "://") ? g_strdup (opt.input)
       : gst_filename_to_uri (opt.input, NULL);
   return g_strdup_printf ("uridecodebin uri=\"%s\" ! videoconvert ! queue", uri);
@@ -376,6 +378,8 @@ build (Run *run, GError **error)
   run->encoder = gst_bin_get_by_name (GST_BIN (run->pipeline), "encoder");
   g_object_set (run->encoder, "cloud", opt.cloud, "agent-file", opt.agent,
       "target-agreement", opt.target, NULL);
+  if (opt.extractor)
+    g_object_set (run->encoder, "extractor", opt.extractor, NULL);
   gst_util_set_object_arg (G_OBJECT (run->encoder), "agreement", opt.agreement);
   sink = gst_element_get_static_pad (run->encoder, "sink");
   src = gst_element_get_static_pad (run->encoder, "src");
