@@ -3,6 +3,7 @@
 #pragma once
 
 #include "budget.h"
+#include "novelty.h"
 #include "sceneries.h"
 
 #include <learn/drift.h>
@@ -34,6 +35,7 @@ struct _AdaController {
   AdaState state;               /* INFERENCE or RETRAIN */
   AdaBudget budget;
   AdaPaperEstimator paper;
+  AdaNovelty novelty;
   PirlDrift *drift;
   AdaSceneries sceneries;
   guint scenery;                /* number of the present one; 0 = not yet remembered */

@@ -22,7 +22,7 @@
 #include <string.h>
 
 #define TOLERANCE 0.02
-#define FALSE_ALARM_RUN 1000
+#define FALSE_ALARM_RUN 700
 /* log10 R from which it is worth asking more often. */
 #define SUSPICIOUS 1.0
 /* log10 R up to which the scenery passes for the same, and the agent for worth remembering. */
@@ -31,6 +31,9 @@
 #define REMEMBER_EVERY 100
 /* Levels asked about in an estimate, the reference not counted. */
 #define ESTIMATE_TRIALS 2
+/* Frames until one is asked about again though nothing moves. */
+#define STILL_RETRAIN 8
+#define STILL_ESTIMATE 64
 /* The paper's agent has no target: what it defends is what it reached on its first estimates. */
 #define BASELINE_ANSWERS 60
 #define BASELINE_SLACK 0.05
@@ -132,22 +135,33 @@ pick_trials (AdaController * controller, const AdaObservation * observation,
     add_trial (decision, most, wanted[i]);
 }
 
-/* With the lock held: is this frame asked about? */
+/* With the lock held, in inference: the estimator's coin. */
 static gboolean
-draw (AdaController * controller, gboolean can_ask)
+toss (AdaController * controller)
 {
+  gdouble p = ada_budget_frame (&controller->budget);
   PirlRng rng;
-  gdouble p;
 
-  if (controller->state == ADA_STATE_RETRAIN)
-    return can_ask;
   pirl_rng_init (&rng, controller->config.seed, 0, controller->frames, PIRL_PURPOSE_ESTIMATE);
-  p = ada_budget_frame (&controller->budget);
   if (controller->config.estimator == ADA_ESTIMATOR_PAPER)
     p = controller->paper.p;
-  if (!can_ask || !pirl_rng_chance (&rng, (gfloat) p))
+  return pirl_rng_chance (&rng, (gfloat) p);
+}
+
+/* With the lock held: is this frame asked about? One that is like the last one asked about would tell little;
+ * the paper's rule does not look. */
+static gboolean
+draw (AdaController * controller, const AdaObservation * observation, gboolean can_ask)
+{
+  const gboolean retrain = controller->state == ADA_STATE_RETRAIN;
+  const gboolean new = ada_novelty_frame (&controller->novelty, observation->features,
+      observation->n_features, retrain ? STILL_RETRAIN : STILL_ESTIMATE);
+  const gboolean wanted = retrain || toss (controller);
+
+  if (!can_ask || !wanted || (!new && controller->config.estimator == ADA_ESTIMATOR_BUDGET))
     return FALSE;
-  if (controller->config.estimator == ADA_ESTIMATOR_BUDGET)
+  ada_novelty_asked (&controller->novelty, observation->features, observation->n_features);
+  if (!retrain && controller->config.estimator == ADA_ESTIMATOR_BUDGET)
     ada_budget_reserve (&controller->budget);
   return TRUE;
 }
@@ -178,7 +192,7 @@ ada_controller_decide (AdaController * controller, const AdaObservation * observ
   g_mutex_lock (&controller->lock);
   watch (controller, observation);
   decision->state = controller->state;
-  decision->ask = draw (controller, can_ask);
+  decision->ask = draw (controller, observation, can_ask);
   if (decision->ask && decision->state == ADA_STATE_RETRAIN)
     n_candidates = ada_sceneries_candidates (&controller->sceneries, observation->features,
         controller->config.trials, candidates);
@@ -500,6 +514,7 @@ ada_controller_free (AdaController * controller)
     return;
   g_clear_pointer (&controller->policy, ada_policy_unref);
   ada_sceneries_clear (&controller->sceneries);
+  ada_novelty_clear (&controller->novelty);
   g_clear_pointer (&controller->drift, pirl_drift_free);
   g_mutex_clear (&controller->worker);
   g_mutex_clear (&controller->lock);

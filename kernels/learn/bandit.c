@@ -30,9 +30,10 @@
 #define LAMBDAS 96
 #define LAMBDA_MIN 1e-3
 #define LAMBDA_MAX 1e2
-/* Agreements that never happened, added when lambda is judged: with few pictures it errs to the safe
- * side, with 200 it asks for half a point more. */
-#define CAUTION 1.0
+/* Refused pictures that never were, added when lambda is judged: with few pictures it errs to the safe side, with 200
+ * it asks for .7 points more. On recorded answers (516 pictures, three levels asked of each of 250) the agreement on
+ * others was .947 at a target of .95; with one level asked .960, with all .955. */
+#define CAUTION 1.5
 /* One-sided 90 %. */
 #define SETTLED_Z 1.2815515655446004
 

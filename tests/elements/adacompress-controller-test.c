@@ -326,6 +326,38 @@ test_a_full_queue_is_not_asked (void)
   stream_clear (&stream);
 }
 
+/* Neighbours of a film tell little: what stands still is asked about now and then; pictures in any order are
+ * all asked about. */
+static void
+test_frames_that_are_alike_are_asked_about_once (void)
+{
+  AdaControllerConfig config = make_config (ADA_POLICY_BANDIT);
+  Stream stream;
+  Picture picture;
+  guint asked = 0, any_order = 0;
+
+  stream_init (&stream, &config, 15);
+  for (guint i = 0; i < 100; i++) {
+    AdaDecision decision;
+
+    picture_draw (&stream.rng, 2, 0, &picture);
+    ada_controller_decide (stream.controller, &picture.observation, TRUE, &decision);
+    any_order += decision.ask;
+  }
+  for (guint i = 0; i < 160; i++) {
+    AdaDecision decision;
+
+    picture.features[0] += 0.01f;
+    ada_controller_decide (stream.controller, &picture.observation, TRUE, &decision);
+    asked += decision.ask;
+  }
+  g_test_message ("%u of 100 in any order, %u of 160 of a still", any_order, asked);
+  g_assert_cmpuint (any_order, >=, 80);
+  g_assert_cmpuint (asked, >=, 18);
+  g_assert_cmpuint (asked, <=, 22);
+  stream_clear (&stream);
+}
+
 static void
 test_fixed_policy_decides_the_reference (void)
 {
@@ -738,6 +770,7 @@ main (int argc, char **argv)
   g_test_add_func ("/controller/return", test_a_remembered_agent_returns);
   g_test_add_func ("/controller/no-cloud", test_without_a_cloud_nothing_is_asked);
   g_test_add_func ("/controller/full-queue", test_a_full_queue_is_not_asked);
+  g_test_add_func ("/controller/alike", test_frames_that_are_alike_are_asked_about_once);
   g_test_add_func ("/controller/fixed", test_fixed_policy_decides_the_reference);
   g_test_add_func ("/controller/failures", test_failures_give_the_budget_back);
   g_test_add_func ("/controller/paper-estimator", test_the_papers_estimator);
