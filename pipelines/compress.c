@@ -25,7 +25,7 @@ static struct {
   gint seconds, judge;
   gdouble target;
   gboolean as_fast;
-} opt = { .out = (gchar *) "out", .seconds = 60, .judge = 60, .target = .95 };
+} opt = { .out = (gchar *) "out", .seconds = 120, .judge = 60, .target = .95 };
 
 static const GOptionEntry entries[] = {
   { "cloud", 0, 0, G_OPTION_ARG_STRING, &opt.cloud,
@@ -41,7 +41,7 @@ static const GOptionEntry entries[] = {
   { "target", 0, 0, G_OPTION_ARG_DOUBLE, &opt.target, "Agreement to be kept (.95)", "SHARE" },
   { "out", 0, 0, G_OPTION_ARG_FILENAME, &opt.out, "Where results go (out)", "FOLDER" },
   { "seconds", 0, 0, G_OPTION_ARG_INT, &opt.seconds,
-      "How long to run: of a camera or the drawn film (60)", "S" },
+      "How long to run: of a camera or the drawn film (120)", "S" },
   { "judge", 0, 0, G_OPTION_ARG_INT, &opt.judge,
       "Frames asked about at every quality afterwards, local clouds only (60)", "N" },
   { "as-fast-as-possible", 0, 0, G_OPTION_ARG_NONE, &opt.as_fast,
