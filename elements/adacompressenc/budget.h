@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A token bucket. Unit: the mean reference's bytes. Every frame brings `rate` tokens, an estimate
- * takes what it costs on the wire, so that the bytes of estimates never pass rate times the reference
- * bytes of all frames. A tenth is put by; when there is a suspicion the savings are spent. */
+ * takes what it costs on the wire, so that the bytes of estimates never pass rate times the
+ * reference bytes of all frames. A tenth is put by; when there is a suspicion the savings are
+ * spent. */
 #pragma once
 
 #include <glib.h>
@@ -23,8 +24,8 @@ void ada_budget_init (AdaBudget * budget, gdouble rate);
 gdouble ada_budget_frame (AdaBudget * budget);
 /** An estimate is on its way: its mean cost is set aside. */
 void ada_budget_reserve (AdaBudget * budget);
-/** What it cost in the end. @reference: bytes, 0 = not known. @charge: it was an estimate (else only the means
- * are learnt: retraining is not rationed). */
+/** What it cost in the end. @reference: bytes, 0 = not known. @charge: it was an estimate (else
+ * only the means are learnt: retraining is not rationed). */
 void ada_budget_settle (AdaBudget * budget, gdouble bytes, gdouble reference, gboolean charge);
 /** Now would be a good time to ask. */
 void ada_budget_suspect (AdaBudget * budget);

@@ -1,8 +1,9 @@
 /* adacompressenc: the controller in a safetensors file.
  *
- * "agent.*": the policy (kernels/learn/bandit-file.c, dqn-file.c). "scenery.I.*": remembered agents,
- * with "scenery.I.centre" [n] (F64). "controller.numbers" [n] (F64): the numbers below; "controller.drift" [5] (F64).
- * Metadata: "agent.policy", "agent.extractor", "agent.qualities" say whom it fits, "agent.state" is for people.
+ * "agent.*": the policy (kernels/learn/bandit-file.c, dqn-file.c). "scenery.I.*": remembered
+ * agents, with "scenery.I.centre" [n] (F64). "controller.numbers" [n] (F64): the numbers below;
+ * "controller.drift" [5] (F64). Metadata: "agent.policy", "agent.extractor", "agent.qualities"
+ * say whom it fits, "agent.state" is for people.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "controller-private.h"
 

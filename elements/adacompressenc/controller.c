@@ -4,15 +4,17 @@
  * inference. Everything that both threads touch is under @lock, which is held for microseconds: the
  * streaming thread never waits for learning, which the policies do on memory of their own.
  *
- * estimator=budget: p_est from the byte budget; a retraining begins when the e-detector on agreement has its
- * alarm (FALSE_ALARM_RUN outcomes between false ones, mean, at least, were the agreement at the edge of what is
- * tolerated). When features move, or the evidence grows, the savings of the budget are spent.
+ * estimator=budget: p_est from the byte budget; a retraining begins when the e-detector on
+ * agreement has its alarm (FALSE_ALARM_RUN outcomes between false ones, mean, at least, were the
+ * agreement at the edge of what is tolerated). When features move, or the evidence grows, the
+ * savings of the budget are spent.
  *
- * estimator=paper: as published, section 2.4 of the authors' code: p_est starts at .2, falls by omega times the
- * last change of the running mean of ten, is kept in [.2, .95]; a retraining begins when more than ten were
- * asked about and the last ten agree by less than .8. Named, not repaired, since they are the rule: a floor of
- * .2 whatever it costs, a threshold that is absolute, and that ten draws of a good agent often miss.
- * Repaired: epsilon restarts with each retraining; an answer that did not come changes nothing.
+ * estimator=paper: as published, section 2.4 of the authors' code: p_est starts at .2, falls by
+ * omega times the last change of the running mean of ten, is kept in [.2, .95]; a retraining
+ * begins when more than ten were asked about and the last ten agree by less than .8. Named, not
+ * repaired, since they are the rule: a floor of .2 whatever it costs, a threshold that is
+ * absolute, and that ten draws of a good agent often miss. Repaired: epsilon restarts with each
+ * retraining; an answer that did not come changes nothing.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "controller-private.h"
 
@@ -109,8 +111,8 @@ add_trial (AdaDecision * decision, guint most, guint level)
   decision->trials[decision->n_trials++] = level;
 }
 
-/* While retraining: first what remembered agents would have sent, then the policy's own choice, then what it
- * would like to know of. The reference is asked about anyway. */
+/* While retraining: first what remembered agents would have sent, then the policy's own choice,
+ * then what it would like to know of. The reference is asked about anyway. */
 static void
 pick_trials (AdaController * controller, const AdaObservation * observation,
     AdaPolicy ** candidates, guint n_candidates, AdaDecision * decision)
@@ -148,8 +150,8 @@ toss (AdaController * controller)
   return pirl_rng_chance (&rng, (gfloat) p);
 }
 
-/* With the lock held: is this frame asked about? One that is like the last one asked about would tell little;
- * the paper's rule does not look. */
+/* With the lock held: is this frame asked about? One that is like the last one asked about would
+ * tell little; the paper's rule does not look. */
 static gboolean
 draw (AdaController * controller, const AdaObservation * observation, gboolean can_ask)
 {
@@ -388,8 +390,8 @@ ada_controller_answered (AdaController * controller, const AdaObservation * obse
   ada_budget_settle (&controller->budget, bytes, reference_bytes,
       estimate && controller->config.estimator == ADA_ESTIMATOR_BUDGET);
   g_mutex_unlock (&controller->lock);
-  /* An answer that was asked for before an alarm says nothing of the new agent, but of its picture. A
-   * learning that fails leaves the agent as it was. */
+  /* An answer that was asked for before an alarm says nothing of the new agent, but of its
+   * picture. A learning that fails leaves the agent as it was. */
   if (state == ADA_STATE_RETRAIN || controller->policy->class->learns_always)
     controller->policy->class->learn (controller->policy, observation, decision->level, outcome,
         NULL);

@@ -8,7 +8,8 @@
  *   INFERENCE  the agent decides; with probability p_est (from the byte budget) a frame is asked about
  *   ESTIMATE   that frame: reference and trials go to the cloud, what leaves is the agent's choice
  *   RETRAIN    after an alarm (or without a trained agent): the reference leaves, frames are asked
- *              about as fast as the cloud answers, until the agent is good again
+ *              about as fast as the cloud answers (of neighbours that are alike: one in eight),
+ *              until the agent is good again
  *
  * The agent of each scenery is remembered with the centre of its features; after an alarm the
  * remembered ones are tried on the first answers before anything is learnt anew.
@@ -53,7 +54,7 @@ typedef struct {
 } AdaDecision;
 
 typedef struct {
-  AdaState state;
+  AdaState state;               /* INFERENCE or RETRAIN; ESTIMATE is what a single frame is */
   gdouble p_est, lambda, epsilon;
   guint64 estimates, retrains;
   gdouble agreement, agreement_low, agreement_high;     /* of the choices, on the frames asked about since

@@ -1,10 +1,11 @@
 /* adacompressenc: is a frame another than the one asked about last? (private to the controller)
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Neighbouring frames of a film are alike: two hundred answers about two hundred neighbours are a few answers.
- * A frame is new when its features are as far from those asked about last as half of what lies between
- * frames that have nothing to do with each other; that is measured against a frame of a few seconds ago. Pictures
- * in any order are all new. What stands still is asked about now and then. */
+ * Neighbouring frames of a film are alike: two hundred answers about two hundred neighbours are a
+ * few answers. A frame is new when its features are as far from those asked about last as half of
+ * what lies between frames that have nothing to do with each other; that is measured against a
+ * frame of a few seconds ago. Pictures in any order are all new. What stands still is asked about
+ * now and then. */
 #pragma once
 
 #include <glib.h>
@@ -19,7 +20,8 @@ typedef struct {
 } AdaNovelty;
 
 void ada_novelty_clear (AdaNovelty * novelty);
-/** One more frame; TRUE = it is new, or @longest frames have passed. Without features every frame is. */
+/** One more frame; TRUE = it is new, or @longest frames have passed. Without features every frame
+ * is. */
 gboolean ada_novelty_frame (AdaNovelty * novelty, const gfloat * features, guint n,
     guint longest);
 /** The frame that was passed last, with @features, is asked about. */

@@ -7,8 +7,8 @@
 
 /* What the posterior of one scenery counts as prior of the next. */
 #define TRUST 0.02
-/* A retraining ends when the agreement is at least target - SLACK with 90 % confidence, and no earlier than
- * after this many answers: below, lambda is judged on too few. */
+/* A retraining ends when the agreement is at least target - SLACK with 90 % confidence, and no
+ * earlier than after this many answers: below, lambda is judged on too few. */
 #define SLACK 0.02
 #define LEAST_ANSWERS 200
 /* Pictures that a remembered agent keeps. */

@@ -1,10 +1,10 @@
-/* adacompressenc: policy=dqn: the paper's agent (kernels/learn/dqn.h) behind the controller's table.
+/* adacompressenc: policy=dqn: the paper's agent (kernels/learn/dqn.h).
  *
- * State: E(x). Reward: alpha A - size / reference + beta, of the chosen level only. It learns while it is
- * retrained, from every frame asked about. A retraining ends, as published, when the last ten have a mean
- * reward above r_th, a mean agreement above .8, and epsilon is below .2. The published r_th is .45 at alpha 1 and
- * beta 0, that is full agreement at .55 of the bytes; for other rewards it is what full agreement at that
- * size is worth.
+ * State: E(x). Reward: alpha A - size / reference + beta, of the chosen level only. It learns
+ * while it is retrained, from every frame asked about. A retraining ends, as published, when the
+ * last ten have a mean reward above r_th, a mean agreement above .8, and epsilon is below .2. The
+ * published r_th is .45 at alpha 1 and beta 0, that is full agreement at .55 of the bytes; for
+ * other rewards it is what full agreement at that size is worth.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy.h"
 
@@ -41,7 +41,7 @@ dqn_choose (AdaPolicy * policy, const AdaObservation * observation, gboolean exp
   if (agreement != NULL)
     *agreement = NAN;
   /* While it means nothing the reference is sent; to learn it must explore all the same. */
-  if (!explore && !dqn_trained (policy))
+  if (observation->features == NULL || (!explore && !dqn_trained (policy)))
     return self->config.actions - 1;
   return pirl_dqn_choose (self->dqn, observation->features, explore);
 }
@@ -54,12 +54,12 @@ dqn_learn (AdaPolicy * policy, const AdaObservation * observation, guint level,
   const gdouble agreement = level + 1 == self->config.actions ? 1 : outcome[level];
   const gdouble reward = self->alpha * agreement - observation->sizes[level] + self->beta;
 
-  if (agreement < 0)
+  if (agreement < 0 || observation->features == NULL)
     return TRUE;
   self->reward[self->n % RECENT] = reward;
   self->agreement[self->n++ % RECENT] = agreement;
-  /* The next frame is not this action's doing; a discount above 0 is for comparison, and then takes the
-   * same scenery's next state to be this one. */
+  /* The next frame is not this action's doing; a discount above 0 is for comparison, and then
+   * takes the same scenery's next state to be this one. */
   return pirl_dqn_learn (self->dqn, observation->features, level, reward, observation->features,
       error);
 }

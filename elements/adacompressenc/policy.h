@@ -11,7 +11,8 @@ typedef struct _AdaPolicy AdaPolicy;
 /* choose, trials, trained, lambda and epsilon wait for nothing that learns. */
 typedef struct {
   gboolean (*trained) (AdaPolicy * policy);
-  /* @explore: may do what it does not think best (while retraining). @agreement: NaN = no prediction. */
+  /* @explore: may do what it does not think best (while retraining). @agreement: NaN = no
+   * prediction. */
   guint (*choose) (AdaPolicy * policy, const AdaObservation * observation, gboolean explore,
       gdouble * agreement);
   /* At most @n more levels that it would like to know of; NULL = none. */

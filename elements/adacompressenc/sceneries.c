@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* An agent is taken when at least LEAST of its choices were answered and their agreement is not below target
- * - SLACK (of 60: three refusals at a target of .95). After MOST it has had its chance. */
+/* An agent is taken when at least LEAST of its choices were answered and their agreement is not
+ * below target - SLACK (of 60: three refusals at a target of .95). After MOST it has had its
+ * chance. */
 #define LEAST 60
 #define MOST 120
 #define SLACK 0.01

@@ -1,8 +1,8 @@
 /* adacompressenc: the agents of earlier sceneries (private to the controller).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * After an alarm every remembered agent says what it would have chosen for the first frames that are asked
- * about; one whose choices agreed as they should is taken. Nearest in features first. */
+ * After an alarm every remembered agent says what it would have chosen for the first frames that
+ * are asked about; one whose choices agreed as they should is taken. Nearest in features first. */
 #pragma once
 
 #include "policy.h"

@@ -2,14 +2,16 @@
  *
  * "@prefix.mean", ".scale", ".weights", ".prior" [d], ".precision", ".prior-precision" [d,d] (F64);
  * ".phi" [n,L,d], ".outcome" [n,L] (F32), ".sizes" [n,L] (F64): the pictures, oldest first, absent
- * when there are none; ".state" [5] (F64): lambda, informed, trained, agreement, known.
+ * when there are none; ".state" [6] (F64): lambda, informed, trained, agreement, known, target.
+ * With another target lambda is found anew, from the pictures.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/bandit-private.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { STATE_LAMBDA, STATE_INFORMED, STATE_TRAINED, STATE_AGREEMENT, STATE_KNOWN, N_STATE };
+enum { STATE_LAMBDA, STATE_INFORMED, STATE_TRAINED, STATE_AGREEMENT, STATE_KNOWN,
+  STATE_TARGET, N_STATE };
 
 /* A tensor of a bandit's knowledge; the pictures' are apart. */
 typedef struct {
@@ -93,6 +95,7 @@ pirl_bandit_save (PirlBandit *bandit, PirlSafetensorsWriter *writer, const gchar
   state[STATE_TRAINED] = bandit->trained;
   state[STATE_AGREEMENT] = bandit->agreement;
   state[STATE_KNOWN] = bandit->known;
+  state[STATE_TARGET] = bandit->config.target;
   add (writer, keep, prefix, "state", PIRL_DTYPE_F64, shape_of (1, N_STATE, 0, 0), state);
   add_pictures (bandit, writer, prefix, keep);
   g_mutex_unlock (&bandit->learning);
@@ -100,7 +103,8 @@ pirl_bandit_save (PirlBandit *bandit, PirlSafetensorsWriter *writer, const gchar
 
 /* --- loading --- */
 
-/* The tensor "@prefix.@name" of @shape, as finite doubles; transfer full. dim[0] = -1: any number. */
+/* The tensor "@prefix.@name" of @shape, as finite doubles; transfer full. dim[0] = -1: any
+ * number. */
 static gdouble *
 read_doubles (const PirlSafetensors *file, const gchar *prefix, const gchar *name,
     PirlShape *shape, GError **error)
@@ -212,7 +216,8 @@ check (const PirlBandit *bandit, const PirlSafetensors *file, GError **error)
 
 /* Into a bandit of its own, so that an error leaves the caller's as it was. */
 static gboolean
-load_into (PirlBandit *bandit, const PirlSafetensors *file, const gchar *prefix, GError **error)
+load_into (PirlBandit *bandit, const PirlSafetensors *file, const gchar *prefix, gboolean *judge,
+    GError **error)
 {
   const guint d = bandit->config.inputs;
   PirlShape state_shape = shape_of (1, N_STATE, 0, 0);
@@ -235,6 +240,7 @@ load_into (PirlBandit *bandit, const PirlSafetensors *file, const gchar *prefix,
   bandit->trained = state[STATE_TRAINED] != 0;
   bandit->agreement = state[STATE_AGREEMENT];
   bandit->known = state[STATE_KNOWN];
+  *judge = state[STATE_TARGET] != bandit->config.target;
   return check (bandit, file, error) && load_pictures (bandit, file, prefix, error);
 }
 
@@ -243,9 +249,10 @@ pirl_bandit_load (PirlBandit *bandit, const PirlSafetensors *file, const gchar *
     GError **error)
 {
   g_autoptr (PirlBandit) loaded = pirl_bandit_new (&bandit->config, NULL);
+  gboolean judge;
 
-  if (!load_into (loaded, file, prefix, error))
+  if (!load_into (loaded, file, prefix, &judge, error))
     return FALSE;
-  pirl_bandit_replace (bandit, loaded);
+  pirl_bandit_replace (bandit, loaded, judge);
   return TRUE;
 }

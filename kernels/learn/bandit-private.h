@@ -47,5 +47,5 @@ BanditModel *pirl_bandit_model_new (guint inputs);
 void pirl_bandit_publish (PirlBandit *bandit, BanditModel *model);
 BanditPicture *pirl_bandit_picture_new (const PirlBanditConfig *config, const gfloat *phi,
     const gdouble *sizes, const gfloat *outcome);
-/* @bandit becomes what @other is; @other's pictures are taken. */
-void pirl_bandit_replace (PirlBandit *bandit, PirlBandit *other);
+/* @bandit becomes what @other is, whose pictures are taken; @judge: then fits anew. */
+void pirl_bandit_replace (PirlBandit *bandit, PirlBandit *other, gboolean judge);

@@ -1,17 +1,17 @@
 /* gst-pirl: which quality is just good enough?
  *
- * Rows: every level below the reference of every answered picture. Inputs are standardised, z = (phi -
- * mean) / scale, over the rows of the first fit after a start from nothing and of every later one;
- * with a prior from an earlier scenery the standardisation is that prior's. The prior of the first
- * input (the constant) is weak.
+ * Rows: every level below the reference of every answered picture. Inputs are standardised, z =
+ * (phi - mean) / scale, over the rows of the first fit after a start from nothing and of every
+ * later one; with a prior from an earlier scenery the standardisation is that prior's. The prior
+ * of the first input (the constant) is weak.
  *
- * Predictions are moderated (MacKay 1992): p = s(t / sqrt (1 + pi v / 8)) with t the mode's logit and
- * v its posterior variance, then made monotone by isotonic regression.
+ * Predictions are moderated (MacKay 1992): p = s(t / sqrt (1 + pi v / 8)) with t the mode's logit
+ * and v its posterior variance, then made monotone by isotonic regression.
  *
- * lambda: every picture is predicted by the model without it (one Newton step from the mode, exact in
- * the limit of many pictures); for a row of lambdas the choices are made and judged by what was
- * answered, or follows from it; the agreement as a function of lambda is made monotone, and the
- * smallest lambda whose agreement reaches the target is taken.
+ * lambda: every picture is predicted by the model without it (one Newton step from the mode,
+ * exact in the limit of many pictures); for a row of lambdas the choices are made and judged by
+ * what was answered, or follows from it; the agreement as a function of lambda is made monotone,
+ * and the smallest lambda whose agreement reaches the target is taken.
  *
  * Learning happens on private memory under @learning; what others need is a model that never
  * changes, swapped under @publishing.
@@ -30,9 +30,10 @@
 #define LAMBDAS 96
 #define LAMBDA_MIN 1e-3
 #define LAMBDA_MAX 1e2
-/* Refused pictures that never were, added when lambda is judged: with few pictures it errs to the safe side, with 200
- * it asks for .7 points more. On recorded answers (516 pictures, three levels asked of each of 250) the agreement on
- * others was .947 at a target of .95; with one level asked .960, with all .955. */
+/* Refused pictures that never were, added when lambda is judged: with few pictures it errs to the
+ * safe side, with 200 it asks for .7 points more. On recorded answers (516 pictures, three levels
+ * asked of each of 250) the agreement on others was .947 at a target of .95; with one level asked
+ * .960, with all .955. */
 #define CAUTION 1.5
 /* One-sided 90 %. */
 #define SETTLED_Z 1.2815515655446004
@@ -110,7 +111,8 @@ moderated (gdouble logit, gdouble variance)
   return 1 / (1 + exp (-logit / sqrt (1 + G_PI / 8 * variance)));
 }
 
-/* Pool adjacent violators: the non-decreasing row nearest to @y (n <= G_MAXUINT8 levels or lambdas). */
+/* Pool adjacent violators: the non-decreasing row nearest to @y (n <= G_MAXUINT8 levels or
+ * lambdas). */
 static void
 isotonic (gdouble *y, guint n)
 {
@@ -805,7 +807,7 @@ pirl_bandit_adopt (PirlBandit *bandit, PirlBandit *other)
 }
 
 void
-pirl_bandit_replace (PirlBandit *bandit, PirlBandit *other)
+pirl_bandit_replace (PirlBandit *bandit, PirlBandit *other, gboolean judge)
 {
   g_mutex_lock (&bandit->learning);
   copy_knowledge (bandit, other);
@@ -814,5 +816,7 @@ pirl_bandit_replace (PirlBandit *bandit, PirlBandit *other)
   other->pictures = g_ptr_array_new_with_free_func (picture_free);
   bandit->pending = 0;
   publish (bandit);
+  if (judge)
+    refit (bandit);
   g_mutex_unlock (&bandit->learning);
 }

@@ -1,8 +1,9 @@
 /* gst-pirl: which quality is just good enough? A contextual bandit that knows the price.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A picture x has, for each level l of a list of ascending qualities, a vector phi(x, l) and a price
- * s(x, l) (its bytes over the reference's). Whether the service agrees at l is what must be learnt:
+ * A picture x has, for each level l of a list of ascending qualities, a vector phi(x, l) and a
+ * price s(x, l) (its bytes over the reference's). Whether the service agrees at l is what must be
+ * learnt:
  *
  *   p(agree | x, l) = sigmoid (w . phi(x, l)),  w ~ N(w0, Sigma0)
  *
@@ -50,8 +51,8 @@ PIRL_API guint pirl_bandit_choose (PirlBandit *bandit, const gfloat *phi, const 
  * below the reference (downward: the reference is on its way anyway). Returns how many. */
 PIRL_API guint pirl_bandit_explore (PirlBandit *bandit, const gfloat *phi, const gdouble *sizes,
     guint n, guint *levels);
-/** What the service said of one picture: @outcome[l] in 0..1, negative = not asked. Refits, at every
- * answer while there are few, later when their number has grown by a few per cent. */
+/** What the service said of one picture: @outcome[l] in 0..1, negative = not asked. Refits, at
+ * every answer while there are few, later when their number has grown by a few per cent. */
 PIRL_API void pirl_bandit_learn (PirlBandit *bandit, const gfloat *phi, const gdouble *sizes,
     const gfloat *outcome);
 /** Forgets the pictures; keeps the weights as the prior of what comes, its precision scaled by
@@ -72,9 +73,9 @@ PIRL_API void pirl_bandit_adopt (PirlBandit *bandit, PirlBandit *other);
 PIRL_API gdouble pirl_bandit_lambda (PirlBandit *bandit);
 PIRL_API guint pirl_bandit_answered (PirlBandit *bandit);
 
-/** What was answered of a picture at level @l (@outcome as in pirl_bandit_learn()), or must have been
- * by monotony, or, between a refused and an agreed level, is to be expected with probabilities @p
- * (L, monotone). @known (may be NULL): it was answered, or follows. */
+/** What was answered of a picture at level @l (@outcome as in pirl_bandit_learn()), or must have
+ * been by monotony, or, between a refused and an agreed level, is to be expected with
+ * probabilities @p (L, monotone). @known (may be NULL): it was answered, or follows. */
 PIRL_API gdouble pirl_bandit_expected (const gfloat *outcome, const gdouble *p, guint levels,
     guint l, gboolean *known);
 

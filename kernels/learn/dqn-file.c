@@ -1,8 +1,9 @@
 /* gst-pirl: a DQN in a safetensors file.
  *
- * "@prefix.q.0.weight", ".bias", ... (F32), "@prefix.first.*" and ".second.*" (Adam's moments), "@prefix.replay.state"
- * [n, features], ".next" (gamma > 0), ".action" (I32) and ".reward" [n], oldest first, absent when there are none;
- * "@prefix.state" [5] (F64): steps, learnings, Adam's steps, epsilon, trained.
+ * "@prefix.q.0.weight", ".bias", ... (F32), "@prefix.first.*" and ".second.*" (Adam's moments),
+ * "@prefix.replay.state" [n, features], ".next" (gamma > 0), ".action" (I32) and ".reward" [n],
+ * oldest first, absent when there are none; "@prefix.state" [5] (F64): steps, learnings, Adam's
+ * steps, epsilon, trained.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/dqn-private.h"
 

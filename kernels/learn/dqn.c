@@ -6,16 +6,17 @@
  * A learning is one batch, drawn with replacement, and @epochs steps of Adam on it.
  *
  * Repaired, against the authors' code:
- * - gamma 0. The action does not influence the next picture, so that the return of later pictures is noise
- *   that no choice can change; with .95 values near 10 had to be told apart by differences of .1.
- * - targets are computed when they are used. Computed once, when stored, they mix what the network thought
- *   at that time with the action that was taken at that time.
- * - a target network (for gamma > 0), copied every @target_every learnings: without one the targets chase
- *   the values.
- * - a restart begins epsilon anew. The published counter never went back, so that the second and later
- *   retrainings did not explore.
- * Learning uses the network room; choosing uses a copy of the weights and plain sums, so that it waits for
- * nothing: 85,312 multiplications for 1280 features.
+ * - gamma 0. The action does not influence the next picture, so that the return of later pictures
+ *   is noise that no choice can change; with .95 values near 10 had to be told apart by
+ *   differences of .1.
+ * - targets are computed when they are used. Computed once, when stored, they mix what the network
+ *   thought at that time with the action that was taken at that time.
+ * - a target network (for gamma > 0), copied every @target_every learnings: without one the
+ *   targets chase the values.
+ * - a restart begins epsilon anew. The published counter never went back, so that the second and
+ *   later retrainings did not explore.
+ * Learning uses the network room; choosing uses a copy of the weights and plain sums, so that it
+ * waits for nothing: 85,312 multiplications for 1280 features.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/dqn-private.h"
 
@@ -387,8 +388,8 @@ check_config (const PirlDqnConfig *config, GError **error)
   return FALSE;
 }
 
-/* Glorot, Bengio 2010: U (+-sqrt (6 / (in + out))); a parameter's stream is named by the CRC-32 of its
- * name in pirl_params_init(), here by its number. */
+/* Glorot, Bengio 2010: U (+-sqrt (6 / (in + out))); a parameter's stream is named by the CRC-32
+ * of its name in pirl_params_init(), here by its number. */
 static gboolean
 initialise (PirlDqn *dqn, GError **error)
 {

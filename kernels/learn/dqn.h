@@ -3,9 +3,9 @@
  *
  * Q(s, .): features -> 64 relu -> 32 relu -> 32 relu -> actions. Loss: squared error of the chosen
  * action's Q to r + gamma max Q'(s'). Adam. Replay, epsilon-greedy.
- * Published values are the defaults. Repaired, each with its reason in dqn.c: gamma 0 (the action does
- * not influence the next picture; published .95), targets computed when they are used (published:
- * once, when stored), a target network, epsilon restarts with every retraining.
+ * Published values are the defaults. Repaired, each with its reason in dqn.c: gamma 0 (the action
+ * does not influence the next picture; published .95), targets computed when they are used
+ * (published: once, when stored), a target network, epsilon restarts with every retraining.
  */
 #pragma once
 
@@ -35,8 +35,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlDqn, pirl_dqn_free)
 PIRL_API void pirl_dqn_q (PirlDqn *dqn, const gfloat *state, gfloat *q);
 /** argmax Q, or with probability epsilon (only where @explore) any action. */
 PIRL_API guint pirl_dqn_choose (PirlDqn *dqn, const gfloat *state, gboolean explore);
-/** Stores (s, a, r, s'); @next may be NULL (gamma 0). Learns when it is time to. What is not finite is
- * %PIRL_ERROR_NOT_FINITE and not stored. */
+/** Stores (s, a, r, s'); @next may be NULL (gamma 0). Learns when it is time to. What is not
+ * finite is %PIRL_ERROR_NOT_FINITE and not stored. */
 PIRL_API gboolean pirl_dqn_learn (PirlDqn *dqn, const gfloat *state, guint action, gdouble reward,
     const gfloat *next, GError **error);
 /** Starts a retraining: replay emptied, epsilon 1 again, weights kept. */

@@ -4,13 +4,13 @@
  * Then e = 1 + b (m - X) has a mean of at most 1 for any bet b in [0, 1 / (1 - m)), and
  * R_n = (1 + R_{n-1}) e_n - n is a supermartingale: E[time until R >= A] >= A. The average of
  * several R, each with a bet of its own, has the same property. A bet is written as the fraction
- * f = b (1 - m) of the wealth that an agreement costs; the best one is (q - q0) / (1 - q0) for a rate q
- * of refusals where q0 = 1 - m is allowed: the fractions cover q = 9 % to 60 % for m = .93.
+ * f = b (1 - m) of the wealth that an agreement costs; the best one is (q - q0) / (1 - q0) for a
+ * rate q of refusals where q0 = 1 - m is allowed: the fractions cover q = 9 % to 60 % for m = .93.
  *
- * Features. Frames are taken in blocks, since neighbours are alike. The first WARM blocks give the mean
- * and the variance of each feature; the next JUDGE blocks give the usual distance of a block's
- * mean to that (the EXCEED quantile of their standardised distances); then "farther than that" is
- * the refusal of an e-detector whose null is a rate of ALLOWED.
+ * Features. Frames are taken in blocks, since neighbours are alike. The first WARM blocks give
+ * the mean and the variance of each feature; the next JUDGE blocks give the usual distance of a
+ * block's mean to that (the EXCEED quantile of their standardised distances); then "farther than
+ * that" is the refusal of an e-detector whose null is a rate of ALLOWED.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/drift.h"
 

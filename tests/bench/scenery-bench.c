@@ -1,26 +1,28 @@
 /* gst-pirl: a change of scenery, on a simulated cloud whose threshold for every picture is known.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Usage: scenery-bench [--seeds N] [--frames N] [--memory R] [--policy bandit|dqn] [--estimator budget|paper] [--check] [--json FILE]
+ * Usage: scenery-bench [--seeds N] [--frames N] [--memory R] [--policy bandit|dqn]
+ *                      [--estimator budget|paper] [--check] [--json FILE]
  *
  * A picture has a hardness h that shows in its features, and a threshold quality
  *
  *   log q* = mean + spread (rho h + sqrt (1 - rho^2) e),  h, e ~ N (0, 1)
  *
  * from which on the service agrees. The agent sees, as the element's observer shows it, the shift
- * that quality q causes in the features, log s(q) = look + .8 h - .9 log (q / 15) + noise, the sizes,
- * and the quality. Thresholds, sizes and the gain of the best fixed quality follow the calibration on 500
- * photographs (agreement at qualities 5, 9, 15, 25 of .58, .86, .94, .98).
+ * that quality q causes in the features, log s(q) = look + .8 h - .9 log (q / 15) + noise, the
+ * sizes, and the quality. Thresholds, sizes and the gain of the best fixed quality follow the
+ * calibration on 500 photographs (agreement at qualities 5, 9, 15, 25 of .58, .86, .94, .98).
  *
  * Three experiments, each over all seeds:
- *   change     three sceneries of --frames frames. When is each change noticed, what is the agreement
- *              after the retraining?
+ *   change     three sceneries of --frames frames. When is each change noticed, what is the
+ *              agreement after the retraining?
  *   unchanged  one scenery of twice --frames frames after the agent has settled: false alarms
  *   return     one scenery, another, the first again: is the remembered agent taken?
- * --memory: frames like those before, as in a film (correlation of neighbours; 0: pictures in any order).
- * Answers come two frames after the question, at most four are under way.
+ * --memory: frames like those before, as in a film (correlation of neighbours; 0: pictures in any
+ * order). Answers come two frames after the question, at most four are under way.
  *
- * --check: fails unless what must hold does, with margins for few seeds: 2, or 20 when PIRL_LONG=1, unless told. */
+ * --check: fails unless what must hold does, with margins for few seeds: 2, or 20 when
+ * PIRL_LONG=1, unless told. */
 #include <json-glib/json-glib.h>
 #include <math.h>
 #include <stdlib.h>
@@ -44,8 +46,9 @@ typedef struct {
   gdouble mean, spread, rho, look;
 } Scenery;
 
-/* Made so that each change hurts. The first three: the same look with higher thresholds; another look with
- * still higher ones. The last two hurt in both directions: what is hard in one is easy in the other. */
+/* Made so that each change hurts. The first three: the same look with higher thresholds; another
+ * look with still higher ones. The last two hurt in both directions: what is hard in one is easy
+ * in the other. */
 enum { DAY, HAZE, NIGHT, CHANGES, STREET = CHANGES, MIRROR, SCENERIES };
 static const Scenery sceneries[SCENERIES] = {
   {1.45, 0.85, 0.7, 0}, {2.20, 0.80, 0.6, 0}, {2.60, 0.75, 0.6, -1.2},
@@ -319,8 +322,8 @@ numbers (void)
 
 /* --- the experiments --- */
 
-/* Of all seeds. Per change: @noticed, in estimates and in frames; @missed; answers and frames of the
- * retraining; agreement and size of what left afterwards. */
+/* Of all seeds. Per change: @noticed, in estimates and in frames; @missed; answers and frames of
+ * the retraining; agreement and size of what left afterwards. */
 typedef struct {
   GArray *estimates, *delay, *retraining, *agreement, *size, *wire, *overall;
   guint changes, missed;
@@ -344,7 +347,8 @@ change_clear (ChangeResult *result)
     g_array_unref (all[i]);
 }
 
-/* One scenery: until the next retraining begins (or, in the first, has begun), through it, after it. */
+/* One scenery: until the next retraining begins (or, in the first, has begun), through it, after
+ * it. */
 static void
 run_scenery (Stream *stream, guint scenery, guint64 frames, ChangeResult *result)
 {
@@ -483,8 +487,8 @@ add_list (JsonBuilder *builder, const gchar *name, const GArray *values)
 static void
 show (const gchar *name, const GArray *values)
 {
-  g_print ("  %-34s mean %8.3f   min %8.3f  10 %% %8.3f  50 %% %8.3f  90 %% %8.3f  max %8.3f\n", name,
-      mean (values), quantile (values, 0), quantile (values, 0.1), quantile (values, 0.5),
+  g_print ("  %-34s mean %8.3f   min %8.3f  10 %% %8.3f  50 %% %8.3f  90 %% %8.3f  max %8.3f\n",
+      name, mean (values), quantile (values, 0), quantile (values, 0.1), quantile (values, 0.5),
       quantile (values, 0.9), quantile (values, 1));
 }
 
@@ -526,8 +530,8 @@ show_change (JsonBuilder *builder, const ChangeResult *result, gdouble target)
     {"wire ratio of all", result->wire},
   };
 
-  g_print ("change: %u changes, %u not noticed; after %u of %u retrainings agreement within 2 points of "
-      "%g\n", result->changes, result->missed, count_near (result->agreement, target, 0.02),
+  g_print ("change: %u changes, %u not noticed; after %u of %u retrainings agreement within 2 "
+      "points of %g\n", result->changes, result->missed, count_near (result->agreement, target, 0.02),
       result->agreement->len, target);
   show_all (builder, "change", list, G_N_ELEMENTS (list));
 }
@@ -616,7 +620,8 @@ parse (gint *argc, gchar ***argv, Settings *settings, gboolean *check_it, gchar 
   const GOptionEntry entries[] = {
     {"seeds", 0, 0, G_OPTION_ARG_INT, &seeds, "how many", "N"},
     {"frames", 0, 0, G_OPTION_ARG_INT64, &frames, "of a scenery", "N"},
-    {"memory", 0, 0, G_OPTION_ARG_DOUBLE, &settings->memory, "of a frame for the one before, 0 to below 1", "R"},
+    {"memory", 0, 0, G_OPTION_ARG_DOUBLE, &settings->memory,
+        "of a frame for the one before, 0 to below 1", "R"},
     {"policy", 0, 0, G_OPTION_ARG_STRING, &policy, "bandit or dqn", "NAME"},
     {"estimator", 0, 0, G_OPTION_ARG_STRING, &estimator, "budget or paper", "NAME"},
     {"check", 0, 0, G_OPTION_ARG_NONE, check_it, "fail unless what must hold does", NULL},

@@ -1,5 +1,5 @@
-/* adacompressenc: the controller on a simulated cloud: states, budget, files, and that deciding never
- * waits for learning.
+/* adacompressenc: the controller on a simulated cloud: states, budget, files, and that deciding
+ * never waits for learning.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <glib/gstdio.h>
 #include <math.h>
@@ -147,7 +147,8 @@ answer (Stream *stream, const Picture *picture, const AdaDecision *decision)
       (gsize) cost, 1000);
 }
 
-/* @n frames; every question is answered at once. Returns the agreement of what left in inference. */
+/* @n frames; every question is answered at once. Returns the agreement of what left in
+ * inference. */
 static gdouble
 stream_run (Stream *stream, gdouble offset, gdouble move, guint n)
 {
@@ -326,8 +327,8 @@ test_a_full_queue_is_not_asked (void)
   stream_clear (&stream);
 }
 
-/* Neighbours of a film tell little: what stands still is asked about now and then; pictures in any order are
- * all asked about. */
+/* Neighbours of a film tell little: what stands still is asked about now and then; pictures in
+ * any order are all asked about. */
 static void
 test_frames_that_are_alike_are_asked_about_once (void)
 {
@@ -403,9 +404,9 @@ test_failures_give_the_budget_back (void)
   g_assert_cmpuint (asked[0], >, asked[1]);
 }
 
-/* The rule as published, worked by hand: p starts at .2 and changes by -3 times the difference of the mean of
- * the last ten; ten refusals in a row after ten agreements: the mean falls by .1 each, p rises by .3 each, to .95;
- * after the third, the mean is .7 < .8: retraining. */
+/* The rule as published, worked by hand: p starts at .2 and changes by -3 times the difference of
+ * the mean of the last ten; ten refusals in a row after ten agreements: the mean falls by .1
+ * each, p rises by .3 each, to .95; after the third, the mean is .7 < .8: retraining. */
 static void
 test_the_papers_estimator (void)
 {
@@ -520,7 +521,8 @@ remove_path (const gchar *path)
   g_assert_cmpint (g_rmdir (folder), ==, 0);
 }
 
-/* Saved in the middle of a retraining, and in inference: the loaded one goes on as the saved one does. */
+/* Saved in the middle of a retraining, and in inference: the loaded one goes on as the saved one
+ * does. */
 static void
 test_a_file_continues (gconstpointer data)
 {

@@ -164,8 +164,8 @@ test_fit_ends_where_the_gradient_is_zero (void)
   }
 }
 
-/* Against a fit that never saw the rows. One Newton step: the error is of second order, so that it is
- * judged against the size of what was corrected. */
+/* Against a fit that never saw the rows. One Newton step: the error is of second order, so that
+ * it is judged against the size of what was corrected. */
 static void
 test_leaving_rows_out_is_fitting_without_them (void)
 {
@@ -533,6 +533,15 @@ test_a_file_keeps_everything (void)
   teach (loaded, &twin, 3, 60);
   g_assert_cmpmem (bandit->w, sizeof (gdouble) * INPUTS, loaded->w, sizeof (gdouble) * INPUTS);
   g_assert_cmpfloat (pirl_bandit_lambda (loaded), ==, pirl_bandit_lambda (bandit));
+
+  /* Another target: the pictures say what it takes. */
+  {
+    g_autoptr (PirlBandit) relaxed = bandit_make (0.8);
+
+    g_assert_true (pirl_bandit_load (relaxed, file, "agent", &error));
+    g_assert_cmpfloat (held_out (relaxed, 10, 3, NULL), <, 0.9);
+    g_assert_cmpfloat (held_out (relaxed, 10, 3, NULL), >, 0.72);
+  }
 
   g_assert_false (pirl_bandit_load (loaded, file, "elsewhere", &error));
   g_assert_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH);

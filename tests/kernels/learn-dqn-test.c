@@ -255,7 +255,8 @@ test_it_finds_what_pays (void)
   live (dqn, &rng, 900, 0);
   g_assert_true (pirl_dqn_trained (dqn));
   g_assert_cmpfloat (success (dqn, &rng, 0), >, 0.95);
-  /* Another scenery: the old answers are wrong; a retraining explores again, so that it finds the new. */
+  /* Another scenery: the old answers are wrong; a retraining explores again, so that it finds the
+   * new. */
   before = success (dqn, &rng, 1);
   pirl_dqn_restart (dqn);
   g_assert_cmpfloat (pirl_dqn_epsilon (dqn), ==, 1);
@@ -269,8 +270,8 @@ test_it_finds_what_pays (void)
   g_assert_cmpfloat (after, >, 0.95);
 }
 
-/* One state that leads to itself and always pays 1: Q = 1 / (1 - gamma). With targets computed once, when
- * stored, and never again, it would end far below. */
+/* One state that leads to itself and always pays 1: Q = 1 / (1 - gamma). With targets computed
+ * once, when stored, and never again, it would end far below. */
 static void
 test_a_discount_sums_what_is_to_come (void)
 {
@@ -362,8 +363,8 @@ test_a_file_keeps_everything (void)
   g_assert_cmpfloat (pirl_dqn_epsilon (loaded), ==, pirl_dqn_epsilon (dqn));
   g_assert_cmpuint (pirl_dqn_steps (loaded), ==, 402);
   g_assert_true (pirl_dqn_trained (loaded));
-  /* The same lessons from here on give the same Q, but for which transitions are drawn: the ring starts
-   * elsewhere. */
+  /* The same lessons from here on give the same Q, but for which transitions are drawn: the ring
+   * starts elsewhere. */
   for (guint i = 0; i < 300; i++) {
     gfloat state[FEATURES];
     const guint kind = draw_state (&rng, state), action = i % ACTIONS;

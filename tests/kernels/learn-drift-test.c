@@ -63,8 +63,8 @@ test_false_alarms_are_as_rare_as_promised (void)
   }
 }
 
-/* With the agreement where it should be they are several times rarer: less than one in four runs of 2 A
- * means more than 6.9 A from one to the next. */
+/* With the agreement where it should be they are several times rarer: less than one in four runs
+ * of 2 A means more than 6.9 A from one to the next. */
 static void
 test_on_target_it_is_quiet (void)
 {
@@ -83,8 +83,8 @@ test_on_target_it_is_quiet (void)
   g_assert_cmpfloat (alarms, <, 0.25 * n);
 }
 
-/* After 500 outcomes on target. From nothing, and with the best bet, it would be log A / KL (q || q0): 182, 77,
- * 29, 16 outcomes (q = .15, .2, .3, .4; q0 = .07; A = 1000). */
+/* After 500 outcomes on target. From nothing, and with the best bet, it would be log A / KL (q ||
+ * q0): 182, 77, 29, 16 outcomes (q = .15, .2, .3, .4; q0 = .07; A = 1000). */
 static void
 test_drops_are_noticed (void)
 {
@@ -114,8 +114,8 @@ test_drops_are_noticed (void)
   }
 }
 
-/* R by hand for one outcome: every bet f gives (1 + 0) (1 + f / (1 - m) (m - x)); their mean. With x = 1
- * the factor is 1 - f, with x = 0 it is 1 + f m / (1 - m). */
+/* R by hand for one outcome: every bet f gives (1 + 0) (1 + f / (1 - m) (m - x)); their mean.
+ * With x = 1 the factor is 1 - f, with x = 0 it is 1 + f m / (1 - m). */
 static void
 test_evidence_by_hand (void)
 {
