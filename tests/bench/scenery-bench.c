@@ -492,6 +492,28 @@ show (const gchar *name, const GArray *values)
       quantile (values, 0.9), quantile (values, 1));
 }
 
+static void
+add_number (JsonBuilder *builder, const gchar *name, gdouble value)
+{
+  json_builder_set_member_name (builder, name);
+  json_builder_add_double_value (builder, value);
+}
+
+static void
+add_settings (JsonBuilder *builder, const Settings *settings)
+{
+  json_builder_set_member_name (builder, "policy");
+  json_builder_add_string_value (builder,
+      settings->config.policy == ADA_POLICY_DQN ? "dqn" : "bandit");
+  json_builder_set_member_name (builder, "estimator");
+  json_builder_add_string_value (builder,
+      settings->config.estimator == ADA_ESTIMATOR_PAPER ? "paper" : "budget");
+  add_number (builder, "seeds", settings->seeds);
+  add_number (builder, "frames", settings->frames);
+  add_number (builder, "memory", settings->memory);
+  add_number (builder, "target", settings->config.target);
+}
+
 typedef struct {
   const gchar *name;
   const GArray *values;
@@ -534,6 +556,8 @@ show_change (JsonBuilder *builder, const ChangeResult *result, gdouble target)
       "points of %g\n", result->changes, result->missed, count_near (result->agreement, target, 0.02),
       result->agreement->len, target);
   show_all (builder, "change", list, G_N_ELEMENTS (list));
+  add_number (builder, "changes", result->changes);
+  add_number (builder, "changes not noticed", result->missed);
 }
 
 static void
@@ -560,6 +584,9 @@ show_return (JsonBuilder *builder, const ReturnResult *result)
   g_print ("return: remembered agent taken %u times, learnt anew %u, not noticed %u\n",
       result->remembered, result->settled, result->unnoticed);
   show_all (builder, "return", list, G_N_ELEMENTS (list));
+  add_number (builder, "returns remembered", result->remembered);
+  add_number (builder, "returns learnt anew", result->settled);
+  add_number (builder, "returns not noticed", result->unnoticed);
 }
 
 /* Margins: a few seeds' worth. */
@@ -663,11 +690,12 @@ main (int argc, char **argv)
 
   if (!parse (&argc, &argv, &settings, &check_it, &json))
     return 2;
-  g_print ("policy %s, estimator %s, %u seeds, target %g\n",
+  g_print ("policy %s, estimator %s, memory %g, %u seeds, target %g\n",
       settings.config.policy == ADA_POLICY_DQN ? "dqn" : "bandit",
-      settings.config.estimator == ADA_ESTIMATOR_PAPER ? "paper" : "budget", settings.seeds,
-      settings.config.target);
+      settings.config.estimator == ADA_ESTIMATOR_PAPER ? "paper" : "budget", settings.memory,
+      settings.seeds, settings.config.target);
   json_builder_begin_object (builder);
+  add_settings (builder, &settings);
   change_init (&change);
   run_change (&settings, &change);
   show_change (builder, &change, settings.config.target);
