@@ -129,11 +129,12 @@ pirl_gallery_load (PirlGallery *gallery, const PirlGallerySource *source,
   gallery_init (gallery);
   resizer = pirl_resizer_new ();
   sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
-  gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  while ((sample = gst_app_sink_pull_sample (GST_APP_SINK (sink)))) {
-    add_sample (gallery, sample, resizer);
-    gst_sample_unref (sample);
-  }
+  /* A model that cannot be used stops it here, and no sample would ever come. */
+  if (gst_element_set_state (pipeline, GST_STATE_PLAYING) != GST_STATE_CHANGE_FAILURE)
+    while ((sample = gst_app_sink_pull_sample (GST_APP_SINK (sink)))) {
+      add_sample (gallery, sample, resizer);
+      gst_sample_unref (sample);
+    }
   failed = take_error (pipeline, error);
   gst_element_set_state (pipeline, GST_STATE_NULL);
   return !failed;

@@ -11,12 +11,12 @@
 
 #include "gallery.h"
 
-static gchar *layer = (gchar *) "res5";
+static gchar *layer = (gchar *) "features";
 static gint k = 20, limit = 5000;
 static gdouble sigma = 0.1;
 
 static const GOptionEntry entries[] = {
-  { "layer", 0, 0, G_OPTION_ARG_STRING, &layer, "Which features (res5)", "NAME" },
+  { "layer", 0, 0, G_OPTION_ARG_STRING, &layer, "Which layer (features)", "NAME" },
   { "k", 'k', 0, G_OPTION_ARG_INT, &k, "Neighbours that vote (20)", "K" },
   { "sigma", 0, 0, G_OPTION_ARG_DOUBLE, &sigma, "Temperature of the votes (0.1)", "S" },
   { "limit", 0, 0, G_OPTION_ARG_INT, &limit, "At most so many pictures of each (5000)", "N" },
