@@ -63,7 +63,9 @@ extern const PirlDctLoops pirl_dct_plain;
 const PirlDctLoops *pirl_dct_avx2 (void);
 const PirlDctLoops *pirl_dct_best (void);
 
-/* Annex K's tables scaled to a quality of 1..100 as libjpeg does, 8 bits. */
+/* Annex K's tables scaled to a quality of 1..100 as libjpeg does, 8 bits; of quality + PIRL_FLAT the
+ * flat tables (see pirl_jpeg_coder_set_flat()). */
+#define PIRL_FLAT 256
 void pirl_quantiser_init (PirlQuantiser *quantiser, gint quality, gboolean chroma);
 void pirl_basis_init (PirlBasis *basis, guint size);
 

@@ -163,7 +163,7 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
     coder->pixels_allocated[c] = needed;
   }
   if (quality > 0) {
-    pirl_quantiser_init (&quantiser, quality, c > 0);
+    pirl_quantiser_init (&quantiser, pirl_jpeg_coder_quality (coder, quality), c > 0);
     unit = quantiser.unit;
   }
   if (size == 1) {

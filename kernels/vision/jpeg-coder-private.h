@@ -75,6 +75,7 @@ typedef struct {
 
 struct _PirlJpegCoder {
   const PirlDctLoops *loops;
+  gint flat_below;              /* qualities below are of the flat tables */
   gint width, height;
   guint n_planes;
   PirlCoderPlane plane[3];
@@ -98,6 +99,8 @@ guint pirl_jpeg_coder_sampling (const PirlJpegCoder *coder);
 guint pirl_jpeg_coder_mcus_across (const PirlJpegCoder *coder);
 guint pirl_jpeg_coder_mcus_down (const PirlJpegCoder *coder);
 
+/* @quality as pirl_quantiser_init() takes it. */
+gint pirl_jpeg_coder_quality (const PirlJpegCoder *coder, gint quality);
 void pirl_quantisers_init (PirlQuantiser quantiser[2], gint quality);
 /* Everything before the scan's bits; returns where they go. */
 #define PIRL_MAX_HEADER_BYTES 1024

@@ -250,7 +250,7 @@ predict (PirlJpegCoder *coder, gint quality, PirlHuffman huffman, Lattice lattic
   guint8 header[PIRL_MAX_HEADER_BYTES];
   gdouble bits, activity = 0;
 
-  pirl_quantisers_init (sample.quantiser, quality);
+  pirl_quantisers_init (sample.quantiser, pirl_jpeg_coder_quality (coder, quality));
   if (huffman != PIRL_HUFFMAN_STANDARD) {
     fit_tables (&sample, huffman == PIRL_HUFFMAN_TUNED && lattice.step > 1, fitted);
     tables = fitted;

@@ -222,6 +222,18 @@ pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2]
 }
 
 void
+pirl_jpeg_coder_set_flat (PirlJpegCoder *coder, gint below)
+{
+  coder->flat_below = below;
+}
+
+gint
+pirl_jpeg_coder_quality (const PirlJpegCoder *coder, gint quality)
+{
+  return quality < coder->flat_below ? MAX (quality, 1) + PIRL_FLAT : quality;
+}
+
+void
 pirl_quantisers_init (PirlQuantiser quantiser[2], gint quality)
 {
   pirl_quantiser_init (&quantiser[0], quality, FALSE);
@@ -391,7 +403,7 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "JPEG: no picture has been loaded");
     return FALSE;
   }
-  pirl_quantisers_init (quantiser, quality);
+  pirl_quantisers_init (quantiser, pirl_jpeg_coder_quality (coder, quality));
   if (huffman != PIRL_HUFFMAN_STANDARD)
     fit_tables (coder, quantiser, huffman, fitted);
   if (!reserve (coder, &p, PIRL_MAX_HEADER_BYTES, error))

@@ -548,6 +548,92 @@ test_quantisation_tables (void)
   planes_clear (&planes);
 }
 
+/* Below the given quality 10 + 2.5 (u + v) and 10 + 4 (u + v), scaled; from it on Annex K's. */
+static void
+test_flat_tables (void)
+{
+  g_autoptr (PirlJpegCoder) coder = pirl_jpeg_coder_new ();
+  g_autoptr (PirlJpegCoder) usual = pirl_jpeg_coder_new ();
+  Planes planes;
+
+  planes_draw (&planes, 16, 16, FALSE, 1);
+  g_assert_true (pirl_jpeg_coder_load (coder, &planes.ycc, NULL));
+  g_assert_true (pirl_jpeg_coder_load (usual, &planes.ycc, NULL));
+  pirl_jpeg_coder_set_flat (coder, 75);
+  for (gint quality = 1; quality <= 100; quality++) {
+    const gdouble percent = quality < 50 ? 5000 / quality : 200 - 2 * quality;
+    struct jpeg_decompress_struct d;
+    struct jpeg_error_mgr errors;
+    const guint8 *data, *other;
+    gsize size, other_size;
+
+    g_assert_true (pirl_jpeg_coder_encode (coder, quality, PIRL_HUFFMAN_STANDARD, &data, &size,
+            NULL));
+    if (quality >= 75) {
+      g_assert_true (pirl_jpeg_coder_encode (usual, quality, PIRL_HUFFMAN_STANDARD, &other,
+              &other_size, NULL));
+      g_assert_cmpmem (data, size, other, other_size);
+      continue;
+    }
+    start_reading (&d, &errors, data, size);
+    for (guint t = 0; t < 2; t++)
+      for (guint k = 0; k < 64; k++) {
+        const gdouble step = (10 + (t ? 4 : 2.5) * (k / 8 + k % 8)) * percent / 100;
+
+        g_assert_cmpint (d.quant_tbl_ptrs[t]->quantval[k], ==, CLAMP (floor (step + .5), 1, 255));
+      }
+    jpeg_destroy_decompress (&d);
+  }
+  planes_clear (&planes);
+}
+
+/* Photos take about the bytes of Annex K's tables, as predicted, and previews show the same file. */
+static void
+test_flat_photos (void)
+{
+  g_autoptr (PirlJpegCoder) coder = pirl_jpeg_coder_new ();
+  gdouble sum[2] = { 0, 0 };
+  PirlImage images[8];
+  const guint n = load_kodak (images);
+
+  for (guint i = 0; i < n; i++) {
+    Planes planes;
+
+    planes_from_image (&planes, &images[i], FALSE);
+    g_assert_true (pirl_jpeg_coder_load (coder, &planes.ycc, NULL));
+    for (gint quality = 5; quality <= 25; quality += 10)
+      for (gint flat = 0; flat < 2; flat++) {
+        PirlImage decoded = { 0 }, preview = { 0 };
+        const guint8 *data;
+        gdouble predicted, off = 0;
+        gsize size;
+
+        pirl_jpeg_coder_set_flat (coder, flat ? 75 : 0);
+        pirl_jpeg_coder_sizes (coder, &quality, 1, PIRL_HUFFMAN_OPTIMIZED, &predicted);
+        g_assert_true (pirl_jpeg_coder_encode (coder, quality, PIRL_HUFFMAN_OPTIMIZED, &data, &size,
+                NULL));
+        g_assert_cmpfloat_with_epsilon (predicted, size, .05 * size);
+        sum[flat] += size;
+        g_assert_true (pirl_image_decode (data, size, 0, TRUE, &decoded, NULL, NULL));
+        pirl_jpeg_coder_preview (coder, quality, 4096, &preview);
+        for (gint y = 0; y < decoded.height; y++)
+          for (gint x = 0; x < 3 * decoded.width; x++)
+            off += abs (decoded.data[y * decoded.stride + x] - preview.data[y * preview.stride + x]);
+        g_assert_cmpfloat (off / (3. * decoded.width * decoded.height), <, 2);
+        pirl_image_clear (&decoded);
+        pirl_image_clear (&preview);
+      }
+    planes_clear (&planes);
+    pirl_image_clear (&images[i]);
+  }
+  if (n == 0) {
+    g_test_skip ("no photos");
+    return;
+  }
+  g_test_message ("bytes of the flat tables / of Annex K's: %.3f", sum[1] / sum[0]);
+  g_assert_cmpfloat_with_epsilon (sum[1] / sum[0], 1, .1);
+}
+
 /* Strided and interleaved planes are read as packed ones. */
 static void
 test_strides_and_steps (void)
@@ -889,6 +975,8 @@ main (int argc, char **argv)
   g_test_add_func ("/jpeg-coder/memory-is-reused", test_memory_is_reused);
   g_test_add_func ("/jpeg-coder/levels-are-exact", test_levels_are_exact);
   g_test_add_func ("/jpeg-coder/quantisation-tables", test_quantisation_tables);
+  g_test_add_func ("/jpeg-coder/flat-tables", test_flat_tables);
+  g_test_add_func ("/jpeg-coder/flat-photos", test_flat_photos);
   g_test_add_func ("/jpeg-coder/strides-and-steps", test_strides_and_steps);
   g_test_add_func ("/jpeg-coder/refusals", test_refusals);
   g_test_add_func ("/jpeg-coder/vectors-change-nothing", test_vectors_change_nothing);
