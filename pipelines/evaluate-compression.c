@@ -44,7 +44,7 @@ static gchar *cloud_uri, **extractors, *json_path, *plot_path, *cache, *agreemen
 static gchar *huffman_name, *device, **folders, *levels;
 static gint explain, halves = 20, limit, n_threads, seed = 1, dqn_steps = 1500;
 static gdouble target = .95, alpha = 1, beta;
-static gboolean all_views;
+static gboolean all_views, flat;
 
 static const GOptionEntry entries[] = {
   { "cloud", 0, 0, G_OPTION_ARG_STRING, &cloud_uri, "Who says what a picture shows: local:MODEL, "
@@ -56,6 +56,8 @@ static const GOptionEntry entries[] = {
   { "target", 0, 0, G_OPTION_ARG_DOUBLE, &target, "Agreement to be kept (.95)", "A" },
   { "huffman", 0, 0, G_OPTION_ARG_STRING, &huffman_name, "standard, tuned, optimized (default)",
       "TABLES" },
+  { "flat", 0, 0, G_OPTION_ARG_NONE, &flat,
+      "Flatter quantisation tables than Annex K's below the reference quality", NULL },
   { "qualities", 0, 0, G_OPTION_ARG_STRING, &levels, "The bandit's, as in 5,7,9,11; 75 is added",
       "LIST" },
   { "halves", 0, 0, G_OPTION_ARG_INT, &halves, "Random halves (20)", "N" },
@@ -314,6 +316,7 @@ main (int argc, char **argv)
   config.extractors = extractors;
   config.limit = MAX (0, limit);
   config.views = all_views;
+  config.flat = flat;
   config.device = device ? device : "auto";
   config.cache = cache;
   config.n_threads = MAX (0, n_threads);

@@ -320,6 +320,7 @@ eval_explain (const EvalTable *table, const EvalTableConfig *config, gdouble tar
   subject.bandit = subject.observer ? learn_all (table, target, grid, n_grid, error) : NULL;
   if (subject.bandit) {
     subject.coder = pirl_jpeg_coder_new ();
+    pirl_jpeg_coder_set_flat (subject.coder, config->flat ? config->reference : 0);
     good = explain_several (&subject, table, config, path, MIN (n, table->n), error);
     pirl_jpeg_coder_free (subject.coder);
     pirl_bandit_free (subject.bandit);

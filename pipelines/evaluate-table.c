@@ -484,9 +484,9 @@ answers_key (const EvalTableConfig *config)
 {
   GString *text = g_string_new ("gst-pirl evaluation " FORMAT);
 
-  g_string_append_printf (text, "; %s; %s; agreement %d; huffman %d; reference %d; limit %u; at",
+  g_string_append_printf (text, "; %s; %s; agreement %d; huffman %d; reference %d; limit %u; %sat",
       config->folder, config->cloud_uri, config->agreement, config->huffman, config->reference,
-      config->limit);
+      config->limit, config->flat ? "flat; " : "");
   for (guint l = 0; l < config->n_qualities; l++)
     g_string_append_printf (text, " %d", config->qualities[l]);
   return g_string_free (text, FALSE);
@@ -713,6 +713,8 @@ eval_table_new (const EvalTableConfig *config, AdaCloud *cloud, GError **error)
   builder.coder = pirl_jpeg_coder_new ();
   builder.thumbnail_coder = pirl_jpeg_coder_new ();
   builder.resizer = pirl_resizer_new ();
+  pirl_jpeg_coder_set_flat (builder.coder, config->flat ? config->reference : 0);
+  pirl_jpeg_coder_set_flat (builder.thumbnail_coder, config->flat ? config->reference : 0);
   builder.views = g_ptr_array_new_with_free_func (view_free);
   builder.decoded = g_ptr_array_new_with_free_func (image_free);
   good = add_views (&builder, error) && build (&builder, names, error);

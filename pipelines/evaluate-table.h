@@ -40,6 +40,7 @@ typedef struct {
   gchar **extractors;           /* NULL-terminated; the first is the agent's; may be NULL */
   AdaAgreement agreement;
   PirlHuffman huffman;
+  gboolean flat;                /* flatter quantisation tables below the reference */
   const gint *qualities;        /* ascending; with those above the reference */
   guint n_qualities;
   gint reference;
