@@ -407,6 +407,7 @@ labels_config (PirlTrainerConfig *config, PirlTrunk trunk, PirlOptimizer optimiz
   config->trunk = trunk;
   config->optimizer = optimizer;
   config->bank_rows = 0;
+  config->n_threads = 1;        /* so little work is done sooner by one */
   config->schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT,
     optimizer == PIRL_OPTIMIZER_ADAM ? 2e-3 : 0.03, 0, 5, 0 };
 }
