@@ -71,7 +71,8 @@ static const GOptionEntry entries[] = {
   { "cache", 0, 0, G_OPTION_ARG_FILENAME, &cache, "Keep the cloud's answers here", "FILE" },
   { "alpha", 0, 0, G_OPTION_ARG_DOUBLE, &alpha, "Of the dqn's reward (1)", "A" },
   { "beta", 0, 0, G_OPTION_ARG_DOUBLE, &beta, "Of the dqn's reward (0)", "B" },
-  { "dqn-steps", 0, 0, G_OPTION_ARG_INT, &dqn_steps, "Transitions the dqn learns from (1500)", "N" },
+  { "dqn-steps", 0, 0, G_OPTION_ARG_INT, &dqn_steps,
+      "Transitions the dqn learns from (1500)", "N" },
   { "seed", 0, 0, G_OPTION_ARG_INT, &seed, "Of halves and agents (1)", "N" },
   { "device", 0, 0, G_OPTION_ARG_STRING, &device, "Of the networks (auto)", "DEVICE" },
   { "n-threads", 0, 0, G_OPTION_ARG_INT, &n_threads, "Of the networks (0 = all)", "N" },
@@ -84,7 +85,8 @@ static const GOptionEntry entries[] = {
 static gboolean
 invalid (GError **error, const gchar *what, const gchar *value, const gchar *possible)
 {
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "--%s %s; possible: %s", what, value, possible);
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "--%s %s; possible: %s", what, value,
+      possible);
   return FALSE;
 }
 

@@ -55,9 +55,11 @@ learn_all (const EvalTable *table, gdouble target, const guint *grid, guint n_gr
   config.capacity = MAX (config.capacity, table->n);
   bandit = pirl_bandit_new (&config, error);
   for (guint i = 0; bandit && i < table->n; i++) {
-    pick_rows (look->phi + (gsize) i * table->levels * look->inputs, look->inputs, grid, n_grid, phi);
+    pick_rows (look->phi + (gsize) i * table->levels * look->inputs, look->inputs, grid,
+        n_grid, phi);
     for (guint l = 0; l < n_grid; l++) {
-      outcome[l] = l + 1 < n_grid ? table->agreement[(gsize) i * table->qualities_all + grid[l]] : -1;
+      outcome[l] = l + 1 == n_grid ? -1
+          : table->agreement[(gsize) i * table->qualities_all + grid[l]];
       sizes[l] = table->predicted[(gsize) i * table->levels + grid[l]];
     }
     pirl_bandit_learn (bandit, phi, sizes, outcome);
@@ -302,7 +304,8 @@ gboolean
 eval_explain (const EvalTable *table, const EvalTableConfig *config, gdouble target,
     const guint *grid, guint n_grid, const gchar *path, guint n, GError **error)
 {
-  const AdaObserverConfig observer = { .extractor = config->extractors ? config->extractors[0] : NULL,
+  const AdaObserverConfig observer = {
+    .extractor = config->extractors ? config->extractors[0] : NULL,
     .features = ADA_FEATURES_SHIFT, .qualities = table->qualities, .levels = table->levels,
     .huffman = config->huffman, .device = config->device, .n_threads = config->n_threads };
   const EvalLook *look = table->looks->pdata[0];

@@ -8,7 +8,7 @@
 
 #include "evaluate-table.h"
 
-/** Explains @n pictures, evenly spaced over @table, as PNG files beside each other: "@path-NAME.png".
+/** Explains @n pictures, evenly spaced over @table, as PNG files "@path-NAME.png".
  * The bandit learns from all of the table first. */
 gboolean eval_explain (const EvalTable *table, const EvalTableConfig *config, gdouble target,
     const guint *grid, guint n_grid, const gchar *path, guint n, GError **error);

@@ -97,8 +97,8 @@ typedef struct {
   gdouble agreement[MAX (LAMBDAS, 101)], size[MAX (LAMBDAS, 101)];
 } Line;
 
-/* The size where the line, agreement made non-decreasing, passes @agreement; the last where it never
- * does. */
+/* The size where the line, agreement made non-decreasing, passes @agreement; the last where it
+ * never does. */
 static gdouble
 line_at (const Line *line, gdouble agreement)
 {
@@ -160,8 +160,8 @@ tally_line (Tally *tally, const guint32 *order, const Line *line)
   }
 }
 
-/* Judges @choose on the pictures after the first half of @order. @learning: bytes on the wire and answers
- * of the learning half. */
+/* Judges @choose on the pictures after the first half of @order. @learning: bytes on the wire and
+ * answers of the learning half. */
 static void
 tally_half (Tally *tally, const guint32 *order, EvalChoose choose, gpointer policy, Half learning)
 {

@@ -23,8 +23,8 @@ typedef struct {
 #define EVAL_POINTS 3
 extern const gdouble eval_points[EVAL_POINTS];
 
-/** Where a policy's curve over lambda passes one of these: on each half's judged pictures, interpolated,
- * then averaged over halves. */
+/** Where a policy's curve over lambda passes one of these: on each half's judged pictures,
+ * interpolated, then averaged over halves. */
 typedef struct {
   gdouble size, size_error;
   gdouble to_fixed, to_fixed_error;     /* size / the fixed qualities' at the same agreement */
@@ -35,10 +35,10 @@ typedef struct {
   gdouble agreement_error;      /* standard error over halves */
   gdouble low, high;            /* Wilson 95 % for the pictures judged in one half */
   gdouble size, size_error;
-  gdouble to_fixed, to_fixed_error;     /* size / that of the best fixed quality, interpolated at the
+  gdouble to_fixed, to_fixed_error;     /* size / that of the best fixed quality, at the
                                          * agreement that the half reached */
-  gdouble wire;                 /* references and trials of the learning half, and the other half's choices,
-                                 * over the references of all */
+  gdouble wire;                 /* references and trials of the learning half, and the other half's
+                                 * choices, over the references of all */
   gdouble labels;               /* answers a learning picture, the reference's not counted */
   gdouble judged;               /* pictures a half */
   gdouble shares[101];          /* of the qualities chosen */
@@ -48,8 +48,8 @@ typedef struct {
 EvalOutcome eval_fixed (const EvalTrial *trial, guint level);
 /** The cheapest quality that reaches the target on the learning half. */
 EvalOutcome eval_fixed_learnt (const EvalTrial *trial);
-/** The cheapest agreeing quality of each picture; the reference's where none agrees. @share < 1: the
- * dearest pictures are sent at the lowest quality instead, as many as that allows. */
+/** The cheapest agreeing quality of each picture; the reference's where none agrees. @share < 1:
+ * the dearest pictures are sent at the lowest quality instead, as many as that allows. */
 EvalOutcome eval_oracle (const EvalTrial *trial, gdouble share);
 /** @labels: answers asked for a learning picture, chosen by the bandit itself; 0 = all. @grid: the
  * levels to choose from (the last is the reference). */

@@ -112,8 +112,8 @@ eval_report_print (const EvalReport *report)
   print_shares ("bandit", &report->bandit);
   print_shares ("oracle", &report->oracle);
   if (cells)
-    g_print ("\nnoise: above the reference quality the cloud disagrees with itself on %.1f %% of %u "
-        "answers\n", 100 * noise, cells);
+    g_print ("\nnoise: above the reference quality the cloud disagrees with itself on %.1f %% of "
+        "%u answers\n", 100 * noise, cells);
 }
 
 /* --- JSON --- */

@@ -8,7 +8,7 @@
 
 #define THUMBNAIL_SIDE 256
 #define FORMAT "1"
-/* Services fail now and then: an answer that did not come is not known, unless it is more than these. */
+/* Services fail now and then: an answer that did not come is not known, up to so many. */
 #define FAILURES 3
 #define FAILURES_SHARE 0.02
 
@@ -226,10 +226,12 @@ add_views (Builder *builder, GError **error)
   gchar **extractors = builder->config->extractors;
   const gchar *first = extractors ? extractors[0] : NULL;
 
-  if (!add_view (builder, first ? "shift" : "sizes", VIEW_PREVIEWS, first, ADA_FEATURES_SHIFT, error))
+  if (!add_view (builder, first ? "shift" : "sizes", VIEW_PREVIEWS, first, ADA_FEATURES_SHIFT,
+          error))
     return FALSE;
   if (builder->config->views && first
-      && (!add_view (builder, "shift, really decoded", VIEW_DECODED, first, ADA_FEATURES_SHIFT, error)
+      && (!add_view (builder, "shift, really decoded", VIEW_DECODED, first, ADA_FEATURES_SHIFT,
+              error)
           || !add_view (builder, "shift of a thumbnail", VIEW_THUMBNAIL, first, ADA_FEATURES_SHIFT,
               error)
           || !add_view (builder, "frame", VIEW_PREVIEWS, first, ADA_FEATURES_FRAME, error)

@@ -1,4 +1,4 @@
-/* gst-pirl: every picture at every quality: what it weighs, what the cloud says, what the agent sees.
+/* gst-pirl: every picture at every quality: its bytes, the cloud's answer, what the agent sees.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The table is asked for once (or read from a cache); policies are then tried on it as often as one

@@ -5,12 +5,12 @@
  *   shift           1, a, d(quality), mean of d over the probes
  *   frame           1, a, a^2, log of the size, 32 random projections of E(x) / |E(x)|
  *   no extractor    1, a, a^2, log of the size, log of the reference's bits a pixel
- * d at a quality that is no probe is interpolated over log quality: each probe costs a preview and a
- * run of the network, and four of them tell as much as one a level. What did not help a logistic
- * regression on 200 pictures: each probe's shift by itself, sizes, density, norm and sparsity of E(x),
- * its principal components, shifts of earlier layers, in other metrics, or against the shift that
- * mirroring or blurring causes. The projections are fixed (drawn from a seed, not fitted), so that an
- * agent that was saved means the same thing wherever it is loaded.
+ * d at a quality that is no probe is interpolated over log quality: each probe costs a preview and
+ * a run of the network, and four of them tell as much as one a level. What did not help a logistic
+ * regression on 200 pictures: each probe's shift by itself, sizes, density, norm and sparsity of
+ * E(x), its principal components, shifts of earlier layers, in other metrics, or against the shift
+ * that mirroring or blurring causes. The projections are fixed (drawn from a seed, not fitted), so
+ * that an agent that was saved means the same thing wherever it is loaded.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"

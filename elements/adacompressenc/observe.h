@@ -11,7 +11,7 @@
 #include <vision/jpeg-coder.h>
 
 typedef enum {
-  ADA_FEATURES_SHIFT,           /* phi has the shifts; the extractor runs 1 + probes times a frame */
+  ADA_FEATURES_SHIFT,           /* phi has shifts; the extractor runs 1 + probes times a frame */
   ADA_FEATURES_FRAME,           /* phi has random projections of E(x); it runs once */
 } AdaFeatures;
 
@@ -52,7 +52,7 @@ AdaObservation *ada_observer_run (AdaObserver * observer, PirlJpegCoder * coder,
 
 /** The probe qualities, ascending; returns how many (0 unless features=shift). */
 guint ada_observer_probes (const AdaObserver * observer, const gint ** qualities);
-/** The same as run() from pictures that the caller made, 1 + probes of them: the frame itself, and what
- * each probe leaves of it. For judging the previews, and for showing what the agent looks at. */
+/** The same as run() from pictures that the caller made, 1 + probes of them: the frame itself, and
+ * what each probe leaves of it. For judging the previews, and for showing what the agent looks at. */
 AdaObservation *ada_observer_run_pictures (AdaObserver * observer, PirlJpegCoder * coder,
     const PirlImage * const *pictures, GError ** error);

@@ -299,7 +299,7 @@ test_frame_features_are_reproducible (void)
   g_assert_cmpuint (first->inputs, ==, 36);
   for (guint i = 0; i < first->levels * first->inputs; i++)
     g_assert_cmpfloat (first->phi[i], ==, again->phi[i]);
-  /* Projections of a vector of unit length by unit Gaussians: squares add up to chi-squared (32). */
+  /* Projections of a vector of unit length by unit Gaussians: squares are chi-squared (32). */
   for (guint i = 4; i < 36; i++)
     squares += first->phi[i] * first->phi[i];
   g_assert_cmpfloat (squares, >, 10);

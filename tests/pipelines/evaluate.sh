@@ -1,7 +1,7 @@
 #!/bin/sh
-# The evaluation on pictures whose every answer is known: plain ones agree at any quality, busy ones
-# from 35. Fixed qualities and the oracle follow from that exactly; the bandit must tell the two apart
-# by their sizes.
+# The evaluation on pictures whose every answer is known: plain ones agree at any quality, busy
+# ones from 35. Fixed qualities and the oracle follow from that exactly; the bandit must tell the two
+# apart by their sizes.
 . "$(dirname "$0")/common.sh"
 
 evaluate="$PIRL_BUILD/pipelines/evaluate-compression"
@@ -33,7 +33,8 @@ for i in range(120):
     base = draw.randrange(60, 190)
     noise = 60 if busy else 8
     png(pathlib.Path("pictures", name), lambda x, y: bytes(
-        max(0, min(255, base + (x + y) // 4 + draw.randrange(-noise, noise + 1))) for _ in range(3)))
+        max(0, min(255, base + (x + y) // 4 + draw.randrange(-noise, noise + 1)))
+        for _ in range(3)))
     cells = {}
     for quality in range(5, 100, 10):
         good = quality >= 35 or not busy
