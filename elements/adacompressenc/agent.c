@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Coders: one with the stream, the others with questions. */
-#define CODERS 4
+/* Coders: one with the stream, one with a live stream's lookout, the others with questions. */
+#define CODERS 5
 /* What was learnt is saved when it is this much, or this old. */
 #define SAVE_ESTIMATES 100
 #define SAVE_INTERVAL (30 * G_USEC_PER_SEC)
@@ -205,9 +205,7 @@ question_free (AdaInquiry * inquiry)
   Question *self = (Question *) inquiry;
   AdaAgent *agent = self->agent;
 
-  g_mutex_lock (&agent->lock);
-  agent->spare[agent->n_spare++] = self->coder;
-  g_mutex_unlock (&agent->lock);
+  ada_agent_give_coder (agent, self->coder);
   ada_observation_unref (self->observation);
   g_free (inquiry->name);
   g_free (self);
@@ -230,9 +228,8 @@ keep_known (AdaAgent * self, const gchar * name, AdaDecision * decision)
   return n > 0 && ada_cloud_knows (self->cloud, name, self->qualities[self->levels - 1]);
 }
 
-/* Another coder for the stream; NULL when all are with questions. */
-static PirlJpegCoder *
-take_coder (AdaAgent * self)
+PirlJpegCoder *
+ada_agent_take_coder (AdaAgent * self)
 {
   PirlJpegCoder *coder = NULL;
 
@@ -245,6 +242,14 @@ take_coder (AdaAgent * self)
   }
   g_mutex_unlock (&self->lock);
   return coder;
+}
+
+void
+ada_agent_give_coder (AdaAgent * self, PirlJpegCoder * coder)
+{
+  g_mutex_lock (&self->lock);
+  self->spare[self->n_spare++] = coder;
+  g_mutex_unlock (&self->lock);
 }
 
 static gboolean
@@ -271,7 +276,7 @@ ada_agent_ask (AdaAgent * self, PirlJpegCoder * coder, guint64 id, const gchar *
     self->unknown += decision->n_trials > 0;
     g_mutex_unlock (&self->lock);
   } else {
-    next = take_coder (self);
+    next = ada_agent_take_coder (self);
   }
   if (next == NULL) {
     ada_controller_failed (self->controller, decision, 0);

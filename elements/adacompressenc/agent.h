@@ -1,7 +1,7 @@
 /* adacompressenc: observer, controller, client and cloud together, on the stream's side.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The streaming thread calls decide() and ask(), which wait for nobody. A frame that is asked about
+ * One thread calls decide() and ask(), which wait for nobody: the stream's, or a live stream's lookout. A frame that is asked about
  * gives its coder away, with its coefficients, and gets another one from a small pool; the coder comes
  * back when the cloud has spoken. What is learnt is saved by a thread of its own.
  */
@@ -57,6 +57,9 @@ void ada_agent_decide (AdaAgent * agent, PirlJpegCoder * coder, AdaDecision * de
  * with, perhaps the same one. @name: the sample's, or NULL. */
 PirlJpegCoder *ada_agent_ask (AdaAgent * agent, PirlJpegCoder * coder, guint64 id,
     const gchar * name, const AdaDecision * decision, AdaObservation * observation);
+/** Another coder from the pool; NULL when all are with questions. Give it back. */
+PirlJpegCoder *ada_agent_take_coder (AdaAgent * agent);
+void ada_agent_give_coder (AdaAgent * agent, PirlJpegCoder * coder);
 /** Waits until all that was asked is answered, or @timeout ms. */
 gboolean ada_agent_drain (AdaAgent * agent, guint timeout);
 /** Has the agent saved soon, if it has learnt since. Does not wait. */

@@ -16,6 +16,12 @@
  * The JPEG is right whatever comes in: full-range BT.601 YCbCr 4:2:0, or one component for
  * GRAY8, from every matrix and range; its caps say so. Interlaced video is refused.
  *
+ * ## Live streams
+ *
+ * Behind a camera the frame is looked at beside the stream, and what leaves has the quality that was
+ * decided for the frame looked at last, usually the one before: looking adds nothing to a frame's time.
+ * From files every frame waits for its own decision, and two runs do the same.
+ *
  * ## Without a cloud
  *
  * Nothing is asked or learnt; the agent of #GstAdaCompressEnc:agent-file, else the shipped one,
@@ -57,6 +63,7 @@
 #include "common.h"
 #include "downstream.h"
 #include "frame.h"
+#include "lookout.h"
 #include "meta.h"
 #include "models.h"
 #include "report.h"
@@ -105,6 +112,7 @@ struct _GstAdaCompressEnc {
 
   /* Streaming thread. */
   gboolean learning;            /* there is an agent */
+  AdaLookout *lookout;          /* looks at frames; NULL where the stream itself does: not live */
   PirlJpegCoder *coder;
   PirlYccConverter *converter;
   PirlRaw layout;
@@ -230,6 +238,19 @@ output_caps (const GstVideoInfo * info)
       "sampling", G_TYPE_STRING, grey ? "GRAYSCALE" : "YCbCr-4:2:0", NULL);
 }
 
+/* Whether frames come by themselves, as from a camera, and must not be kept waiting. */
+static gboolean
+is_live (GstVideoEncoder * encoder)
+{
+  GstQuery *query = gst_query_new_latency ();
+  gboolean live = FALSE;
+
+  if (gst_pad_peer_query (GST_VIDEO_ENCODER_SINK_PAD (encoder), query))
+    gst_query_parse_latency (query, &live, NULL, NULL);
+  gst_query_unref (query);
+  return live;
+}
+
 static gboolean
 gst_ada_compress_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
 {
@@ -254,6 +275,8 @@ gst_ada_compress_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState *
   }
   self->tables = resolve_tables (self);
   self->measured_quality = -1;
+  if (self->learning && self->lookout == NULL && is_live (encoder))
+    self->lookout = ada_lookout_new (self->agent);
   output = gst_video_encoder_set_output_state (encoder, output_caps (&self->info), state);
   /* What JFIF means, whatever came in. */
   gst_video_colorimetry_from_string (&GST_VIDEO_INFO_COLORIMETRY (&output->info), "1:4:0:0");
@@ -279,6 +302,7 @@ typedef struct {
   gdouble agreement;
   const gchar *state;
   gboolean post;
+  gboolean own;                 /* decision and observation are of this very frame */
 } Choice;
 
 /* The coder holds the frame afterwards. */
@@ -308,6 +332,17 @@ load_frame (GstAdaCompressEnc * self, GstBuffer * buffer)
 }
 
 static void
+decide (GstAdaCompressEnc * self, Choice * choice)
+{
+  choice->own = TRUE;
+  if (self->lookout != NULL)
+    choice->own = ada_lookout_decide (self->lookout, self->coder, &choice->decision,
+        &choice->observation);
+  else
+    ada_agent_decide (self->agent, self->coder, &choice->decision, &choice->observation);
+}
+
+static void
 choose (GstAdaCompressEnc * self, Choice * choice)
 {
   gint fixed, least, most;
@@ -321,7 +356,7 @@ choose (GstAdaCompressEnc * self, Choice * choice)
   most = MAX (least, self->settings.max_quality);
   GST_OBJECT_UNLOCK (self);
   if (self->learning) {
-    ada_agent_decide (self->agent, self->coder, &choice->decision, &choice->observation);
+    decide (self, choice);
     choice->quality = CLAMP (choice->decision.quality, least, most);
     choice->agreement = choice->decision.agreement;
     choice->state = ada_state_name (choice->decision.state);
@@ -366,7 +401,7 @@ count_frame (GstAdaCompressEnc * self, const Choice * choice, gsize size, GstClo
 {
   AdaReportFrame report = {
     .timestamp = pts, .quality = choice->quality, .agreement = choice->agreement,
-    .state = choice->state, .size = size, .asked = choice->decision.ask,
+    .state = choice->state, .size = size, .asked = choice->own && choice->decision.ask,
     .reference_size = reference_size (self, choice, size)
   };
 
@@ -380,21 +415,30 @@ count_frame (GstAdaCompressEnc * self, const Choice * choice, gsize size, GstClo
     ada_report_frame (GST_ELEMENT (self), &report);
 }
 
-/* Hands the coder, with the frame in it, to those who ask the cloud. */
-static void
-ask (GstAdaCompressEnc * self, Choice * choice, GstVideoCodecFrame * frame)
+static const gchar *
+sample_name (GstVideoCodecFrame * frame)
 {
   GstPirlSample sample;
-  const gchar *name = NULL;
 
-  if (!choice->decision.ask) {
-    ada_observation_unref (choice->observation);
+  return gst_pirl_sample_get (frame->input_buffer, &sample) && *sample.name != '\0'
+      ? sample.name : NULL;
+}
+
+/* Hands the coder, with the frame in it, to those who look at it or ask the cloud. */
+static void
+hand_over (GstAdaCompressEnc * self, Choice * choice, GstVideoCodecFrame * frame)
+{
+  const guint64 id = self->counters.frames;
+
+  if (choice->own && choice->observation != NULL && choice->decision.ask) {
+    self->coder = ada_agent_ask (self->agent, self->coder, id, sample_name (frame),
+        &choice->decision, choice->observation);
     return;
   }
-  if (gst_pirl_sample_get (frame->input_buffer, &sample) && *sample.name != '\0')
-    name = sample.name;
-  self->coder = ada_agent_ask (self->agent, self->coder, self->counters.frames, name,
-      &choice->decision, choice->observation);
+  if (choice->observation != NULL)
+    ada_observation_unref (choice->observation);
+  if (!choice->own)
+    self->coder = ada_lookout_show (self->lookout, self->coder, id, sample_name (frame));
 }
 
 /* The frame that the coder holds, into frame->output_buffer. */
@@ -419,8 +463,8 @@ encode_frame (GstAdaCompressEnc * self, GstVideoCodecFrame * frame)
   } else {
     gst_pirl_post_error (GST_ELEMENT (self), &error);
   }
-  if (choice.observation != NULL)
-    ask (self, &choice, frame);
+  if (self->learning)
+    hand_over (self, &choice, frame);
   return ok;
 }
 
@@ -473,6 +517,8 @@ gst_ada_compress_enc_finish (GstVideoEncoder * encoder)
 
   if (!self->learning)
     return GST_FLOW_OK;
+  if (self->lookout != NULL)
+    ada_lookout_drain (self->lookout);
   GST_OBJECT_LOCK (self);
   deadline = g_get_monotonic_time () + self->settings.cloud_timeout * (gint64) 1000;
   GST_OBJECT_UNLOCK (self);
@@ -677,6 +723,7 @@ gst_ada_compress_enc_stop (GstVideoEncoder * encoder)
     ada_agent_stats (agent, &self->last);
   GST_OBJECT_UNLOCK (self);
   self->learning = FALSE;
+  g_clear_pointer (&self->lookout, ada_lookout_free);
   g_clear_pointer (&agent, ada_agent_free);
   g_clear_object (&cloud);
   g_clear_pointer (&self->coder, pirl_jpeg_coder_free);

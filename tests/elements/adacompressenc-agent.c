@@ -168,17 +168,25 @@ typedef struct {
   gint64 slowest;               /* microseconds that a push took */
 } Stream;
 
+/* @live: frames are looked at beside the stream; otherwise each waits for its own decision. */
 static void
-stream_open (Stream * stream, const gchar * line, Simulated * cloud)
+stream_open_as (Stream * stream, const gchar * line, Simulated * cloud, gboolean live)
 {
   memset (stream, 0, sizeof (*stream));
   stream->h = gst_harness_new_parse (line);
+  gst_harness_set_live (stream->h, live);
   stream->enc = gst_harness_find_element (stream->h, "adacompressenc");
   stream->bus = gst_bus_new ();
   gst_element_set_bus (stream->enc, stream->bus);
   if (cloud != NULL)
     g_signal_connect (stream->enc, "classify", G_CALLBACK (classify), cloud);
   gst_harness_set_src_caps_str (stream->h, CAPS);
+}
+
+static void
+stream_open (Stream * stream, const gchar * line, Simulated * cloud)
+{
+  stream_open_as (stream, line, cloud, FALSE);
 }
 
 static void
@@ -235,8 +243,10 @@ GST_START_TEST (learns_what_the_cloud_needs)
 {
   const struct {
     const gchar *policy, *network;
-  } cases[] = { {"bandit", ""}, {"bandit", extractor}, {"bandit features=frame", extractor},
-      {"dqn", extractor} };
+    gboolean live;
+  } cases[] = { {"bandit", "", FALSE}, {"bandit", extractor, FALSE}, {"bandit", extractor, TRUE},
+      {"bandit features=frame", extractor, FALSE}, {"dqn", extractor, FALSE},
+      {"dqn", extractor, TRUE} };
 
   for (guint k = 0; k < G_N_ELEMENTS (cases); k++) {
     g_autofree gchar *line = g_strdup_printf (PLAIN "cloud=application extractor=\"%s\" policy=%s "
@@ -246,7 +256,7 @@ GST_START_TEST (learns_what_the_cloud_needs)
     guint64 sum = 0, frames = 0;
     Stream stream;
 
-    stream_open (&stream, line, &cloud);
+    stream_open_as (&stream, line, &cloud, cases[k].live);
     fail_unless_equals_int (stream_push (&stream), 75); /* untrained: the reference leaves */
     stream_until (&stream, "inference", 6000);
     for (guint i = 0; i < 300; i++) {
@@ -576,7 +586,7 @@ GST_START_TEST (bad_clouds_hold_nothing_up)
     Stream stream;
 
     server_mode (&server, modes[i]);
-    stream_open (&stream, line, NULL);
+    stream_open_as (&stream, line, NULL, i % 2 == 0);
     begin = g_get_monotonic_time ();
     for (guint k = 0; k < 150; k++) {
       fail_unless_equals_int (stream_push (&stream), 75);
