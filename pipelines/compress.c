@@ -23,8 +23,9 @@
 static struct {
   gchar *input, *out, *cloud, *extractor, *agent, *agreement;
   gint seconds, judge;
+  gboolean shipped;             /* cloud and extractor are those that ship */
   gdouble target;
-  gboolean as_fast;
+  gboolean as_fast, untrained;
 } opt = { .out = (gchar *) "out", .seconds = 120, .judge = 60, .target = .95 };
 
 static const GOptionEntry entries[] = {
@@ -46,6 +47,8 @@ static const GOptionEntry entries[] = {
       "Frames asked about at every quality afterwards, local clouds only (60)", "N" },
   { "as-fast-as-possible", 0, 0, G_OPTION_ARG_NONE, &opt.as_fast,
       "Do not keep to the clock (files and the film)", NULL },
+  { "untrained", 0, 0, G_OPTION_ARG_NONE, &opt.untrained,
+      "Do not start with the agent that ships", NULL },
   { NULL }
 };
 
@@ -546,6 +549,7 @@ parse_options (int *argc, char ***argv)
     g_printerr ("--seconds must be at least 1, --judge at least 0\n");
     return FALSE;
   }
+  opt.shipped = !opt.cloud && !opt.extractor;
   if (!opt.agreement)
     opt.agreement = (gchar *) (opt.cloud ? "top1-in-top5" : "top1");
   if (!opt.cloud)
@@ -553,6 +557,18 @@ parse_options (int *argc, char ***argv)
   if (!opt.agent)
     opt.agent = g_build_filename (opt.out, "agent.safetensors", NULL);
   return TRUE;
+}
+
+/* The agent that ships knows the classifier that ships: the first run need not start from nothing. */
+static void
+start_with_shipped_agent (void)
+{
+  g_autofree gchar *shipped = g_build_filename (models_folder (), "agent.safetensors", NULL);
+  g_autofree gchar *data = NULL;
+  gsize size;
+
+  if (!g_file_test (opt.agent, G_FILE_TEST_EXISTS) && g_file_get_contents (shipped, &data, &size, NULL))
+    g_file_set_contents (opt.agent, data, size, NULL);
 }
 
 int
@@ -567,6 +583,8 @@ main (int argc, char **argv)
     g_printerr ("cannot make the folder %s\n", opt.out);
     return 1;
   }
+  if (opt.shipped && !opt.untrained)
+    start_with_shipped_agent ();
   g_mutex_init (&run.lock);
   run.loop = g_main_loop_new (NULL, FALSE);
   run.kept = g_array_new (FALSE, FALSE, sizeof (Kept));

@@ -638,7 +638,9 @@ make_agent (GstAdaCompressEnc * self, const AdaSettings * settings, AdaCloud * c
   config.client.queue = CLOUD_QUEUE;
   config.cloud = cloud;
   config.agent_file = ada_is_set (settings->agent_file) ? settings->agent_file : NULL;
-  config.shipped_agent = agent;
+  /* What was learnt of drawn textures is better than nothing, but with a cloud nothing is soon
+   * something, and the reference leaves meanwhile. */
+  config.shipped_agent = cloud == NULL ? agent : NULL;
   return ada_agent_new (&config, &events, origin, error);
 }
 

@@ -230,7 +230,7 @@ static const PropertyRow rows[] = {
    * and every now and then, as a whole or not at all.
    */
   {"agent-file", "Agent file", "Safetensors file that the agent is read from and saved to "
-        "(none = the shipped agent, and nothing is kept)", ROW_STRING, AT (agent_file)},
+        "(none: nothing is kept; it starts untrained, without a cloud with the shipped agent)", ROW_STRING, AT (agent_file)},
   /**
    * GstAdaCompressEnc:extractor:
    *
