@@ -219,13 +219,15 @@ stream_push (Stream * stream)
   return quality;
 }
 
-/* Frames until the state is @state, @most at most; the mean quality of the last ones. */
+/* Frames until the state is @state; the mean quality of the last ones. @most frames should do, but
+ * where the machine is slow or busy fewer of them are looked at and answered: then half a minute. */
 static gdouble
 stream_until (Stream * stream, const gchar * want, guint most)
 {
+  const gint64 patience = g_get_monotonic_time () + 30 * G_USEC_PER_SEC;
   gdouble mean = 75;
 
-  for (guint i = 0; i < most; i++) {
+  for (guint i = 0; i < most || g_get_monotonic_time () < patience; i++) {
     g_autofree gchar *state = state_of (stream->enc);
 
     if (g_str_equal (state, want))
