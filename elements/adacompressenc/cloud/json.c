@@ -84,9 +84,13 @@ ada_json_as_array (JsonNode * node)
 const gchar *
 ada_json_as_string (JsonNode * node)
 {
+  const gchar *string;
+
   if (!node || !JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_STRING)
     return NULL;
-  return json_node_get_string (node);
+  string = json_node_get_string (node);
+  /* json-glib takes octal escapes, which JSON does not have: "\207" becomes a lonely byte. */
+  return g_utf8_validate (string, -1, NULL) ? string : NULL;
 }
 
 gboolean
