@@ -48,22 +48,6 @@ pirl_comparison_free (PirlComparison *c)
   g_free (c);
 }
 
-static gboolean
-load (PirlComparison *c, const PirlImage *frame, GError **error)
-{
-  const PirlRaw raw = { .width = frame->width, .height = frame->height, .n_components = 3,
-    .rgb = TRUE, .data = { frame->data, frame->data + 1, frame->data + 2 },
-    .stride = { frame->stride, frame->stride, frame->stride }, .step = { 3, 3, 3 },
-    .full_range = TRUE, .kr = .299, .kb = .114 };
-  g_autoptr (PirlYccConverter) converter = pirl_ycc_converter_new (&raw, error);
-  PirlYcc ycc;
-
-  if (!converter)
-    return FALSE;
-  pirl_ycc_convert (converter, &raw, &ycc);
-  return pirl_jpeg_coder_load (c->coder, &ycc, error);
-}
-
 static AdaAnswer *
 ask (PirlComparison *c, const PirlImage *frame, const gchar *name, gint quality,
     PirlHuffman huffman, gsize *size, GError **error)
@@ -100,7 +84,7 @@ pirl_comparison_add (PirlComparison *c, const PirlImage *frame, const gchar *nam
   g_autoptr (GError) failure = NULL;
   gsize whole;
 
-  if (!load (c, frame, error))
+  if (!pirl_jpeg_coder_load_rgb (c->coder, frame, error))
     return FALSE;
   reference = ask (c, frame, name, c->qualities[c->n - 1], PIRL_HUFFMAN_STANDARD, &whole, &failure);
   if (!reference)

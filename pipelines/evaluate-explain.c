@@ -270,7 +270,7 @@ explain_one (Subject *subject, const EvalTable *table, const EvalTableConfig *co
   subject->probes = ada_observer_probes (subject->observer, &probes);
   subject->pictures = g_new0 (PirlImage, subject->probes + 1);
   good = pirl_image_load (file, &image, NULL, error)
-      && eval_load_coder (subject->coder, &image, error);
+      && pirl_jpeg_coder_load_rgb (subject->coder, &image, error);
   for (guint i = 0; good && i <= subject->probes; i++)
     pirl_jpeg_coder_preview (subject->coder, i == 0 ? 0 : probes[i - 1], PAGE_SIDE / 3 * 2,
         &subject->pictures[i]);

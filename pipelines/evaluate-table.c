@@ -166,22 +166,6 @@ list_pictures (const gchar *folder, guint limit, GError **error)
 
 /* --- looking --- */
 
-gboolean
-eval_load_coder (PirlJpegCoder *coder, const PirlImage *image, GError **error)
-{
-  const PirlRaw raw = { .width = image->width, .height = image->height, .n_components = 3,
-    .rgb = TRUE, .data = { image->data, image->data + 1, image->data + 2 },
-    .stride = { image->stride, image->stride, image->stride }, .step = { 3, 3, 3 },
-    .full_range = TRUE, .kr = .299, .kb = .114 };
-  g_autoptr (PirlYccConverter) converter = pirl_ycc_converter_new (&raw, error);
-  PirlYcc ycc;
-
-  if (!converter)
-    return FALSE;
-  pirl_ycc_convert (converter, &raw, &ycc);
-  return pirl_jpeg_coder_load (coder, &ycc, error);
-}
-
 static void
 view_free (gpointer data)
 {
@@ -283,7 +267,7 @@ observe (Builder *builder, View *view, const PirlImage *image, GError **error)
   if (view->kind == VIEW_DECODED)
     return observe_decoded (builder, view, image, error);
   pirl_resize_center_crop (builder->resizer, image, THUMBNAIL_SIDE, THUMBNAIL_SIDE, &thumbnail);
-  loaded = eval_load_coder (builder->thumbnail_coder, &thumbnail, error);
+  loaded = pirl_jpeg_coder_load_rgb (builder->thumbnail_coder, &thumbnail, error);
   pirl_image_clear (&thumbnail);
   return loaded ? ada_observer_run (view->observer, builder->thumbnail_coder, error) : NULL;
 }
@@ -406,7 +390,7 @@ load_picture (Builder *builder, const gchar *name, PirlImage *image, GError **er
   g_autofree gchar *path = g_build_filename (builder->config->folder, name, NULL);
 
   return pirl_image_load (path, image, NULL, error)
-      && eval_load_coder (builder->coder, image, error);
+      && pirl_jpeg_coder_load_rgb (builder->coder, image, error);
 }
 
 static void

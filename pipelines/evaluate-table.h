@@ -57,5 +57,3 @@ void eval_table_free (EvalTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EvalTable, eval_table_free)
 const EvalLook *eval_table_look (const EvalTable *table, const gchar *name);
 
-/** Brings an RGB picture into @coder. */
-gboolean eval_load_coder (PirlJpegCoder *coder, const PirlImage *image, GError **error);

@@ -59,13 +59,16 @@ PirlJpegCoder *ada_agent_ask (AdaAgent * agent, PirlJpegCoder * coder, guint64 i
     const gchar * name, const AdaDecision * decision, AdaObservation * observation);
 /** Another coder from the pool; NULL when all are with questions. Give it back. */
 PirlJpegCoder *ada_agent_take_coder (AdaAgent * agent);
+/** Back to the pool; transfer full. Any thread. */
 void ada_agent_give_coder (AdaAgent * agent, PirlJpegCoder * coder);
 /** Waits until all that was asked is answered, or @timeout ms. */
 gboolean ada_agent_drain (AdaAgent * agent, guint timeout);
 /** Has the agent saved soon, if it has learnt since. Does not wait. */
 void ada_agent_save_soon (AdaAgent * agent);
+/** A snapshot; any thread. */
 void ada_agent_stats (AdaAgent * agent, AdaAgentStats * stats);
 
+/** "inference", "estimate", "retrain". */
 const gchar *ada_state_name (AdaState state);
 
 G_END_DECLS

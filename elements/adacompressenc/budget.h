@@ -19,6 +19,7 @@ typedef struct {
   gboolean suspicion;           /* until the savings are spent */
 } AdaBudget;
 
+/** @rate: bytes of estimates over the reference bytes of all frames, as estimate-budget. */
 void ada_budget_init (AdaBudget * budget, gdouble rate);
 /** One more frame; the probability with which it is asked about. */
 gdouble ada_budget_frame (AdaBudget * budget);

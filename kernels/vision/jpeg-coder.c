@@ -43,6 +43,22 @@ pirl_jpeg_coder_free (PirlJpegCoder *coder)
   g_free (coder);
 }
 
+gboolean
+pirl_jpeg_coder_load_rgb (PirlJpegCoder *coder, const PirlImage *image, GError **error)
+{
+  const PirlRaw raw = { .width = image->width, .height = image->height, .n_components = 3,
+    .rgb = TRUE, .data = { image->data, image->data + 1, image->data + 2 },
+    .stride = { image->stride, image->stride, image->stride }, .step = { 3, 3, 3 },
+    .full_range = TRUE, .kr = .299, .kb = .114 };
+  g_autoptr (PirlYccConverter) converter = pirl_ycc_converter_new (&raw, error);
+  PirlYcc ycc;
+
+  if (!converter)
+    return FALSE;
+  pirl_ycc_convert (converter, &raw, &ycc);
+  return pirl_jpeg_coder_load (coder, &ycc, error);
+}
+
 void
 pirl_jpeg_coder_size (const PirlJpegCoder *coder, gint *width, gint *height)
 {

@@ -38,6 +38,9 @@ PIRL_API void pirl_jpeg_coder_set_flat (PirlJpegCoder *coder, gint below);
  * picture. %PIRL_ERROR_INVALID for sizes outside 1..65500. @picture's planes are not kept. */
 PIRL_API gboolean pirl_jpeg_coder_load (PirlJpegCoder *coder, const PirlYcc *picture,
     GError **error);
+/** The same from packed or padded RGB. */
+PIRL_API gboolean pirl_jpeg_coder_load_rgb (PirlJpegCoder *coder, const PirlImage *image,
+    GError **error);
 /** The loaded picture's size; 0 x 0 before the first. */
 PIRL_API void pirl_jpeg_coder_size (const PirlJpegCoder *coder, gint *width, gint *height);
 

@@ -38,6 +38,7 @@ typedef struct {
   guint backoff, backoff_max;   /* ms: 200, doubled to 30000, each drawn from (half, whole) */
   guint breaker;                /* failures in a row that open it, 5 */
 } AdaClientConfig;
+/** The values beside the fields above. */
 void ada_client_config_defaults (AdaClientConfig * config);
 
 /** A request is one attempt, and ends as one of answered, no_answers, errors, timeouts; retries says
@@ -63,6 +64,7 @@ gboolean ada_client_ready (AdaClient * client);
 gboolean ada_client_submit (AdaClient * client, AdaInquiry * inquiry);
 /** Waits until nothing is queued or under way, or @timeout ms; for EOS of files and for tests. */
 gboolean ada_client_drain (AdaClient * client, guint timeout);
+/** A snapshot; any thread. */
 void ada_client_stats (AdaClient * client, AdaClientStats * stats);
 
 G_END_DECLS

@@ -22,7 +22,9 @@ typedef struct {
   gchar *model_version;         /* may be NULL */
   gsize sent, received;         /* bytes on the wire, headers and base64 included (local: the JPEG's) */
 } AdaAnswer;
+/** Without labels. */
 AdaAnswer *ada_answer_new (void);
+/** NULL is ignored. */
 void ada_answer_free (AdaAnswer * answer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaAnswer, ada_answer_free)
 /** Appends a label; an id that is there already keeps its better score. */
@@ -84,8 +86,10 @@ struct _AdaCloudInterface {
  * "oip+https://...". NULL with an error (PIRL_ERROR_INVALID, ...) that lists the known forms; no
  * credentials in any text. @n_threads, @device: for local models. */
 AdaCloud *ada_cloud_new (const gchar * uri, const gchar * device, guint n_threads, GError ** error);
+/** As the interface has it: blocks; transfer full, NULL with an #AdaCloudError. */
 AdaAnswer *ada_cloud_classify (AdaCloud * cloud, const AdaRequest * request,
     GCancellable * cancellable, GError ** error);
+/** FALSE where it is known beforehand that nothing can be said of (@name, @quality). */
 gboolean ada_cloud_knows (AdaCloud * cloud, const gchar * name, gint quality);
 
 /** The application as the cloud: @ask is called on the worker (the element emits `classify`), and the

@@ -14,7 +14,9 @@
 #define ADA_HTTP_MAX_ANSWER (8 * 1024 * 1024)
 
 typedef struct _AdaHttp AdaHttp;
+/** One connection at a time, kept alive between requests; one thread at a time. */
 AdaHttp *ada_http_new (void);
+/** Closes it. */
 void ada_http_free (AdaHttp * http);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaHttp, ada_http_free)
 
@@ -36,8 +38,9 @@ typedef struct {
 gboolean ada_http_run (AdaHttp * http, const AdaHttpRequest * request, AdaTraffic * traffic,
     GCancellable * cancellable, GError ** error);
 
-/* The answer to the last ada_http_run() that was TRUE; good until the next. */
+/** The status of the answer to the last ada_http_run() that was TRUE; good until the next. */
 guint ada_http_status (AdaHttp * http);
+/** Its @size bytes, followed by a 0. */
 const gchar *ada_http_body (AdaHttp * http, gsize * size);
 /** @name in lower case; NULL = not there. */
 const gchar *ada_http_header (AdaHttp * http, const gchar * name);
