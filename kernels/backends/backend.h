@@ -13,8 +13,9 @@
 #pragma once
 
 #include "base/base.h"
+#include "base/rng.h"
 
-#define PIRL_BACKEND_VERSION 1
+#define PIRL_BACKEND_VERSION 2
 
 /** n samples of c channels of h x w. Vectors have h = w = 1. */
 typedef struct {
@@ -62,8 +63,8 @@ typedef enum { PIRL_MODE_TRAIN, PIRL_MODE_INFER } PirlMode;
 typedef struct {
   PirlUnitKind kind;
   PirlMode mode;
-  PirlDType dtype;              /* of activations: F32; BF16 only in PIRL_MODE_INFER; the reference
-                                 * backend computes in F64 whatever stands here */
+  PirlDType dtype;              /* of activations: what supports() agrees to; the reference backend
+                                 * computes in F64 whatever stands here */
   PirlDims input, output;       /* dense dims; output.n == input.n */
   gint kernel, stride, padding, groups;        /* CONV (square, zeros) and MAXPOOL (-inf padding) */
   gboolean bias, batch_norm, residual;
@@ -89,6 +90,9 @@ typedef enum {
                                  * they changed. TRAIN: nothing to do */
   PIRL_PASS_FORWARD,
   PIRL_PASS_BACKWARD,           /* after FORWARD of the same plan in TRAIN mode */
+  PIRL_PASS_STAGE,              /* INPUT on a backend with steps: starts bringing @input's pictures
+                                 * to the device, for the FORWARD after the running step, whose
+                                 * @input then is NULL; the pictures are copied before it returns */
 } PirlPass;
 
 /**
@@ -141,7 +145,44 @@ typedef struct {
   gdouble mean_exp;             /* mean of exp (s/tau) over the batch's positives and negatives:
                                  * Z estimated from this batch is rows * mean_exp */
   gdouble positive;             /* mean cosine of a sample with its own row */
+  gdouble spread;               /* 1 - |mean of the batch's embeddings|^2: 0 = all the same */
 } PirlContrastStats;
+
+/**
+ * PirlDrawDesc: which rows of the bank samples are contrasted with.
+ *
+ * The sample with row i draws its @negatives rows from the stream (seed, epoch, i, purpose), in the
+ * order of the stream and with replacement: pirl_rng_below (rows), or with @exclude_positive
+ * pirl_rng_below (rows - 1), plus one from i on. So they do not depend on the batch it comes in.
+ */
+typedef struct {
+  guint batch;
+  guint64 rows, negatives;
+  gboolean exclude_positive;
+  guint64 seed;
+  guint32 epoch;
+  PirlPurpose purpose;
+} PirlDrawDesc;
+
+typedef struct {
+  gdouble loss;                 /* mean over the batch, unscaled */
+  gdouble accuracy;             /* share of the batch whose largest logit is its label's */
+} PirlEntropyStats;
+
+/** Dynamic loss scaling: losses' gradients are multiplied by @scale and divided by it again in the
+ * optimiser. After @clean finite steps in a row (2000) it doubles, after one that is not it halves.
+ * 0 = off. */
+typedef struct {
+  gdouble scale;
+  guint clean;
+} PirlLossScale;
+
+/** How a step ended. */
+typedef struct {
+  gboolean finite;              /* FALSE: the optimiser found a gradient that is no finite number
+                                 * and changed nothing */
+  PirlLossScale loss_scale;     /* for the next step */
+} PirlStepResult;
 
 typedef struct _PirlBackend PirlBackend;
 typedef struct _PirlUnitPlan PirlUnitPlan;      /* each backend's own */
@@ -153,6 +194,7 @@ typedef struct {
   PirlDType param_dtype;        /* F32; the reference: F64 */
   guint n_threads;
   gboolean deterministic;
+  gboolean tf32;                /* F32 units may round products to 11 bits; set before planning */
 } PirlDevice;
 
 /** What a plan needs besides its tensors. */
@@ -179,6 +221,13 @@ struct _PirlBackend {
   gboolean (*download) (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes,
       GError **error);
   gboolean (*zero) (PirlDevice *device, gpointer dst, gsize bytes, GError **error);
+  /* Within the device. */
+  gboolean (*copy) (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes,
+      GError **error);
+  /* Copies the rows @row [n] (on the host) of @table, of @row_bytes (a multiple of 4) each, to the
+   * dense @aside, or with @back from there. */
+  gboolean (*rows) (PirlDevice *device, gpointer table, gpointer aside, gsize row_bytes, guint n,
+      const guint32 *row, gboolean back, GError **error);
 
   /* A value from and to dense floats on the host, n,c,h,w. */
   gboolean (*tensor_write) (PirlDevice *device, const PirlTensorDesc *desc, gpointer dst,
@@ -195,16 +244,29 @@ struct _PirlBackend {
   gboolean (*unit_run) (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *buffers,
       GError **error);
 
+  /* Fills @negative [batch][negatives], on the device; @positive [batch] on the host. */
+  gboolean (*draw) (PirlDevice *device, const PirlDrawDesc *desc, const guint32 *positive,
+      guint32 *negative, GError **error);
   /* Contrast: see PirlContrastDesc. @embedding, @bank: dense rows in param_dtype on the device;
-   * @positive [batch] and @negative [batch][negatives] on the host; @negative NULL = every row but
-   * the positive one (then negatives == rows - 1). @d_embedding NULL = statistics only. */
+   * @positive [batch] on the host, @negative [batch][negatives] on the device; @negative NULL =
+   * every row but the positive one (then negatives == rows - 1). @d_embedding NULL = statistics
+   * only. */
   gboolean (*contrast) (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer embedding,
       gconstpointer bank, const guint32 *positive, const guint32 *negative,
       gpointer d_embedding, PirlContrastStats *stats, GError **error);
-  /* m_p <- normalise (momentum * m_p + (1 - momentum) * z), in the order of the batch. */
+  /* m_p <- normalise (momentum_b * m_p + (1 - momentum_b) * z_b), in the order of the batch;
+   * @positive, @momentum [batch] on the host. Momentum 0 = z_b takes the row's place. */
   gboolean (*bank_update) (PirlDevice *device, gpointer bank, guint dim, guint batch,
-      const guint32 *positive, gconstpointer embedding, gdouble momentum, GError **error);
+      const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error);
+  /* Softmax cross-entropy: L_b = log (sum_j exp z_bj) - z_by, d_logits = (softmax (z_b)_j - [j = y])
+   * / batch. @logits, @d_logits [batch][classes] in param_dtype on the device, @labels [batch]
+   * (0 .. classes - 1) on the host. */
+  gboolean (*cross_entropy) (PirlDevice *device, guint batch, guint classes, gconstpointer logits,
+      const gint *labels, gpointer d_logits, PirlEntropyStats *stats, GError **error);
 
+  /* Looks for gradients that are no finite numbers; if there are, sgd and adam change nothing until
+   * the step's end. NULL = not offered. */
+  gboolean (*check) (PirlDevice *device, gsize n, gconstpointer gradients, GError **error);
   /* SGD as PyTorch's: g += weight_decay * w; v = momentum * v + g; w -= lr * v. */
   gboolean (*sgd) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
       gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error);
@@ -213,6 +275,21 @@ struct _PirlBackend {
   gboolean (*adam) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
       gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
       gdouble epsilon, gdouble weight_decay, GError **error);
+
+  /* Steps: NULL where every operation is done when it returns. Else, between step_begin and
+   * step_end, operations are queued: what they leave on the host (stats) is there after step_end,
+   * and must stay valid until then; they must be the same operations on the same memory step
+   * after step (their host values may change), for they are recorded once and replayed. upload,
+   * download, tensor_write, tensor_read and planning are not allowed inside. */
+  gboolean (*step_begin) (PirlDevice *device, GError **error);
+  /* Starts what was queued; the host may STAGE the next step's pictures meanwhile. */
+  gboolean (*step_launch) (PirlDevice *device, GError **error);
+  /* Waits until it is done. */
+  gboolean (*step_end) (PirlDevice *device, PirlStepResult *result, GError **error);
+  /* Forgets what was queued since step_begin, waits for what runs already. */
+  void (*step_abort) (PirlDevice *device);
+  /* Of the next steps. Off when a device is opened; needed for F16. */
+  void (*set_loss_scale) (PirlDevice *device, const PirlLossScale *scale);
 };
 
 /** Naive, double precision: the truth the others are compared with. */
@@ -221,9 +298,23 @@ PIRL_API const PirlBackend *pirl_backend_reference (void);
 PIRL_API const PirlBackend *pirl_backend_cpu (void);
 
 /**
- * Opens "auto", "cpu", "reference" ("cuda", "cuda:N" say why they are not there). @n_threads 0 =
- * the machine's cores. Errors: %PIRL_ERROR_INVALID for an unknown name (the text lists the known
- * ones), %PIRL_ERROR_UNSUPPORTED. Free with pirl_device_close().
+ * The CUDA backend, from the module libpirl-cuda.so, opened at the first call: the file that
+ * PIRL_CUDA_MODULE names, else the one beside this library, in its folder gst-pirl, or where the
+ * build left it. NULL with %PIRL_ERROR_UNSUPPORTED says what is missing (the module, cuDNN) or
+ * which version does not fit; a driver or a card that is missing is what its open() says.
+ */
+PIRL_API const PirlBackend *pirl_backend_cuda (GError **error);
+/** In one line why there is no CUDA device: what pirl_backend_cuda() says, or else the device that
+ * was opened last; NULL = nothing is known to be missing. Stays valid. */
+PIRL_API const gchar *pirl_cuda_reason (void);
+/** What the module exports under this name; @version is the caller's PIRL_BACKEND_VERSION. */
+#define PIRL_CUDA_ENTRY "pirl_cuda_backend_entry"
+typedef const PirlBackend *(*PirlCudaEntry) (guint version);
+
+/**
+ * Opens "auto" (the CUDA device that is there, else the CPU), "cuda", "cuda:N", "cpu", "reference".
+ * @n_threads 0 = the machine's cores. Errors: %PIRL_ERROR_INVALID for an unknown name (the text
+ * lists the known ones), %PIRL_ERROR_UNSUPPORTED. Free with pirl_device_close().
  */
 PIRL_API PirlDevice *pirl_device_open (const gchar *name, guint n_threads, gboolean deterministic,
     GError **error);

@@ -27,9 +27,9 @@ typedef enum {
   PIRL_PURPOSE_PERMUTATIONS = 9,        /* the set of permutations */
   PIRL_PURPOSE_SCENES = 10,     /* noise of a drawn film's nights */
   PIRL_PURPOSE_AGENT = 11,      /* exploration, replay, folds of adacompressenc's agents */
-  PIRL_PURPOSE_REPLAY = 10,     /* transitions of a batch of the DQN; index = learnings */
-  PIRL_PURPOSE_EXPLORE = 11,    /* actions of the DQN; index = choices */
   PIRL_PURPOSE_ESTIMATE = 12,   /* frames that are asked about; index = frames */
+  PIRL_PURPOSE_REPLAY = 13,     /* transitions of a batch of the DQN; index = learnings */
+  PIRL_PURPOSE_EXPLORE = 14,    /* actions of the DQN; index = choices */
   PIRL_PURPOSE_TEST = 255,
 } PirlPurpose;
 

@@ -11,10 +11,6 @@
 gdouble pirl_knn_leave_one_out (const gfloat *references, const gint *labels, gsize n_references,
     const gsize *query, gsize n_queries, guint dim, guint k, gdouble sigma);
 
-/** Fills @negative [batch][K] for the samples with bank rows @rows. */
-void pirl_draw_negatives (const PirlTrainerConfig *config, guint64 k, guint32 epoch,
-    const guint32 *rows, PirlPurpose purpose, guint32 *negative);
-
 /* One term's network: input, trunk, head. */
 typedef struct {
   PirlGraph *graph;
@@ -39,11 +35,13 @@ struct _PirlTrainer {
   PirlBranch images, patches;   /* patches.plan NULL but for PIRL */
   gpointer bank;                /* rows x dim, param_dtype; SUPERVISED has none */
   gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
-  guint32 *negative;            /* batch x K; NULL = all rows but the own */
   const guint8 **patch_pictures;        /* batch x patches pointers */
-  gfloat *embedding;            /* batch x dim on the host */
-  guint8 *statistics;           /* running statistics as they were before the step */
-  guint8 *rows_aside;           /* the batch's rows of the bank, likewise (bank_update BEFORE) */
+  gfloat *row_momentum;         /* of the batch's rows in the bank update */
+
+  /* On the device. */
+  guint32 *negative;            /* batch x K; NULL = all rows but the own */
+  gpointer statistics;          /* running statistics as they were before the step */
+  gpointer rows_aside;          /* the batch's rows of the bank, likewise (bank_update BEFORE) */
 
   /* What a checkpoint keeps besides tensors. */
   guint64 step;

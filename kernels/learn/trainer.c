@@ -306,21 +306,29 @@ trainer_setup (PirlTrainer *trainer, GError **error)
       && (!has_bank (config) || bank_init (trainer, error));
 }
 
-static void
-trainer_add_storage (PirlTrainer *trainer)
+/* What steps need besides the plans' memory. */
+static gboolean
+trainer_add_storage (PirlTrainer *trainer, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
+  const PirlBackend *backend = trainer->device->backend;
   gsize bytes;
 
   pirl_params_buffers (trainer->params, &bytes);
-  trainer->statistics = g_malloc (MAX (bytes, 1));
-  if (!has_bank (config))
-    return;
-  trainer->rows_aside = g_malloc (config->batch * row_bytes (trainer));
-  trainer->embedding = g_new (gfloat, (gsize) config->batch * config->dim);
+  trainer->statistics = backend->alloc (trainer->device, MAX (bytes, 1), error);
+  if (!trainer->statistics || !has_bank (config))
+    return trainer->statistics != NULL;
+  trainer->row_momentum = g_new (gfloat, config->batch);
   trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
-  if (!config->exclude_positive || config->negatives < config->bank_rows - 1)
-    trainer->negative = g_new (guint32, config->batch * config->negatives);
+  trainer->rows_aside = backend->alloc (trainer->device, config->batch * row_bytes (trainer),
+      error);
+  if (trainer->rows_aside
+      && (!config->exclude_positive || config->negatives < config->bank_rows - 1)) {
+    trainer->negative = backend->alloc (trainer->device,
+        config->batch * config->negatives * sizeof (guint32), error);
+    return trainer->negative != NULL;
+  }
+  return trainer->rows_aside != NULL;
 }
 
 PirlTrainer *
@@ -332,10 +340,16 @@ pirl_trainer_new (const PirlTrainerConfig *config, GError **error)
     return NULL;
   trainer = g_new0 (PirlTrainer, 1);
   trainer_copy_config (trainer, config);
-  if (!trainer_setup (trainer, error))
+  if (!trainer_setup (trainer, error) || !trainer_add_storage (trainer, error))
     return NULL;
-  trainer_add_storage (trainer);
   return g_steal_pointer (&trainer);
+}
+
+static void
+trainer_release (PirlTrainer *trainer, gpointer memory)
+{
+  if (memory)
+    trainer->device->backend->free (trainer->device, memory);
 }
 
 void
@@ -347,15 +361,14 @@ pirl_trainer_free (PirlTrainer *trainer)
   branch_clear (&trainer->patches);
   pirl_params_free (trainer->params);
   pirl_pool_free (trainer->pool);
-  if (trainer->bank)
-    trainer->device->backend->free (trainer->device, trainer->bank);
+  trainer_release (trainer, trainer->bank);
+  trainer_release (trainer, trainer->negative);
+  trainer_release (trainer, trainer->statistics);
+  trainer_release (trainer, trainer->rows_aside);
   g_clear_pointer (&trainer->device, pirl_device_close);
   g_free (trainer->labels);
-  g_free (trainer->negative);
   g_free (trainer->patch_pictures);
-  g_free (trainer->embedding);
-  g_free (trainer->statistics);
-  g_free (trainer->rows_aside);
+  g_free (trainer->row_momentum);
   g_free (trainer->config.device);
   g_free (trainer->config.precision);
   g_free (trainer);
@@ -371,26 +384,16 @@ statistics_copy (PirlTrainer *trainer, gboolean back, GError **error)
   gsize bytes;
   gpointer data = pirl_params_buffers (trainer->params, &bytes);
 
-  return back ? device->backend->upload (device, data, trainer->statistics, bytes, error)
-      : device->backend->download (device, trainer->statistics, data, bytes, error);
+  return device->backend->copy (device, back ? data : trainer->statistics,
+      back ? trainer->statistics : data, bytes, error);
 }
 
 /* Copies the batch's rows of the bank aside, or puts them back. */
 static gboolean
 rows_copy (PirlTrainer *trainer, const PirlBatch *batch, gboolean back, GError **error)
 {
-  PirlDevice *device = trainer->device;
-  const gsize bytes = row_bytes (trainer);
-
-  for (guint b = 0; b < trainer->config.batch; b++) {
-    guint8 *row = (guint8 *) trainer->bank + batch->rows[b] * bytes;
-    guint8 *aside = trainer->rows_aside + b * bytes;
-
-    if (!(back ? device->backend->upload (device, row, aside, bytes, error)
-            : device->backend->download (device, aside, row, bytes, error)))
-      return FALSE;
-  }
-  return TRUE;
+  return trainer->device->backend->rows (trainer->device, trainer->bank, trainer->rows_aside,
+      row_bytes (trainer), trainer->config.batch, batch->rows, back, error);
 }
 
 /* m <- normalise (momentum m + (1 - momentum) v_f). */
@@ -399,18 +402,14 @@ rows_update (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
   PirlDevice *device = trainer->device;
-  const gsize bytes = row_bytes (trainer);
 
-  /* From a row of zeros the update leaves v_f itself. */
   for (guint b = 0; b < config->batch; b++)
-    if (config->bank_update == PIRL_BANK_BEFORE
-        && trainer->labels[batch->rows[b]] == PIRL_LABEL_UNTRAINED
-        && !device->backend->zero (device, (guint8 *) trainer->bank + batch->rows[b] * bytes,
-            bytes, error))
-      return FALSE;
+    trainer->row_momentum[b] = config->bank_update == PIRL_BANK_BEFORE
+        && trainer->labels[batch->rows[b]] == PIRL_LABEL_UNTRAINED ? 0
+        : (gfloat) config->bank_momentum;
   return device->backend->bank_update (device, trainer->bank, (guint) config->dim, config->batch,
-      batch->rows, pirl_plan_data (trainer->images.plan, trainer->images.embedding),
-      config->bank_momentum, error);
+      batch->rows, trainer->row_momentum,
+      pirl_plan_data (trainer->images.plan, trainer->images.embedding), error);
 }
 
 /* What one step computes before it is committed. */
@@ -434,10 +433,15 @@ term_contrast (PirlTrainer *trainer, const PirlBranch *branch, const PirlBatch *
     .rows = config->bank_rows, .negatives = config->negatives,
     .temperature = config->temperature, .z = 1, .scale = scale,
   };
+  const PirlDrawDesc draw = {
+    .batch = config->batch, .rows = config->bank_rows, .negatives = config->negatives,
+    .exclude_positive = config->exclude_positive, .seed = config->seed, .epoch = batch->epoch,
+    .purpose = purpose,
+  };
 
-  if (trainer->negative)
-    pirl_draw_negatives (config, config->negatives, batch->epoch, batch->rows, purpose,
-        trainer->negative);
+  if (trainer->negative
+      && !device->backend->draw (device, &draw, batch->rows, trainer->negative, error))
+    return FALSE;
   if (config->loss == PIRL_LOSS_NCE && state->z == 0) {
     desc.z = (gdouble) config->bank_rows;
     if (!device->backend->contrast (device, &desc, embedding, trainer->bank, batch->rows,
@@ -478,27 +482,6 @@ step_patches (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, 
   return TRUE;
 }
 
-/* 1 - |mean embedding|^2 of the batch. */
-static gboolean
-read_spread (PirlTrainer *trainer, gdouble *spread, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-  gdouble square = 0;
-
-  if (!pirl_plan_read (trainer->images.plan, trainer->images.embedding, trainer->embedding, error))
-    return FALSE;
-  for (gint d = 0; d < config->dim; d++) {
-    gdouble mean = 0;
-
-    for (guint b = 0; b < config->batch; b++)
-      mean += trainer->embedding[(gsize) b * config->dim + d];
-    mean /= config->batch;
-    square += mean * mean;
-  }
-  *spread = 1 - square;
-  return TRUE;
-}
-
 /* L_f: forward, contrast and backward of the images. */
 static gboolean
 step_images (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
@@ -508,13 +491,13 @@ step_images (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, S
   PirlContrastStats term;
 
   if (!pirl_plan_forward (trainer->images.plan, batch->images, TRUE, cancel, error)
-      || !read_spread (trainer, &stats->spread, error)
       || !term_contrast (trainer, &trainer->images, batch, scale, PIRL_PURPOSE_NEGATIVES, state,
           &term, error)
       || !pirl_plan_backward (trainer->images.plan, cancel, error))
     return FALSE;
   stats->loss_image = term.loss;
   stats->positive_image = term.positive;
+  stats->spread = term.spread;
   return TRUE;
 }
 

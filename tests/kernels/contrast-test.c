@@ -57,6 +57,17 @@ release (const Fixture *fixture, gpointer memory)
   fixture->device->backend->free (fixture->device, memory);
 }
 
+static guint32 *
+indices_to_device (const Fixture *fixture, const guint32 *indices, gsize n)
+{
+  PirlDevice *device = fixture->device;
+  gpointer memory = device->backend->alloc (device, n * sizeof *indices, NULL);
+
+  g_assert_nonnull (memory);
+  g_assert_true (device->backend->upload (device, memory, indices, n * sizeof *indices, NULL));
+  return memory;
+}
+
 /* @n random directions. */
 static gfloat *
 unit_rows (guint64 index, gsize n)
@@ -127,11 +138,13 @@ test_loss_at_initialisation (Fixture *fixture, gconstpointer unused)
     const gsize k = cases[c].negatives;
     const gdouble mean = mean_exponential (cases[c].tau);
     g_autofree guint32 *negative = g_new (guint32, BATCH * k);
+    guint32 *negative_memory;
     PirlRng rng;
 
     pirl_rng_init (&rng, 2, 0, c, PIRL_PURPOSE_TEST);
     for (gsize i = 0; i < BATCH * k; i++)
       negative[i] = pirl_rng_below (&rng, ROWS);
+    negative_memory = indices_to_device (fixture, negative, BATCH * k);
     for (guint l = 0; l < G_N_ELEMENTS (losses); l++) {
       const PirlContrastDesc desc = { losses[l].loss, BATCH, DIM, ROWS, k, cases[c].tau,
         mean * ROWS, 1 };
@@ -139,14 +152,16 @@ test_loss_at_initialisation (Fixture *fixture, gconstpointer unused)
       PirlContrastStats stats;
 
       g_assert_true (fixture->device->backend->contrast (fixture->device, &desc,
-              embedding_memory, bank_memory, positive, negative, NULL, &stats, NULL));
+              embedding_memory, bank_memory, positive, negative_memory, NULL, &stats, NULL));
       g_test_message ("tau %.2f, %5u negatives: %-7s %.3f (closed form %.3f), Z/N %.3f (%.3f)",
           cases[c].tau, cases[c].negatives, losses[l].name, stats.loss, expected, stats.mean_exp,
           mean);
       g_assert_cmpfloat (fabs (stats.loss - expected), <, LOSS_TOLERANCE);
       g_assert_cmpfloat (fabs (stats.mean_exp / mean - 1), <, MEAN_TOLERANCE);
       g_assert_cmpfloat (fabs (stats.positive), <, 1e-6);
+      g_assert_cmpfloat (fabs (stats.spread - 1), <, 1e-6);     /* z, -z: the mean is 0 */
     }
+    release (fixture, negative_memory);
   }
   release (fixture, bank_memory);
   release (fixture, embedding_memory);
@@ -186,7 +201,7 @@ check_axis (const Fixture *fixture, const AxisCase *c)
   static const guint32 positive[2] = { 4, 10 };
   g_autofree gfloat *bank = g_new0 (gfloat, N * DIM), *embedding = g_new0 (gfloat, 2 * DIM);
   g_autofree gfloat *gradient = g_new (gfloat, 2 * DIM);
-  guint32 negative[2 * K];
+  guint32 negative[2 * K], *negative_memory;
   gpointer bank_memory, embedding_memory, gradient_memory;
   PirlContrastStats stats;
   gdouble loss, slope;
@@ -204,13 +219,15 @@ check_axis (const Fixture *fixture, const AxisCase *c)
   bank_memory = to_device (fixture, bank, N * DIM);
   embedding_memory = to_device (fixture, embedding, 2 * DIM);
   gradient_memory = to_device (fixture, embedding, 2 * DIM);
+  negative_memory = indices_to_device (fixture, negative, 2 * K);
   g_assert_true (fixture->device->backend->contrast (fixture->device, &desc, embedding_memory,
-          bank_memory, positive, c->all ? NULL : negative, gradient_memory, &stats, NULL));
+          bank_memory, positive, c->all ? NULL : negative_memory, gradient_memory, &stats, NULL));
   from_device (fixture, gradient_memory, gradient, 2 * DIM);
 
   axis_by_hand (c, &desc, &loss, &slope);
   g_assert_cmpfloat (fabs (stats.loss - loss), <, 1e-5 * loss);
   g_assert_cmpfloat (fabs (stats.positive - c->own), <, 1e-6);
+  g_assert_cmpfloat (fabs (stats.spread), <, 1e-6);     /* both samples are one */
   for (guint b = 0; b < 2; b++) {
     g_assert_cmpfloat (fabs (gradient[b * DIM] - slope * desc.scale / 2), <, 1e-6);
     for (guint d = 1; d < DIM; d++)
@@ -219,6 +236,7 @@ check_axis (const Fixture *fixture, const AxisCase *c)
   release (fixture, bank_memory);
   release (fixture, embedding_memory);
   release (fixture, gradient_memory);
+  release (fixture, negative_memory);
 }
 
 static void
@@ -236,33 +254,36 @@ test_losses_and_gradients_along_one_axis (Fixture *fixture, gconstpointer unused
     check_axis (fixture, &cases[i]);
 }
 
-/* Two samples of one row: the second sees what the first wrote. */
+/* Two samples of one row: the second sees what the first wrote. Momentum 0 takes the row's place. */
 static void
 test_bank_rows_move_towards_the_embedding (Fixture *fixture, gconstpointer unused)
 {
-  static const guint32 positive[3] = { 2, 0, 2 };
-  g_autofree gfloat *bank = g_new0 (gfloat, 3 * DIM), *embedding = g_new0 (gfloat, 3 * DIM);
+  static const guint32 positive[4] = { 2, 0, 2, 3 };
+  static const gfloat momentum[4] = { 0.25, 0.25, 0.25, 0 };
+  g_autofree gfloat *bank = g_new0 (gfloat, 4 * DIM), *embedding = g_new0 (gfloat, 4 * DIM);
   const gdouble first = sqrt (0.25 * 0.25 + 0.75 * 0.75);
   const gdouble x = 0.25 * 0.25 / first, y = 0.25 * 0.75 / first, z = 0.75;
   const gdouble second = sqrt (x * x + y * y + z * z);
-  const gfloat expected[3][3] = {
+  const gfloat expected[4][3] = {
     { 1, 0, 0 },                /* moved towards itself */
     { 1, 0, 0 },                /* nobody's */
     { (gfloat) (x / second), (gfloat) (y / second), (gfloat) (z / second) },
+    { 0, -1, 0 },               /* replaced */
   };
   gpointer bank_memory, embedding_memory;
 
-  for (guint r = 0; r < 3; r++)
+  for (guint r = 0; r < 4; r++)
     bank[r * DIM] = 1;
   embedding[1] = 1;             /* sample 0: axis 1; sample 1: axis 0; sample 2: axis 2 */
   embedding[DIM] = 1;
   embedding[2 * DIM + 2] = 1;
-  bank_memory = to_device (fixture, bank, 3 * DIM);
-  embedding_memory = to_device (fixture, embedding, 3 * DIM);
-  g_assert_true (fixture->device->backend->bank_update (fixture->device, bank_memory, DIM, 3,
-          positive, embedding_memory, 0.25, NULL));
-  from_device (fixture, bank_memory, bank, 3 * DIM);
-  for (guint r = 0; r < 3; r++)
+  embedding[3 * DIM + 1] = -1;
+  bank_memory = to_device (fixture, bank, 4 * DIM);
+  embedding_memory = to_device (fixture, embedding, 4 * DIM);
+  g_assert_true (fixture->device->backend->bank_update (fixture->device, bank_memory, DIM, 4,
+          positive, momentum, embedding_memory, NULL));
+  from_device (fixture, bank_memory, bank, 4 * DIM);
+  for (guint r = 0; r < 4; r++)
     for (guint d = 0; d < DIM; d++)
       g_assert_cmpfloat (fabs (bank[r * DIM + d] - (d < 3 ? expected[r][d] : 0)), <, 1e-6);
   release (fixture, bank_memory);

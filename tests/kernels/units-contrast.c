@@ -1,4 +1,5 @@
-/* gst-pirl: contrastive terms, bank update and SGD of the tested backend against the reference.
+/* gst-pirl: contrastive terms, bank, draws, cross-entropy and optimisers of the tested backend
+ * against the reference, or against their definition.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Host values are floats, as in the rest of the unit tests; results are compared by NMSE, the
@@ -117,21 +118,38 @@ typedef struct {
   const guint32 *positive, *negative;
 } ContrastCase;
 
+/* @negative on the device; NULL stays NULL. */
+static gboolean
+upload_negatives (PirlDevice *device, const ContrastCase *c, guint32 **memory, GError **error)
+{
+  const gsize bytes = c->desc.batch * c->desc.negatives * sizeof (guint32);
+
+  *memory = NULL;
+  if (!c->negative)
+    return TRUE;
+  *memory = device->backend->alloc (device, bytes, error);
+  return *memory && device->backend->upload (device, *memory, c->negative, bytes, error);
+}
+
 static gboolean
 run_contrast (PirlDevice *device, const ContrastCase *c, gboolean with_gradient, Array *gradient,
     PirlContrastStats *stats, GError **error)
 {
   const PirlContrastDesc *desc = &c->desc;
+  guint32 *negative;
   Array embedding, bank;
   gboolean ok;
 
-  ok = array_init (&embedding, device, (gsize) desc->batch * desc->dim, c->embedding)
+  ok = upload_negatives (device, c, &negative, error);
+  ok &= array_init (&embedding, device, (gsize) desc->batch * desc->dim, c->embedding)
       & array_init (&bank, device, desc->rows * desc->dim, c->bank)
       & array_init (gradient, device, (gsize) desc->batch * desc->dim, NULL);
   ok = ok && device->backend->contrast (device, desc, embedding.block.memory, bank.block.memory,
-      c->positive, c->negative, with_gradient ? gradient->block.memory : NULL, stats, error);
+      c->positive, negative, with_gradient ? gradient->block.memory : NULL, stats, error);
   g_free (array_take (&embedding));
   g_free (array_take (&bank));
+  if (negative)
+    device->backend->free (device, negative);
   return ok;
 }
 
@@ -154,6 +172,7 @@ compare_contrast (const UnitsContext *context, const ContrastCase *c, const gcha
   scalar = fmax (relative (tested.loss, expected.loss),
       relative (tested.mean_exp, expected.mean_exp));
   scalar = fmax (scalar, fabs (tested.positive - expected.positive));
+  scalar = fmax (scalar, fabs (tested.spread - expected.spread));
   scalar = fmax (scalar, relative (alone.loss, expected.loss));
   worst[0] = fmax (worst[0], nmse);
   worst[1] = fmax (worst[1], scalar);
@@ -187,7 +206,7 @@ check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gdouble
   return compare_contrast (context, &c, name, worst);
 }
 
-/* ---- bank and SGD ---- */
+/* ---- bank ---- */
 
 static guint
 check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gdouble *worst)
@@ -199,17 +218,20 @@ check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gdo
   g_autofree gfloat *embedding = random_rows (SEED + 1, B, dim, TRUE);
   PirlDevice *devices[2] = { context->tested, context->reference };
   g_autofree gchar *details = NULL;
+  gfloat kept[B];
   Array rows[2], z;
   gboolean ok = TRUE;
   gdouble nmse;
 
   if (!units_selected (context, name))
     return 0;
+  for (guint b = 0; b < B; b++) /* the third and the sixth replace their row */
+    kept[b] = b % 3 == 2 ? 0 : (gfloat) momentum;
   for (gint i = 0; i < 2; i++) {
     ok = ok && array_init (&rows[i], devices[i], (gsize) ROWS * dim, bank)
         && array_init (&z, devices[i], (gsize) B * dim, embedding)
         && devices[i]->backend->bank_update (devices[i], rows[i].block.memory, dim, B, positive,
-            z.block.memory, momentum, NULL);
+            kept, z.block.memory, NULL);
     g_free (array_take (&z));
   }
   nmse = compare (&rows[0], &rows[1]);
@@ -217,6 +239,141 @@ check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gdo
   details = g_strdup_printf (" NMSE %.2g", nmse);
   return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
 }
+
+/* ---- draws, rows, labels ---- */
+
+/* Draws of the tested device against pirl_rng_below(), one by one. With 3e9 rows a third of the
+ * words is skipped. */
+static guint
+check_draw (const UnitsContext *context, guint64 rows, gboolean exclude)
+{
+  enum { B = 3, K = 3000 };
+  static const guint32 positive[B] = { 1, 0, 49 };
+  const guint batch = rows < 50 ? 2 : B;
+  const PirlDrawDesc desc = { batch, rows, K, exclude, 77, 6, PIRL_PURPOSE_NEGATIVES };
+  g_autofree gchar *name = g_strdup_printf ("draw: %" G_GUINT64_FORMAT " rows%s", rows,
+      exclude ? ", not the own" : "");
+  g_autofree guint32 *drawn = g_new (guint32, B * K);
+  PirlDevice *device = context->tested;
+  guint wrong = 0;
+  gboolean ok;
+  Block memory;
+
+  if (!units_selected (context, name))
+    return 0;
+  ok = units_block_init (&memory, device, batch * K * sizeof (guint32), NULL)
+      && device->backend->draw (device, &desc, positive, (gpointer) memory.memory, NULL)
+      && device->backend->download (device, drawn, memory.memory, batch * K * sizeof (guint32),
+      NULL) && units_block_guarded (&memory, device);
+  units_block_clear (&memory, device);
+  for (guint b = 0; ok && b < batch; b++) {
+    PirlRng rng;
+
+    pirl_rng_init (&rng, desc.seed, desc.epoch, positive[b], desc.purpose);
+    for (guint k = 0; k < K; k++) {
+      const guint32 row = pirl_rng_below (&rng, (guint32) (rows - exclude));
+
+      wrong += drawn[b * K + k] != row + (exclude && row >= positive[b]);
+    }
+  }
+  return units_report (context, ok && wrong == 0, name, ok ? "" : " failed");
+}
+
+/* Rows go aside, the table is cleared, they come back; only they. */
+static guint
+check_rows (const UnitsContext *context, gsize dim)
+{
+  enum { N = 5, ROWS = 9 };
+  static const guint32 row[N] = { 8, 0, 3, 3, 7 };
+  g_autofree gchar *name = g_strdup_printf ("rows: %" G_GSIZE_FORMAT " words each", dim);
+  const gsize bytes = dim * sizeof (guint32);
+  g_autofree guint32 *before = random_indices (SEED, ROWS * dim, G_MAXUINT32);
+  g_autofree guint32 *after = g_new0 (guint32, ROWS * dim);
+  PirlDevice *device = context->tested;
+  const PirlBackend *backend = device->backend;
+  Block table, aside, copy;
+  gboolean ok;
+
+  if (!units_selected (context, name))
+    return 0;
+  ok = units_block_init (&table, device, ROWS * bytes, NULL)
+      & units_block_init (&aside, device, N * bytes, NULL)
+      & units_block_init (&copy, device, ROWS * bytes, NULL);
+  ok = ok && backend->upload (device, table.memory, before, ROWS * bytes, NULL)
+      && backend->rows (device, table.memory, aside.memory, bytes, N, row, FALSE, NULL)
+      && backend->zero (device, table.memory, ROWS * bytes, NULL)
+      && backend->rows (device, table.memory, aside.memory, bytes, N, row, TRUE, NULL)
+      && backend->copy (device, copy.memory, table.memory, ROWS * bytes, NULL)
+      && backend->download (device, after, copy.memory, ROWS * bytes, NULL)
+      && units_block_guarded (&table, device) && units_block_guarded (&aside, device)
+      && units_block_guarded (&copy, device);
+  units_block_clear (&table, device);
+  units_block_clear (&aside, device);
+  units_block_clear (&copy, device);
+  for (gsize r = 0; ok && r < ROWS; r++) {
+    gboolean taken = FALSE;
+
+    for (guint i = 0; i < N; i++)
+      taken |= row[i] == r;
+    for (gsize d = 0; d < dim; d++)
+      ok &= after[r * dim + d] == (taken ? before[r * dim + d] : 0);
+  }
+  return units_report (context, ok, name, "");
+}
+
+/* Against the formula in backend.h, in double precision. */
+static guint
+check_cross_entropy (const UnitsContext *context, guint classes, gfloat size, gdouble worst[2])
+{
+  enum { B = 7 };
+  const gsize n = (gsize) B * classes;
+  g_autofree gchar *name = g_strdup_printf ("cross-entropy: %u classes, logits of %g", classes,
+      size);
+  g_autofree gfloat *z = random_rows (SEED + classes, B, classes, FALSE);
+  g_autofree gfloat *expected = g_new (gfloat, n);
+  g_autofree gfloat *gradient = NULL;
+  g_autofree gchar *details = NULL;
+  PirlDevice *device = context->tested;
+  PirlEntropyStats stats = { NAN, NAN };
+  gdouble loss = 0, right = 0, nmse, scalar;
+  gint labels[B];
+  Array logits, d_logits;
+  gboolean ok;
+
+  if (!units_selected (context, name))
+    return 0;
+  for (gsize i = 0; i < n; i++)
+    z[i] *= size;
+  for (guint b = 0; b < B; b++) {
+    const gfloat *row = z + (gsize) b * classes;
+    gdouble sum = 0;
+    guint best = 0;
+
+    for (guint j = 0; j < classes; j++)
+      best = row[j] > row[best] ? j : best;
+    labels[b] = (gint) (b % 2 ? best : b * 5 % classes);
+    for (guint j = 0; j < classes; j++)
+      sum += exp ((gdouble) row[j] - row[best]);
+    loss += (log (sum) + row[best] - row[labels[b]]) / B;
+    right += (gint) best == labels[b];
+    for (guint j = 0; j < classes; j++)
+      expected[(gsize) b * classes + j] =
+          (gfloat) ((exp ((gdouble) row[j] - row[best]) / sum - ((gint) j == labels[b])) / B);
+  }
+  ok = array_init (&logits, device, n, z) & array_init (&d_logits, device, n, NULL);
+  ok = ok && device->backend->cross_entropy (device, B, classes, logits.block.memory, labels,
+      d_logits.block.memory, &stats, NULL);
+  g_free (array_take (&logits));
+  gradient = array_take (&d_logits);
+  nmse = ok && gradient ? units_nmse (gradient, expected, n) : INFINITY;
+  scalar = fmax (relative (stats.loss, loss), fabs (stats.accuracy - right / B));
+  worst[0] = fmax (worst[0], nmse);
+  worst[1] = fmax (worst[1], scalar);
+  details = g_strdup_printf (" gradient NMSE %.2g, scalars %.2g", nmse, scalar);
+  return units_report (context, nmse <= NMSE_LIMIT && scalar <= SCALAR_LIMIT, name, details);
+}
+
+/* ---- optimisers ---- */
 
 /* Three steps, so that the velocity counts. */
 static guint
@@ -298,6 +455,14 @@ units_check_contrast (const UnitsContext *context)
   }
   for (guint i = 0; i < 6; i++)
     failed += check_bank_update (context, i % 2 ? 128 : 17, 0.5 * (i / 2), &worst_update);
+  for (guint i = 0; i < 10; i++)
+    failed += check_draw (context, (const guint64[]) { 2, 50, 65536, 1281167, 3000000000u }[i / 2],
+        i % 2);
+  for (guint i = 0; i < 3; i++)
+    failed += check_rows (context, (const gsize[]) { 1, 5, 128 }[i]);
+  for (guint i = 0; i < 6; i++)
+    failed += check_cross_entropy (context, (const guint[]) { 2, 10, 1000 }[i / 2],
+        i % 2 ? 30 : 1, worst);
   for (guint i = 0; i < 6; i++)
     failed += check_sgd (context, (const gsize[]) { 1, 77, 65537 }[i % 3], i < 3 ? 0.9 : 0.0,
         &worst_update);

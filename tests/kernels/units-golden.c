@@ -250,11 +250,14 @@ static gdouble
 bank_error (const UnitsContext *context)
 {
   gdouble bank[ROWS * DIM], embedding[BATCH * DIM];
+  gfloat momentum[BATCH];
 
   fill_rows (bank, ROWS, 1.0);
   fill_rows (embedding, BATCH, 2.0);
+  for (guint b = 0; b < BATCH; b++)
+    momentum[b] = 0.75f;
   context->reference->backend->bank_update (context->reference, bank, DIM, BATCH, positive,
-      embedding, 0.7, NULL);
+      momentum, embedding, NULL);
   return summary_error (&golden_bank, bank, ROWS * DIM);
 }
 

@@ -180,7 +180,7 @@ def write_contrast():
     print('static const GoldenContrast golden_contrasts[] = {\n' + ''.join(rows) + '};\n')
     z = unit_rows(batch, dim, 2.0)
     for b, p in enumerate(positive.tolist()):
-        bank[p] = F.normalize(0.7 * bank[p] + 0.3 * z[b], dim=0)
+        bank[p] = F.normalize(0.75 * bank[p] + 0.25 * z[b], dim=0)
     print(f'static const GoldenSummary golden_bank = {c_summary(bank)};\n')
 
 

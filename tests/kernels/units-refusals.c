@@ -12,10 +12,12 @@ units_check_names (const UnitsContext *context)
     gint code;
   } names[] = {
     { "auto", NULL, 0 }, { "cpu", NULL, 0 }, { "reference", NULL, 0 },
-    { "cuda", "no CUDA backend; use device=cpu", PIRL_ERROR_UNSUPPORTED },
-    { "cuda:1", "no CUDA backend; use device=cpu", PIRL_ERROR_UNSUPPORTED },
-    { "gpu", "known are auto, cpu, reference", PIRL_ERROR_INVALID },
-    { "", "known are auto, cpu, reference", PIRL_ERROR_INVALID },
+    { "cuda:", "the number of a card", PIRL_ERROR_INVALID },
+    { "cuda:-1", "the number of a card", PIRL_ERROR_INVALID },
+    { "cuda:1x", "the number of a card", PIRL_ERROR_INVALID },
+    { "cudas", "known are auto, cuda, cuda:N, cpu, reference", PIRL_ERROR_INVALID },
+    { "gpu", "known are auto, cuda, cuda:N, cpu, reference", PIRL_ERROR_INVALID },
+    { "", "known are auto, cuda, cuda:N, cpu, reference", PIRL_ERROR_INVALID },
   };
   guint failed = 0;
 

@@ -14,6 +14,7 @@
  */
 #include "backends/cpu/cpu.h"
 #include "backends/cpu/simd.h"
+#include "backends/host.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -345,31 +346,20 @@ finish (const Contrast *t, gsize stride, const Sums *sums, const gfloat *rows, g
   stats->loss = loss / batch;
   stats->mean_exp = exp_sum / (batch * per_sample) * exp (1 / t->desc->temperature);
   stats->positive = score / batch;
+  stats->spread = pirl_host_spread (PIRL_DTYPE_F32, t->embedding, t->desc->batch, t->desc->dim);
 }
 
 static gboolean
 check (const PirlContrastDesc *desc, const guint32 *positive, const guint32 *negative,
     GError **error)
 {
-  const gchar *wrong = NULL;
+  const gchar *problem = pirl_contrast_problem (desc, positive, negative);
 
-  if (desc->batch == 0 || desc->dim == 0 || desc->rows == 0)
-    wrong = "batch, dim and rows must be at least 1";
-  else if (!(desc->temperature > 0))
-    wrong = "the temperature must be above 0";
-  else if (desc->loss == PIRL_LOSS_NCE && (!(desc->z > 0) || desc->negatives == 0))
-    wrong = "the NCE loss needs negatives and a Z above 0";
-  else if (!negative && desc->negatives != desc->rows - 1)
-    wrong = "without chosen negatives there must be as many as the bank has other rows";
-  for (guint b = 0; !wrong && b < desc->batch; b++) {
-    if (positive[b] >= desc->rows)
-      wrong = "a sample's own row is beyond the bank";
-  }
-  if (wrong)
+  if (problem)
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "contrast (batch %u, %" G_GUINT64_FORMAT
         " rows, %" G_GUINT64_FORMAT " negatives): %s", desc->batch, desc->rows, desc->negatives,
-        wrong);
-  return wrong == NULL;
+        problem);
+  return problem == NULL;
 }
 
 gboolean
@@ -412,14 +402,15 @@ pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embedding, const 
 
 void
 pirl_cpu_bank_update (gfloat *bank, gsize dim, gsize batch, const guint32 *positive,
-    const gfloat *embedding, gdouble momentum)
+    const gfloat *momentum, const gfloat *embedding)
 {
   for (gsize b = 0; b < batch; b++) {
+    const gdouble kept = momentum[b];
     gfloat *row = bank + positive[b] * dim;
     gdouble squares = 0, inverse;
 
     for (gsize d = 0; d < dim; d++) {
-      row[d] = momentum * row[d] + (1 - momentum) * embedding[b * dim + d];
+      row[d] = kept * row[d] + (1 - kept) * embedding[b * dim + d];
       squares += (gdouble) row[d] * row[d];
     }
     inverse = 1 / MAX (sqrt (squares), PIRL_L2NORM_EPSILON);

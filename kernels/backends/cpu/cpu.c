@@ -4,6 +4,7 @@
  * Every entry runs under the device's number of OpenMP threads and puts the caller's setting back.
  */
 #include "backends/cpu/cpu.h"
+#include "backends/host.h"
 
 #include <math.h>
 #include <omp.h>
@@ -124,7 +125,7 @@ cpu_free (PirlDevice *device, gpointer memory)
   free (memory);
 }
 
-/* Up- and download: host and device memory are the same. */
+/* Up- and download and copy: host and device memory are the same. */
 static gboolean
 cpu_transfer (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes, GError **error)
 {
@@ -431,9 +432,9 @@ cpu_contrast (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer em
 
 static gboolean
 cpu_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
-    const guint32 *positive, gconstpointer embedding, gdouble momentum, GError **error)
+    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
 {
-  pirl_cpu_bank_update (bank, dim, batch, positive, embedding, momentum);
+  pirl_cpu_bank_update (bank, dim, batch, positive, momentum, embedding);
   return TRUE;
 }
 
@@ -482,13 +483,17 @@ pirl_backend_cpu (void)
     .upload = cpu_transfer,
     .download = cpu_transfer,
     .zero = cpu_zero,
+    .copy = cpu_transfer,
+    .rows = pirl_host_rows,
     .tensor_write = cpu_tensor_write,
     .tensor_read = cpu_tensor_read,
     .unit_plan = cpu_unit_plan,
     .unit_free = cpu_unit_free,
     .unit_run = cpu_unit_run,
+    .draw = pirl_host_draw,
     .contrast = cpu_contrast,
     .bank_update = cpu_bank_update,
+    .cross_entropy = pirl_host_cross_entropy,
     .sgd = cpu_sgd,
     .adam = cpu_adam,
   };

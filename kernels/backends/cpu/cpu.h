@@ -120,4 +120,4 @@ gboolean pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embeddin
     const gfloat *bank, const guint32 *positive, const guint32 *negative, gfloat *d_embedding,
     PirlContrastStats *stats, GError **error);
 void pirl_cpu_bank_update (gfloat *bank, gsize dim, gsize batch, const guint32 *positive,
-    const gfloat *embedding, gdouble momentum);
+    const gfloat *momentum, const gfloat *embedding);

@@ -8,6 +8,7 @@
  *   NCE:     dL/ds_p = -(c + eps) / (P_p + c + eps) / tau, dL/ds_j = P_j / (P_j + c + eps) / tau
  */
 #include "backends/reference/reference.h"
+#include "backends/host.h"
 
 #include <math.h>
 
@@ -86,19 +87,8 @@ contrast_check (const PirlContrastDesc *desc, const guint32 *positive, const gui
     GError **error)
 {
   const gsize n_negative = negative ? (gsize) desc->batch * desc->negatives : 0;
-  const gchar *problem = NULL;
+  const gchar *problem = pirl_contrast_problem (desc, positive, negative);
 
-  if (desc->batch == 0 || desc->dim == 0 || desc->rows == 0)
-    problem = "batch, dim and rows must be at least 1";
-  else if (!(desc->temperature > 0.0))
-    problem = "the temperature must be above 0";
-  else if (desc->loss == PIRL_LOSS_NCE && !(desc->z > 0.0))
-    problem = "the constant Z of the NCE loss must be above 0";
-  else if (negative == NULL && desc->negatives != desc->rows - 1)
-    problem = "all other rows as negatives means negatives = rows - 1";
-  for (guint b = 0; problem == NULL && b < desc->batch; b++)
-    if (positive[b] >= desc->rows)
-      problem = "a positive lies outside of the memory bank";
   for (gsize i = 0; problem == NULL && i < n_negative; i++)
     if (negative[i] >= desc->rows)
       problem = "a negative lies outside of the memory bank";
@@ -150,21 +140,23 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
     stats->loss = loss / desc->batch;
     stats->mean_exp = sum_exp / ((gdouble) desc->batch * n);
     stats->positive = sum_positive / desc->batch;
+    stats->spread = pirl_host_spread (PIRL_DTYPE_F64, embedding, desc->batch, desc->dim);
   }
   return TRUE;
 }
 
 gboolean
 pirl_reference_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
-    const guint32 *positive, gconstpointer embedding, gdouble momentum, GError **error)
+    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
 {
   for (guint b = 0; b < batch; b++) {
+    const gdouble kept = momentum[b];
     gdouble *m = (gdouble *) bank + (gsize) positive[b] * dim;
     const gdouble *z = (const gdouble *) embedding + (gsize) b * dim;
     gdouble square = 0.0;
 
     for (guint d = 0; d < dim; d++) {
-      m[d] = momentum * m[d] + (1.0 - momentum) * z[d];
+      m[d] = kept * m[d] + (1.0 - kept) * z[d];
       square += m[d] * m[d];
     }
     for (guint d = 0; d < dim; d++)

@@ -3,6 +3,7 @@
  * contrast.c compute.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "backends/reference/reference.h"
+#include "backends/host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,23 +65,6 @@ reference_free (PirlDevice *device, gpointer memory)
   free (memory);
 }
 
-/* Device memory is host memory: upload and download are one copy. */
-static gboolean
-reference_copy (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes, GError **error)
-{
-  if (bytes > 0)
-    memcpy (dst, src, bytes);
-  return TRUE;
-}
-
-static gboolean
-reference_zero (PirlDevice *device, gpointer dst, gsize bytes, GError **error)
-{
-  if (bytes > 0)
-    memset (dst, 0, bytes);
-  return TRUE;
-}
-
 static gboolean
 is_ours (const PirlTensorDesc *desc, GError **error)
 {
@@ -131,16 +115,20 @@ pirl_backend_reference (void)
     .supports = reference_supports,
     .alloc = reference_alloc,
     .free = reference_free,
-    .upload = reference_copy,
-    .download = reference_copy,
-    .zero = reference_zero,
+    .upload = pirl_host_copy,
+    .download = pirl_host_copy,
+    .zero = pirl_host_zero,
+    .copy = pirl_host_copy,
+    .rows = pirl_host_rows,
     .tensor_write = reference_tensor_write,
     .tensor_read = reference_tensor_read,
     .unit_plan = pirl_reference_unit_plan,
     .unit_free = pirl_reference_unit_free,
     .unit_run = pirl_reference_unit_run,
+    .draw = pirl_host_draw,
     .contrast = pirl_reference_contrast,
     .bank_update = pirl_reference_bank_update,
+    .cross_entropy = pirl_host_cross_entropy,
     .sgd = pirl_reference_sgd,
     .adam = pirl_reference_adam,
   };

@@ -1,0 +1,24 @@
+/* gst-pirl: operations of backends whose memory is the host's.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "backends/backend.h"
+
+/* Members of PirlBackend. */
+gboolean pirl_host_copy (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes,
+    GError **error);
+gboolean pirl_host_zero (PirlDevice *device, gpointer dst, gsize bytes, GError **error);
+gboolean pirl_host_rows (PirlDevice *device, gpointer table, gpointer aside, gsize row_bytes,
+    guint n, const guint32 *row, gboolean back, GError **error);
+gboolean pirl_host_draw (PirlDevice *device, const PirlDrawDesc *desc, const guint32 *positive,
+    guint32 *negative, GError **error);
+gboolean pirl_host_cross_entropy (PirlDevice *device, guint batch, guint classes,
+    gconstpointer logits, const gint *labels, gpointer d_logits, PirlEntropyStats *stats,
+    GError **error);
+
+/** 1 - |mean of the rows of @embedding|^2; F32 or F64. */
+gdouble pirl_host_spread (PirlDType dtype, gconstpointer embedding, guint batch, guint dim);
+
+/** What makes a contrast impossible; NULL = nothing. */
+const gchar *pirl_contrast_problem (const PirlContrastDesc *desc, const guint32 *positive,
+    const guint32 *negative);
