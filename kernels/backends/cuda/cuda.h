@@ -93,6 +93,12 @@ gboolean pirl_cuda_settle (PirlCudaDevice *device, GError **error);
  * of recorded steps only, with everything queued done first. */
 gpointer pirl_cuda_scratch (PirlCudaDevice *device, gsize bytes, GError **error);
 
+/** Makes the step's work (outside of a step: what is queued from now on) wait for @event, which is
+ * recorded on another stream. Also while a recorded step is replayed. */
+gboolean pirl_cuda_before_launch (PirlCudaDevice *device, cudaEvent_t event, GError **error);
+/** FALSE with an error inside a step: @what waits for the device, or plans. */
+gboolean pirl_cuda_outside (PirlCudaDevice *device, const gchar *what, GError **error);
+
 PirlCudaSteps *pirl_cuda_steps_new (PirlCudaDevice *device, GError **error);
 void pirl_cuda_steps_free (PirlCudaSteps *steps);
 /** Plans or memory changed: the recorded graph is void. */
