@@ -19,6 +19,7 @@ extern "C" {
 /* --- contrast.cu --- */
 
 #define PIRL_CUDA_NCE_EPSILON 1.19e-7   /* FLT_EPSILON to the digits of the formula */
+#define PIRL_CUDA_GAIN_BITS 86          /* e = exp ((s - 1) / tau) 2^86: see contrast.cu */
 
 /** Pushed: what a draw depends on (PirlDrawDesc). */
 typedef struct {

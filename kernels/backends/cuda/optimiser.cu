@@ -1,0 +1,232 @@
+/* gst-pirl: SGD, Adam and the scale of the loss on the GPU.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Formulas: sgd and adam in backend.h, PirlLossScale there too. Gradients are those of the scaled
+ * loss. Each pass reads and writes every number once, 16 bytes at a time; an optimiser's first read
+ * is whether this step's gradients were finite, and without that it is done.
+ */
+#include "backends/cuda/device.cuh"
+#include "backends/cuda/learning.h"
+
+#define BLOCK 256
+#define MOST_BLOCKS 2048
+
+#define CLEAN_STEPS 2000
+#define LARGEST_SCALE 16777216.f        /* 2^24 */
+#define SMALLEST_SCALE (1.f / LARGEST_SCALE)    /* so that its inverse stays finite */
+
+/* --- scale ------------------------------------------------------------------------------------ */
+
+static __global__ void
+scale_begin (PirlCudaScale *scale)
+{
+  scale->finite = 1;
+}
+
+static __global__ void
+scale_end (PirlCudaScale *scale)
+{
+  if (!scale->scaling)
+    return;
+  scale->clean++;
+  if (!scale->finite) {
+    scale->scale = fmaxf (scale->scale / 2.f, SMALLEST_SCALE);
+    scale->clean = 0;
+  } else if (scale->clean >= CLEAN_STEPS) {
+    scale->scale = fminf (scale->scale * 2.f, LARGEST_SCALE);
+    scale->clean = 0;
+  }
+  scale->inverse = 1.f / scale->scale;
+}
+
+void
+pirl_gpu_scale_begin (PirlCudaScale *scale, cudaStream_t stream)
+{
+  PIRL_LAUNCH (scale_begin, 1, 1, 0, stream, scale);
+}
+
+void
+pirl_gpu_scale_end (PirlCudaScale *scale, cudaStream_t stream)
+{
+  PIRL_LAUNCH (scale_end, 1, 1, 0, stream, scale);
+}
+
+/* --- passes over many numbers ----------------------------------------------------------------- */
+
+/* @head numbers, @quads times four from an address that 16 divides, and the rest of @n. */
+typedef struct {
+  size_t n, head, quads;
+} Span;
+
+/* Arrays that do not lie alike have no quads. */
+static Span
+span_of (size_t n, const void *a, const void *b, const void *c, const void *d)
+{
+  const size_t at = (uintptr_t) a % sizeof (float4);
+  const size_t head = (sizeof (float4) - at) % sizeof (float4) / sizeof (float);
+  const bool alike = (uintptr_t) b % sizeof (float4) == at
+      && (uintptr_t) c % sizeof (float4) == at && (uintptr_t) d % sizeof (float4) == at;
+
+  if (!alike || head > n)
+    return { n, n, 0 };
+  return { n, head, (n - head) / 4 };
+}
+
+static unsigned
+blocks_for (const Span &span)
+{
+  const size_t work = MAX (span.quads, span.n - 4 * span.quads);
+
+  return (unsigned) CLAMP ((work + BLOCK - 1) / BLOCK, 1, MOST_BLOCKS);
+}
+
+static __device__ __forceinline__ size_t
+first_of_thread (void)
+{
+  return (size_t) blockIdx.x * BLOCK + threadIdx.x;
+}
+
+static __device__ __forceinline__ size_t
+threads_of_grid (void)
+{
+  return (size_t) gridDim.x * BLOCK;
+}
+
+/* Where the single number @i of those outside of the quads is. */
+static __device__ __forceinline__ size_t
+single (const Span &span, size_t i)
+{
+  return i < span.head ? i : i + 4 * span.quads;
+}
+
+static __global__ void __launch_bounds__ (BLOCK)
+check_finite (const Span span, const float *__restrict__ gradients, PirlCudaScale *scale)
+{
+  const float4 *quad = (const float4 *) (gradients + span.head);
+  /* 0 x is 0, or no number where x is none or infinite. */
+  float sum = 0.f;
+
+#pragma unroll 4
+  for (size_t i = first_of_thread (); i < span.quads; i += threads_of_grid ()) {
+    const float4 x = quad[i];
+
+    sum += 0.f * x.x + 0.f * x.y + 0.f * x.z + 0.f * x.w;
+  }
+  for (size_t i = first_of_thread (); i < span.n - 4 * span.quads; i += threads_of_grid ())
+    sum += 0.f * gradients[single (span, i)];
+  if (sum != 0.f)
+    scale->finite = 0;
+}
+
+void
+pirl_gpu_check (gsize n, const gfloat *gradients, PirlCudaScale *scale, cudaStream_t stream)
+{
+  const Span span = span_of (n, gradients, gradients, gradients, gradients);
+
+  PIRL_LAUNCH (check_finite, blocks_for (span), BLOCK, 0, stream, span, gradients, scale);
+}
+
+/* --- SGD -------------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ void
+sgd_one (const PirlGpuSgd &t, float inverse, float *w, float gradient, float *v)
+{
+  const float g = gradient * inverse + t.weight_decay * *w;
+
+  *v = t.momentum * *v + g;
+  *w -= t.lr * *v;
+}
+
+static __global__ void __launch_bounds__ (BLOCK)
+sgd (const Span span, float *__restrict__ weights, const float *__restrict__ gradients,
+    float *__restrict__ velocity, const PirlGpuSgd *values, const PirlCudaScale *scale)
+{
+  const PirlGpuSgd t = *values;
+  const float inverse = scale->inverse;
+  float4 *weight4 = (float4 *) (weights + span.head);
+  float4 *velocity4 = (float4 *) (velocity + span.head);
+  const float4 *gradient4 = (const float4 *) (gradients + span.head);
+
+  if (!scale->finite)
+    return;
+  for (size_t i = first_of_thread (); i < span.quads; i += threads_of_grid ()) {
+    const float4 g = gradient4[i];
+    float4 w = weight4[i], v = velocity4[i];
+
+    sgd_one (t, inverse, &w.x, g.x, &v.x);
+    sgd_one (t, inverse, &w.y, g.y, &v.y);
+    sgd_one (t, inverse, &w.z, g.z, &v.z);
+    sgd_one (t, inverse, &w.w, g.w, &v.w);
+    weight4[i] = w;
+    velocity4[i] = v;
+  }
+  for (size_t i = first_of_thread (); i < span.n - 4 * span.quads; i += threads_of_grid ()) {
+    const size_t at = single (span, i);
+
+    sgd_one (t, inverse, &weights[at], gradients[at], &velocity[at]);
+  }
+}
+
+void
+pirl_gpu_sgd (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity,
+    const PirlGpuSgd *values, const PirlCudaScale *scale, cudaStream_t stream)
+{
+  const Span span = span_of (n, weights, gradients, velocity, velocity);
+
+  PIRL_LAUNCH (sgd, blocks_for (span), BLOCK, 0, stream, span, weights, gradients, velocity,
+      values, scale);
+}
+
+/* --- Adam ------------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ void
+adam_one (const PirlGpuAdam &t, float inverse, float *w, float gradient, float *m, float *v)
+{
+  const float g = gradient * inverse + t.weight_decay * *w;
+
+  *m = t.beta1 * *m + t.rest1 * g;
+  *v = t.beta2 * *v + t.rest2 * g * g;
+  *w -= t.rate * *m / (sqrtf (*v) * t.root + t.epsilon);
+}
+
+static __global__ void __launch_bounds__ (BLOCK)
+adam (const Span span, float *__restrict__ weights, const float *__restrict__ gradients,
+    float *__restrict__ first, float *__restrict__ second, const PirlGpuAdam *values,
+    const PirlCudaScale *scale)
+{
+  const PirlGpuAdam t = *values;
+  const float inverse = scale->inverse;
+  float4 *weight4 = (float4 *) (weights + span.head);
+  float4 *first4 = (float4 *) (first + span.head), *second4 = (float4 *) (second + span.head);
+  const float4 *gradient4 = (const float4 *) (gradients + span.head);
+
+  if (!scale->finite)
+    return;
+  for (size_t i = first_of_thread (); i < span.quads; i += threads_of_grid ()) {
+    const float4 g = gradient4[i];
+    float4 w = weight4[i], m = first4[i], v = second4[i];
+
+    adam_one (t, inverse, &w.x, g.x, &m.x, &v.x);
+    adam_one (t, inverse, &w.y, g.y, &m.y, &v.y);
+    adam_one (t, inverse, &w.z, g.z, &m.z, &v.z);
+    adam_one (t, inverse, &w.w, g.w, &m.w, &v.w);
+    weight4[i] = w;
+    first4[i] = m;
+    second4[i] = v;
+  }
+  for (size_t i = first_of_thread (); i < span.n - 4 * span.quads; i += threads_of_grid ()) {
+    const size_t at = single (span, i);
+
+    adam_one (t, inverse, &weights[at], gradients[at], &first[at], &second[at]);
+  }
+}
+
+void
+pirl_gpu_adam (gsize n, gfloat *weights, const gfloat *gradients, gfloat *first, gfloat *second,
+    const PirlGpuAdam *values, const PirlCudaScale *scale, cudaStream_t stream)
+{
+  const Span span = span_of (n, weights, gradients, first, second);
+
+  PIRL_LAUNCH (adam, blocks_for (span), BLOCK, 0, stream, span, weights, gradients, first, second,
+      values, scale);
+}
