@@ -300,6 +300,14 @@ test_graph ()
   CHECK (cudaMalloc (&memory, 4) == cudaErrorStreamCaptureUnsupported);
   CHECK (cudaStreamEndCapture (stream, &graph) == cudaErrorStreamCaptureInvalidated);
   CHECK (cudaStreamBeginCapture (stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  CHECK (cudaStreamSynchronize (fork) == cudaErrorStreamCaptureUnsupported);
+  CHECK (cudaStreamEndCapture (stream, &graph) == cudaErrorStreamCaptureInvalidated);
+  CHECK (cudaStreamBeginCapture (stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  CHECK (cudaThreadExchangeStreamCaptureMode (&mode) == cudaSuccess);
+  CHECK (cudaStreamSynchronize (fork) == cudaSuccess);
+  CHECK (cudaThreadExchangeStreamCaptureMode (&mode) == cudaSuccess);
+  CHECK (mode == cudaStreamCaptureModeRelaxed);
   CHECK (cudaStreamSynchronize (stream) == cudaErrorStreamCaptureUnsupported);
   CHECK (cudaStreamEndCapture (stream, &graph) == cudaErrorStreamCaptureInvalidated);
   CHECK (cudaStreamBeginCapture (stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);

@@ -3,8 +3,7 @@
  *
  * What is queued on a stream is a function. By default it runs at once; with PIRL_EMULATED=late
  * when somebody waits for it, as late as a card may. A capturing stream collects functions in a
- * graph instead. What a card refuses while a stream captures is refused here, as strictly as in
- * the mode cudaStreamCaptureModeThreadLocal.
+ * graph instead; what a card refuses meanwhile is refused here.
  *
  * One lock is held inside of every call: of all threads one at a time uses the card.
  */
@@ -60,6 +59,7 @@ constexpr int DEVICES = 1, MULTIPROCESSORS = 4, VERSION = CUDART_VERSION;
 
 std::recursive_mutex mutex;
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local cudaStreamCaptureMode own_mode = cudaStreamCaptureModeGlobal;
 thread_local int own_captures = 0;      /* of this thread, not relaxed */
 int captures = 0;                       /* global ones */
 CUstream_st default_stream = { true, {}, nullptr };
@@ -191,11 +191,14 @@ invalidate_captures ()
       stream->capture->invalid = true;
 }
 
-/* What may not be called while this thread (or, in the global mode, any) captures. */
+/* What may not be called while this thread captures (or, in the global mode, any), unless it
+ * relaxed its own mode. */
 bool
 forbidden ()
 {
-  if (own_captures == 0 && captures == 0)
+  const bool others = own_mode == cudaStreamCaptureModeGlobal && captures > 0;
+
+  if (own_mode == cudaStreamCaptureModeRelaxed || (own_captures == 0 && !others))
     return false;
   invalidate_captures ();
   return true;
@@ -790,6 +793,8 @@ cudaStreamSynchronize (cudaStream_t stream)
   }
   if (implicit_dependency (stream))
     return result (cudaErrorStreamCaptureImplicit);
+  if (forbidden ())
+    return result (cudaErrorStreamCaptureUnsupported);
   drain_others (stream);
   drain (stream);
   return cudaSuccess;
@@ -808,6 +813,8 @@ cudaStreamQuery (cudaStream_t stream)
     stream->capture->invalid = true;
     return result (cudaErrorStreamCaptureUnsupported);
   }
+  if (forbidden ())
+    return result (cudaErrorStreamCaptureUnsupported);
   if (stream->queue.empty ())
     return cudaSuccess;
   run_front (stream);
@@ -888,6 +895,8 @@ cudaEventSynchronize (cudaEvent_t event)
     event->capture->invalid = true;
     return result (cudaErrorCapturedEvent);
   }
+  if (forbidden ())
+    return result (cudaErrorStreamCaptureUnsupported);
   complete (event, event->recorded);
   return cudaSuccess;
 }
@@ -899,6 +908,8 @@ cudaEventQuery (cudaEvent_t event)
 
   if (event->capture != nullptr)
     return result (cudaErrorCapturedEvent);
+  if (forbidden ())
+    return result (cudaErrorStreamCaptureUnsupported);
   if (event->done == event->recorded)
     return cudaSuccess;
   run_front (event->stream);
@@ -935,6 +946,16 @@ cudaStreamBeginCapture (cudaStream_t stream, enum cudaStreamCaptureMode mode)
   stream->capture = new Capture { stream, mode, false, {}, {} };
   own_captures += mode != cudaStreamCaptureModeRelaxed;
   captures += mode == cudaStreamCaptureModeGlobal;
+  return cudaSuccess;
+}
+
+cudaError_t
+cudaThreadExchangeStreamCaptureMode (enum cudaStreamCaptureMode *mode)
+{
+  const cudaStreamCaptureMode former = own_mode;
+
+  own_mode = *mode;
+  *mode = former;
   return cudaSuccess;
 }
 
