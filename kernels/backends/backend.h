@@ -92,7 +92,8 @@ typedef enum {
   PIRL_PASS_BACKWARD,           /* after FORWARD of the same plan in TRAIN mode */
   PIRL_PASS_STAGE,              /* INPUT on a backend with steps: starts bringing @input's pictures
                                  * to the device, for the FORWARD after the running step, whose
-                                 * @input then is NULL; the pictures are copied before it returns */
+                                 * @input then is NULL; the pictures are copied before it returns,
+                                 * and take the place of those staged before and not used */
 } PirlPass;
 
 /**

@@ -4,8 +4,8 @@
  * trained one (with Adam its first moment, and "state.second.<name>" the second); unless the
  * objective is supervised "state.bank" [rows, dim] and "state.labels" [rows] (I32, -1 = no label,
  * -2 = row not yet trained). Metadata: what an embedder needs (architecture, input_size, resize,
- * mean, std), every setting that changes the arithmetic, "state.*" (step, z, collapsed) and
- * "position.*". Whole numbers are decimal, others the shortest
+ * mean, std), every setting that changes the arithmetic, "state.*" (step, z, collapsed; of fp16
+ * loss_scale and loss_scale_clean, the finite steps since it changed) and "position.*". Whole numbers are decimal, others the shortest
  * decimal that reads back to the same bits, in the C locale: a resumed run continues bit for bit.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/private.h"
@@ -23,7 +23,7 @@ static const gchar *const arena_prefixes[PIRL_N_ARENAS] = {
 };
 
 typedef enum { SETTING_INT, SETTING_UINT, SETTING_UINT64, SETTING_BOOL, SETTING_DOUBLE,
-  SETTING_TRIPLE, SETTING_ENUM } SettingType;
+  SETTING_TRIPLE, SETTING_ENUM, SETTING_STRING } SettingType;
 
 typedef struct {
   const gchar *key;
@@ -81,6 +81,7 @@ static const Setting settings[] = {
   {"weight_decay", SETTING_DOUBLE, FIELD (weight_decay)},
   {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names, .contrast = TRUE},
   {"seed", SETTING_UINT64, FIELD (seed)},
+  {"precision", SETTING_STRING, FIELD (precision), .otherwise = "f32"},
 };
 
 /* The whole numbers of a PirlPosition and of the trainer's state. */
@@ -160,6 +161,8 @@ format_setting (const PirlTrainerConfig *config, const Setting *setting)
       return format_triple (field);
     case SETTING_ENUM:
       return g_strdup (setting->names[*(const gint *) field]);
+    case SETTING_STRING:
+      return g_strdup (*(gchar *const *) field);
   }
   return NULL;
 }
@@ -223,6 +226,12 @@ save_metadata (const PirlTrainer *trainer, const PirlPosition *position,
   add_counter (writer, "state.step", trainer->step);
   add_counter (writer, "state.collapsed", trainer->collapsed);
   pirl_safetensors_writer_metadata (writer, "state.z", z);
+  if (trainer->loss_scale.scale > 0) {
+    g_autofree gchar *scale = format_number (trainer->loss_scale.scale, FALSE);
+
+    pirl_safetensors_writer_metadata (writer, "state.loss_scale", scale);
+    add_counter (writer, "state.loss_scale_clean", trainer->loss_scale.clean);
+  }
   if (!position)
     return;
   for (guint i = 0; i < G_N_ELEMENTS (position_counters); i++)
@@ -300,6 +309,16 @@ save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts
   return TRUE;
 }
 
+/* Inside a step the device is not to be asked for anything. */
+static gboolean
+check_idle (const PirlTrainer *trainer, GError **error)
+{
+  if (trainer->now.running)
+    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "a step is under way: checkpoints are saved and resumed after pirl_trainer_end()");
+  return !trainer->now.running;
+}
+
 gboolean
 pirl_trainer_save (PirlTrainer *trainer, const gchar *path, const PirlPosition *position,
     GError **error)
@@ -307,6 +326,8 @@ pirl_trainer_save (PirlTrainer *trainer, const gchar *path, const PirlPosition *
   g_autoptr (PirlSafetensorsWriter) writer = pirl_safetensors_writer_new ();
   g_autoptr (GPtrArray) hosts = g_ptr_array_new_with_free_func (g_free);
 
+  if (!check_idle (trainer, error))
+    return FALSE;
   save_metadata (trainer, position, writer);
   return save_params (trainer, PIRL_ARENA_VALUE, writer, hosts, error)
       && save_params (trainer, PIRL_ARENA_VELOCITY, writer, hosts, error)
@@ -492,18 +513,34 @@ resume_bank (PirlTrainer *trainer, const PirlSafetensors *file, gboolean write, 
 }
 
 static gboolean
-read_z (const PirlSafetensors *file, gdouble *z, GError **error)
+read_number (const PirlSafetensors *file, const gchar *key, gdouble *value, GError **error)
 {
-  const gchar *text = pirl_safetensors_metadata (file, "state.z");
+  const gchar *text = pirl_safetensors_metadata (file, key);
   gchar *end = NULL;
 
-  *z = text ? g_ascii_strtod (text, &end) : NAN;
-  if (isfinite (*z) && *z >= 0 && end != text && *end == '\0')
+  *value = text ? g_ascii_strtod (text, &end) : NAN;
+  if (isfinite (*value) && *value >= 0 && end != text && *end == '\0')
     return TRUE;
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
-      "checkpoint \"%s\": metadata state.z is \"%s\"; it must be a number",
-      pirl_safetensors_name (file), text ? text : "");
+      "checkpoint \"%s\": metadata %s is \"%s\"; it must be a number",
+      pirl_safetensors_name (file), key, text ? text : "");
   return FALSE;
+}
+
+/* Leaves @scale alone where losses are not scaled. */
+static gboolean
+read_loss_scale (const PirlTrainer *trainer, const PirlSafetensors *file, PirlLossScale *scale,
+    GError **error)
+{
+  guint64 clean;
+
+  if (trainer->loss_scale.scale == 0)
+    return TRUE;
+  if (!read_number (file, "state.loss_scale", &scale->scale, error)
+      || !read_counter (file, "state.loss_scale_clean", &clean, error))
+    return FALSE;
+  scale->clean = (guint) clean;
+  return TRUE;
 }
 
 gboolean
@@ -512,14 +549,17 @@ pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *posi
 {
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
   const gboolean adam = trainer->config.optimizer == PIRL_OPTIMIZER_ADAM;
+  PirlLossScale loss_scale = trainer->loss_scale;
   guint64 step, collapsed;
   gdouble z;
 
   *position = (PirlPosition) { 0 };
-  if (!file || !read_counter (file, "state.step", &step, error)
+  if (!file || !check_idle (trainer, error) || !read_counter (file, "state.step", &step, error)
       || !check_settings (trainer, file, error)
       || !read_counter (file, "state.collapsed", &collapsed, error)
-      || !read_z (file, &z, error) || !read_position (file, position, error))
+      || !read_number (file, "state.z", &z, error)
+      || !read_loss_scale (trainer, file, &loss_scale, error)
+      || !read_position (file, position, error))
     return FALSE;
   /* First everything is checked, then everything is taken. */
   for (gint write = FALSE; write <= TRUE; write++)
@@ -534,5 +574,6 @@ pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *posi
   trainer->step = step;
   trainer->collapsed = (guint) collapsed;
   trainer->z = z;
+  pirl_trainer_set_loss_scale (trainer, &loss_scale);
   return TRUE;
 }

@@ -6,6 +6,7 @@
 #include "learn/trainer.h"
 #include "net/names.h"
 #include "net/plan.h"
+#include "net/precision.h"
 
 /** pirl_knn_accuracy() where the queries are the rows @query of the references, each left out. */
 gdouble pirl_knn_leave_one_out (const gfloat *references, const gint *labels, gsize n_references,
@@ -18,25 +19,41 @@ typedef struct {
   PirlValue embedding;          /* SUPERVISED: logits */
 } PirlBranch;
 
-/** Objective SUPERVISED: forward, cross-entropy and backward of a batch, whose labels are classes. */
+/** Objective SUPERVISED: forward, cross-entropy and backward of the step's batch, whose labels are
+ * classes. */
 gboolean pirl_supervised_check_labels (const PirlTrainer *trainer, const PirlBatch *batch,
     GError **error);
-gboolean pirl_supervised_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
-    PirlStepStats *stats, GError **error);
+gboolean pirl_supervised_run (PirlTrainer *trainer, const gint *cancel, GError **error);
 
 /** In PirlTrainer.labels: the row still holds what it was drawn with. */
 #define PIRL_LABEL_UNTRAINED (-2)
 
+/* The step under way. A device may read and write these until its end. */
+typedef struct {
+  gboolean running;             /* begun, not ended */
+  guint32 epoch;
+  guint32 *rows;                /* of the batch; SUPERVISED has none */
+  gint *labels;
+  gfloat *momentum;             /* of the rows in the bank update */
+  gdouble z;                    /* Z / rows in use */
+  PirlContrastStats images, patches;
+  PirlEntropyStats entropy;
+  PirlStepStats stats;
+  guint collapsed;              /* PirlTrainer.collapsed after it */
+} PirlStep;
+
 struct _PirlTrainer {
-  PirlTrainerConfig config;     /* @negatives resolved; strings owned */
+  PirlTrainerConfig config;     /* @negatives, @precision resolved; strings owned */
   PirlDevice *device;
+  const PirlPrecision *precision;
   PirlParams *params;
   PirlPool *pool;
   PirlBranch images, patches;   /* patches.plan NULL but for PIRL */
   gpointer bank;                /* rows x dim, param_dtype; SUPERVISED has none */
   gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
   const guint8 **patch_pictures;        /* batch x patches pointers */
-  gfloat *row_momentum;         /* of the batch's rows in the bank update */
+  gboolean staged;              /* the next step's pictures */
+  PirlStep now;
 
   /* On the device. */
   guint32 *negative;            /* batch x K; NULL = all rows but the own */
@@ -47,4 +64,27 @@ struct _PirlTrainer {
   guint64 step;
   gdouble z;                    /* Z / rows; 0 = not yet estimated */
   guint collapsed;              /* steps in a row with hardly any spread */
+  PirlLossScale loss_scale;     /* for the next step */
 };
+
+static inline gboolean
+pirl_has_bank (const PirlTrainerConfig *config)
+{
+  return config->objective != PIRL_OBJECTIVE_SUPERVISED;
+}
+
+static inline gboolean
+pirl_uses_patches (const PirlTrainerConfig *config)
+{
+  return config->objective == PIRL_OBJECTIVE_PIRL;
+}
+
+/** Bytes of a row of the bank. */
+static inline gsize
+pirl_row_bytes (const PirlTrainer *trainer)
+{
+  return (gsize) trainer->config.dim * pirl_dtype_size (trainer->device->param_dtype);
+}
+
+/** Takes over a loss scale; a device without steps has none. */
+void pirl_trainer_set_loss_scale (PirlTrainer *trainer, const PirlLossScale *scale);

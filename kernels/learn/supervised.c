@@ -18,21 +18,15 @@ pirl_supervised_check_labels (const PirlTrainer *trainer, const PirlBatch *batch
 }
 
 gboolean
-pirl_supervised_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
-    PirlStepStats *stats, GError **error)
+pirl_supervised_run (PirlTrainer *trainer, const gint *cancel, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
   const PirlBranch *branch = &trainer->images;
   PirlDevice *device = trainer->device;
-  PirlEntropyStats entropy;
 
-  if (!pirl_plan_forward (branch->plan, batch->images, TRUE, cancel, error)
-      || !device->backend->cross_entropy (device, config->batch, config->classes,
-          pirl_plan_data (branch->plan, branch->embedding), batch->labels,
-          pirl_plan_gradient (branch->plan, branch->embedding), &entropy, error)
-      || !pirl_plan_backward (branch->plan, cancel, error))
-    return FALSE;
-  stats->loss = stats->loss_image = entropy.loss;
-  stats->accuracy = entropy.accuracy;
-  return TRUE;
+  return pirl_plan_forward (branch->plan, NULL, TRUE, cancel, error)
+      && device->backend->cross_entropy (device, config->batch, config->classes,
+      pirl_plan_data (branch->plan, branch->embedding), trainer->now.labels,
+      pirl_plan_gradient (branch->plan, branch->embedding), &trainer->now.entropy, error)
+      && pirl_plan_backward (branch->plan, cancel, error);
 }

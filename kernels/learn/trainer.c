@@ -1,24 +1,13 @@
-/* gst-pirl: training, one step at a time: PIRL (Misra and van der Maaten 2020, equations 4 and 5,
- * in the form of VISSL's nce_loss.py), or from labels (supervised.c).
- *
- * pirl_trainer_step() is the whole of it. Nothing outside gradients and BN's running statistics
- * changes before the commit at its end; the statistics are copied before and put back when the
- * step does not come to its end.
+/* gst-pirl: a training: its settings, network, memory and bank (step.c: a step of it).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/private.h"
 
-#include <gio/gio.h>
 #include <math.h>
 #include <string.h>
 
 #define DEFAULT_NEGATIVES 32000
-/* Weight of the old value in the running average of Z (He, in HobbitLong/CMC issue 23). */
-#define Z_KEEP 0.99
-/* Below this spread for that many steps after warm-up the embeddings count as collapsed. */
-#define COLLAPSE_SPREAD 1e-4
-#define COLLAPSE_STEPS 20
-#define ADAM_BETA2 0.999
-#define ADAM_EPSILON 1e-8
+/* Of fp16, before it adapts. */
+#define LOSS_SCALE 32768
 #define KNN_NEIGHBOURS 20
 #define KNN_SIGMA 0.1
 /* Rows of the bank that are drawn and uploaded at once. */
@@ -76,12 +65,6 @@ invalid (GError **error, const gchar *format, ...)
   return FALSE;
 }
 
-static gboolean
-has_bank (const PirlTrainerConfig *config)
-{
-  return config->objective != PIRL_OBJECTIVE_SUPERVISED;
-}
-
 typedef struct {
   const gchar *name;
   gdouble value, min, max;
@@ -91,7 +74,7 @@ typedef struct {
 static gboolean
 check_ranges (const PirlTrainerConfig *c, GError **error)
 {
-  const gboolean labels = !has_bank (c);
+  const gboolean labels = !pirl_has_bank (c);
   const gdouble big = 1e30, small = 1e-6;
   const Range ranges[] = {
     {"the number of classes", c->classes, 2, 65536, !labels},
@@ -132,37 +115,19 @@ check_config (const PirlTrainerConfig *c, GError **error)
   if (pirl && c->patch_size > c->image_size)
     return invalid (error, "patch-size %d is larger than image-size %d; the reference's patches "
         "are 2/7 of the image", c->patch_size, c->image_size);
-  if (has_bank (c) && c->negatives >= c->bank_rows)
+  if (pirl_has_bank (c) && c->negatives >= c->bank_rows)
     return invalid (error, "%" G_GUINT64_FORMAT " negatives cannot be taken from a bank of %"
         G_GUINT64_FORMAT " rows; set negatives below bank-size, or 0 for as many as fit",
         c->negatives, c->bank_rows);
-  if (has_bank (c) && c->batch > c->bank_rows)
+  if (pirl_has_bank (c) && c->batch > c->bank_rows)
     return invalid (error, "batch-size %u is larger than bank-size %" G_GUINT64_FORMAT
         "; lower batch-size or give more samples", c->batch, c->bank_rows);
   if (c->batch < 2)
     return invalid (error, "batch-size 1 cannot be trained: batch norm needs at least 2 samples");
-  if (c->precision && strcmp (c->precision, "auto") != 0 && strcmp (c->precision, "f32") != 0) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
-        "precision \"%s\" is not there for training; use f32 or auto", c->precision);
-    return FALSE;
-  }
   return TRUE;
 }
 
 /* --- making --- */
-
-static gboolean
-trainer_uses_patches (const PirlTrainer *trainer)
-{
-  return trainer->config.objective == PIRL_OBJECTIVE_PIRL;
-}
-
-/* The image goes first and into the bank, then the patches (bank_update BEFORE). */
-static gboolean
-updates_first (const PirlTrainer *trainer)
-{
-  return trainer_uses_patches (trainer) && trainer->config.bank_update == PIRL_BANK_BEFORE;
-}
 
 /* Input, trunk and head of one term: f (or the classifier) for @patches == 0, else g. */
 static void
@@ -175,7 +140,7 @@ branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gint patches)
   const PirlValue pooled = pirl_graph_avgpool (graph, pirl_trunk_build (graph, &config->trunk,
           input, NULL));
 
-  if (!has_bank (config))
+  if (!pirl_has_bank (config))
     branch->embedding = pirl_trunk_classifier (graph, &config->trunk, pooled,
         (gint) config->classes);
   else
@@ -187,7 +152,7 @@ static gboolean
 branch_plan (PirlBranch *branch, PirlTrainer *trainer, GError **error)
 {
   branch->plan = pirl_plan_new (branch->graph, trainer->params, trainer->pool, PIRL_MODE_TRAIN,
-      PIRL_DTYPE_F32, &branch->embedding, 1, error);
+      trainer->precision->dtype, &branch->embedding, 1, error);
   return branch->plan != NULL;
 }
 
@@ -199,18 +164,11 @@ branch_clear (PirlBranch *branch)
 }
 
 static gsize
-row_bytes (const PirlTrainer *trainer)
-{
-  return (gsize) trainer->config.dim * pirl_dtype_size (trainer->device->param_dtype);
-}
-
-static gsize
 bank_bytes (const PirlTrainer *trainer)
 {
-  if (!has_bank (&trainer->config))
+  if (!pirl_has_bank (&trainer->config))
     return 0;
-  return trainer->config.bank_rows * (gsize) trainer->config.dim
-      * pirl_dtype_size (trainer->device->param_dtype);
+  return trainer->config.bank_rows * pirl_row_bytes (trainer);
 }
 
 /* Rows [first, first + n) of the bank from dense floats. */
@@ -275,22 +233,50 @@ trainer_copy_config (PirlTrainer *trainer, const PirlTrainerConfig *config)
 
   *copy = *config;
   copy->device = g_strdup (config->device ? config->device : "auto");
-  copy->precision = g_strdup (config->precision ? config->precision : "auto");
-  if (has_bank (config) && copy->negatives == 0)
+  copy->precision = g_strdup (config->precision);
+  if (pirl_has_bank (config) && copy->negatives == 0)
     copy->negatives = MIN (DEFAULT_NEGATIVES, copy->bank_rows - 1);
   trainer->z = config->z_mode == PIRL_Z_FIXED ? config->z : 0;
+}
+
+void
+pirl_trainer_set_loss_scale (PirlTrainer *trainer, const PirlLossScale *scale)
+{
+  if (!trainer->device->backend->set_loss_scale)
+    return;
+  trainer->loss_scale = *scale;
+  trainer->device->backend->set_loss_scale (trainer->device, scale);
+}
+
+/* Opens the device and chooses the arithmetic; 16 bits of fp16 need their losses scaled. */
+static gboolean
+trainer_open (PirlTrainer *trainer, GError **error)
+{
+  PirlTrainerConfig *config = &trainer->config;
+
+  trainer->device = pirl_device_open (config->device, config->n_threads, config->deterministic,
+      error);
+  if (!trainer->device)
+    return FALSE;
+  trainer->precision = pirl_precision_choose (trainer->device, PIRL_MODE_TRAIN, config->precision,
+      error);
+  if (!trainer->precision)
+    return FALSE;
+  g_free (config->precision);
+  config->precision = g_strdup (trainer->precision->name);
+  if (trainer->precision->dtype == PIRL_DTYPE_F16)
+    pirl_trainer_set_loss_scale (trainer, &(PirlLossScale) { .scale = LOSS_SCALE });
+  return TRUE;
 }
 
 static gboolean
 trainer_setup (PirlTrainer *trainer, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
-  const guint n_branches = trainer_uses_patches (trainer) ? 2 : 1;
+  const guint n_branches = pirl_uses_patches (config) ? 2 : 1;
   PirlGraph *graphs[2];
 
-  trainer->device = pirl_device_open (config->device, config->n_threads, config->deterministic,
-      error);
-  if (!trainer->device)
+  if (!trainer_open (trainer, error))
     return FALSE;
   branch_build (&trainer->images, config, 0);
   if (n_branches == 2)
@@ -303,7 +289,7 @@ trainer_setup (PirlTrainer *trainer, GError **error)
   trainer->pool = pirl_pool_new (trainer->device);
   return branch_plan (&trainer->images, trainer, error)
       && (n_branches == 1 || branch_plan (&trainer->patches, trainer, error))
-      && (!has_bank (config) || bank_init (trainer, error));
+      && (!pirl_has_bank (config) || bank_init (trainer, error));
 }
 
 /* What steps need besides the plans' memory. */
@@ -316,11 +302,13 @@ trainer_add_storage (PirlTrainer *trainer, GError **error)
 
   pirl_params_buffers (trainer->params, &bytes);
   trainer->statistics = backend->alloc (trainer->device, MAX (bytes, 1), error);
-  if (!trainer->statistics || !has_bank (config))
+  trainer->now.labels = g_new (gint, config->batch);
+  if (!trainer->statistics || !pirl_has_bank (config))
     return trainer->statistics != NULL;
-  trainer->row_momentum = g_new (gfloat, config->batch);
+  trainer->now.rows = g_new (guint32, config->batch);
+  trainer->now.momentum = g_new (gfloat, config->batch);
   trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
-  trainer->rows_aside = backend->alloc (trainer->device, config->batch * row_bytes (trainer),
+  trainer->rows_aside = backend->alloc (trainer->device, config->batch * pirl_row_bytes (trainer),
       error);
   if (trainer->rows_aside
       && (!config->exclude_positive || config->negatives < config->bank_rows - 1)) {
@@ -357,6 +345,8 @@ pirl_trainer_free (PirlTrainer *trainer)
 {
   if (!trainer)
     return;
+  if (trainer->now.running && pirl_trainer_overlaps (trainer))
+    trainer->device->backend->step_abort (trainer->device);
   branch_clear (&trainer->images);
   branch_clear (&trainer->patches);
   pirl_params_free (trainer->params);
@@ -368,262 +358,12 @@ pirl_trainer_free (PirlTrainer *trainer)
   g_clear_pointer (&trainer->device, pirl_device_close);
   g_free (trainer->labels);
   g_free (trainer->patch_pictures);
-  g_free (trainer->row_momentum);
+  g_free (trainer->now.rows);
+  g_free (trainer->now.labels);
+  g_free (trainer->now.momentum);
   g_free (trainer->config.device);
   g_free (trainer->config.precision);
   g_free (trainer);
-}
-
-/* --- a step --- */
-
-/* Copies the running statistics aside, or puts them back. */
-static gboolean
-statistics_copy (PirlTrainer *trainer, gboolean back, GError **error)
-{
-  PirlDevice *device = trainer->device;
-  gsize bytes;
-  gpointer data = pirl_params_buffers (trainer->params, &bytes);
-
-  return device->backend->copy (device, back ? data : trainer->statistics,
-      back ? trainer->statistics : data, bytes, error);
-}
-
-/* Copies the batch's rows of the bank aside, or puts them back. */
-static gboolean
-rows_copy (PirlTrainer *trainer, const PirlBatch *batch, gboolean back, GError **error)
-{
-  return trainer->device->backend->rows (trainer->device, trainer->bank, trainer->rows_aside,
-      row_bytes (trainer), trainer->config.batch, batch->rows, back, error);
-}
-
-/* m <- normalise (momentum m + (1 - momentum) v_f). */
-static gboolean
-rows_update (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-  PirlDevice *device = trainer->device;
-
-  for (guint b = 0; b < config->batch; b++)
-    trainer->row_momentum[b] = config->bank_update == PIRL_BANK_BEFORE
-        && trainer->labels[batch->rows[b]] == PIRL_LABEL_UNTRAINED ? 0
-        : (gfloat) config->bank_momentum;
-  return device->backend->bank_update (device, trainer->bank, (guint) config->dim, config->batch,
-      batch->rows, trainer->row_momentum,
-      pirl_plan_data (trainer->images.plan, trainer->images.embedding), error);
-}
-
-/* What one step computes before it is committed. */
-typedef struct {
-  gdouble z;                    /* Z / rows in use */
-  gdouble mean_exp;             /* sum over the terms */
-  guint n_terms;
-} StepState;
-
-/* Contrast of one term: gradient into the branch's plan. The first NCE term of a run without a Z
- * estimates it. */
-static gboolean
-term_contrast (PirlTrainer *trainer, const PirlBranch *branch, const PirlBatch *batch,
-    gdouble scale, PirlPurpose purpose, StepState *state, PirlContrastStats *stats, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-  PirlDevice *device = trainer->device;
-  gconstpointer embedding = pirl_plan_data (branch->plan, branch->embedding);
-  PirlContrastDesc desc = {
-    .loss = config->loss, .batch = config->batch, .dim = (guint) config->dim,
-    .rows = config->bank_rows, .negatives = config->negatives,
-    .temperature = config->temperature, .z = 1, .scale = scale,
-  };
-  const PirlDrawDesc draw = {
-    .batch = config->batch, .rows = config->bank_rows, .negatives = config->negatives,
-    .exclude_positive = config->exclude_positive, .seed = config->seed, .epoch = batch->epoch,
-    .purpose = purpose,
-  };
-
-  if (trainer->negative
-      && !device->backend->draw (device, &draw, batch->rows, trainer->negative, error))
-    return FALSE;
-  if (config->loss == PIRL_LOSS_NCE && state->z == 0) {
-    desc.z = (gdouble) config->bank_rows;
-    if (!device->backend->contrast (device, &desc, embedding, trainer->bank, batch->rows,
-            trainer->negative, NULL, stats, error))
-      return FALSE;
-    state->z = stats->mean_exp;
-  }
-  desc.z = config->loss == PIRL_LOSS_NCE ? state->z * (gdouble) config->bank_rows : 1;
-  if (!device->backend->contrast (device, &desc, embedding, trainer->bank, batch->rows,
-          trainer->negative, pirl_plan_gradient (branch->plan, branch->embedding), stats, error))
-    return FALSE;
-  state->mean_exp += stats->mean_exp;
-  state->n_terms++;
-  return TRUE;
-}
-
-/* L_g: forward, contrast and backward of the patches. */
-static gboolean
-step_patches (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
-    PirlStepStats *stats, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-  const gsize patch_bytes = (gsize) config->patch_size * config->patch_size * 3;
-  PirlContrastStats term;
-
-  for (guint b = 0; b < config->batch; b++)
-    for (gint p = 0; p < config->patches; p++)
-      trainer->patch_pictures[(gsize) b * config->patches + p] =
-          batch->patches[b] + (gsize) p * patch_bytes;
-  if (!pirl_plan_forward (trainer->patches.plan, trainer->patch_pictures,
-          config->bn_statistics == PIRL_BN_BOTH, cancel, error)
-      || !term_contrast (trainer, &trainer->patches, batch, config->lambda,
-          PIRL_PURPOSE_NEGATIVES_PRETEXT, state, &term, error)
-      || !pirl_plan_backward (trainer->patches.plan, cancel, error))
-    return FALSE;
-  stats->loss_patches = term.loss;
-  stats->positive_patches = term.positive;
-  return TRUE;
-}
-
-/* L_f: forward, contrast and backward of the images. */
-static gboolean
-step_images (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
-    PirlStepStats *stats, GError **error)
-{
-  const gdouble scale = trainer_uses_patches (trainer) ? 1 - trainer->config.lambda : 1;
-  PirlContrastStats term;
-
-  if (!pirl_plan_forward (trainer->images.plan, batch->images, TRUE, cancel, error)
-      || !term_contrast (trainer, &trainer->images, batch, scale, PIRL_PURPOSE_NEGATIVES, state,
-          &term, error)
-      || !pirl_plan_backward (trainer->images.plan, cancel, error))
-    return FALSE;
-  stats->loss_image = term.loss;
-  stats->positive_image = term.positive;
-  stats->spread = term.spread;
-  return TRUE;
-}
-
-/* Finds what must stop the training; @collapsed: steps in a row without spread, with this one. */
-static gboolean
-step_check (const PirlTrainer *trainer, const PirlStepStats *stats, guint collapsed,
-    GError **error)
-{
-  if (!isfinite (stats->loss) || !isfinite (stats->spread)) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE,
-        "step %" G_GUINT64_FORMAT ": the loss is not finite (%g for images, %g for patches); "
-        "lower learning-rate (now %g), lengthen warmup, or use head=bn", stats->step,
-        stats->loss_image, stats->loss_patches, stats->learning_rate);
-    return FALSE;
-  }
-  if (collapsed >= COLLAPSE_STEPS) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_COLLAPSED,
-        "step %" G_GUINT64_FORMAT ": for %d steps all embeddings of a batch have been the same "
-        "(spread %.2g); use head=bn, raise temperature, lower learning-rate (now %g) or lengthen "
-        "warmup", stats->step, COLLAPSE_STEPS, stats->spread, stats->learning_rate);
-    return FALSE;
-  }
-  return TRUE;
-}
-
-static gboolean
-step_weights (PirlTrainer *trainer, const PirlStepStats *stats, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-
-  if (config->optimizer == PIRL_OPTIMIZER_ADAM)
-    return pirl_params_adam (trainer->params, stats->step, stats->learning_rate, config->momentum,
-        ADAM_BETA2, ADAM_EPSILON, config->weight_decay, error);
-  return pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
-      config->weight_decay, error);
-}
-
-/* The bank, the weights and the state: from here on the step has happened. */
-static gboolean
-step_commit (PirlTrainer *trainer, const PirlBatch *batch, const StepState *state,
-    const PirlStepStats *stats, guint collapsed, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-
-  if ((has_bank (config) && !updates_first (trainer) && !rows_update (trainer, batch, error))
-      || !step_weights (trainer, stats, error))
-    return FALSE;
-  for (guint b = 0; has_bank (config) && b < config->batch; b++)
-    trainer->labels[batch->rows[b]] = batch->labels ? batch->labels[b] : -1;
-  if (has_bank (config) && config->loss == PIRL_LOSS_NCE) {
-    trainer->z = state->z;
-    if (config->z_mode == PIRL_Z_EMA)
-      trainer->z = Z_KEEP * state->z + (1 - Z_KEEP) * state->mean_exp / state->n_terms;
-  }
-  trainer->collapsed = collapsed;
-  trainer->step++;
-  return TRUE;
-}
-
-static gboolean
-check_batch (const PirlTrainer *trainer, const PirlBatch *batch, GError **error)
-{
-  if (!has_bank (&trainer->config))
-    return pirl_supervised_check_labels (trainer, batch, error);
-  for (guint b = 0; b < trainer->config.batch; b++)
-    if (batch->rows[b] >= trainer->config.bank_rows)
-      return invalid (error, "a sample has the number %u, but the bank has only %" G_GUINT64_FORMAT
-          " rows; set bank-size to the number of samples", batch->rows[b],
-          trainer->config.bank_rows);
-  return TRUE;
-}
-
-/* The terms against the bank, in the order of bank_update. */
-static gboolean
-step_contrast (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, StepState *state,
-    PirlStepStats *stats, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-  const gboolean pirl = trainer_uses_patches (trainer);
-  gboolean good;
-
-  if (updates_first (trainer))
-    good = rows_copy (trainer, batch, FALSE, error)
-        && step_images (trainer, batch, cancel, state, stats, error)
-        && rows_update (trainer, batch, error)
-        && step_patches (trainer, batch, cancel, state, stats, error);
-  else
-    good = (!pirl || step_patches (trainer, batch, cancel, state, stats, error))
-        && step_images (trainer, batch, cancel, state, stats, error);
-  stats->loss = pirl ? config->lambda * stats->loss_patches
-      + (1 - config->lambda) * stats->loss_image : stats->loss_image;
-  stats->z = config->loss == PIRL_LOSS_NCE ? state->z : 0;
-  return good;
-}
-
-gboolean
-pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel,
-    PirlStepStats *stats, GError **error)
-{
-  const PirlTrainerConfig *config = &trainer->config;
-  StepState state = { .z = trainer->z };
-  guint collapsed = 0;
-  gboolean good;
-
-  *stats = (PirlStepStats) { 0 };
-  stats->step = trainer->step + 1;
-  stats->learning_rate = pirl_schedule_at (&config->schedule, trainer->step);
-  if (!check_batch (trainer, batch, error) || !statistics_copy (trainer, FALSE, error)
-      || !pirl_params_zero_gradients (trainer->params, error))
-    return FALSE;
-
-  good = has_bank (config) ? step_contrast (trainer, batch, cancel, &state, stats, error)
-      : pirl_supervised_step (trainer, batch, cancel, stats, error);
-  if (good) {
-    if (has_bank (config) && trainer->step >= config->schedule.warmup
-        && stats->spread < COLLAPSE_SPREAD)
-      collapsed = trainer->collapsed + 1;
-    good = step_check (trainer, stats, collapsed, error);
-  }
-  if (!good) {
-    statistics_copy (trainer, TRUE, NULL);
-    if (updates_first (trainer))
-      rows_copy (trainer, batch, TRUE, NULL);
-    return FALSE;
-  }
-  return step_commit (trainer, batch, &state, stats, collapsed, error);
 }
 
 /* --- reading --- */
@@ -638,6 +378,12 @@ const gchar *
 pirl_trainer_device (const PirlTrainer *trainer)
 {
   return trainer->device->description;
+}
+
+const gchar *
+pirl_trainer_precision (const PirlTrainer *trainer)
+{
+  return trainer->precision->name;
 }
 
 gsize
@@ -694,7 +440,7 @@ labelled_rows (const PirlTrainer *trainer, guint limit, gsize *rows)
 gdouble
 pirl_trainer_bank_knn (PirlTrainer *trainer, guint limit)
 {
-  const gsize rows = has_bank (&trainer->config) ? trainer->config.bank_rows : 0;
+  const gsize rows = pirl_has_bank (&trainer->config) ? trainer->config.bank_rows : 0;
   g_autofree gsize *query = g_new (gsize, rows);
   const gsize n = rows > 0 ? labelled_rows (trainer, limit, query) : 0;
   g_autofree gfloat *bank = NULL;

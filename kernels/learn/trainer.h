@@ -57,7 +57,7 @@ typedef struct {
   guint64 seed;
   gfloat mean[3], std[3];
   gchar *device;                /* "auto", ... */
-  gchar *precision;             /* "auto", "f32" */
+  gchar *precision;             /* "auto", "f32", "tf32", "bf16", "fp16" (PirlPrecision) */
   guint n_threads;
   gboolean deterministic;
 } PirlTrainerConfig;
@@ -74,7 +74,7 @@ PIRL_API PirlTrainer *pirl_trainer_new (const PirlTrainerConfig *config, GError 
 PIRL_API void pirl_trainer_free (PirlTrainer *trainer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlTrainer, pirl_trainer_free)
 
-/** One batch; arrays of @batch elements. */
+/** One batch; arrays of @batch elements. @images NULL: the pictures that were staged. */
 typedef struct {
   const guint8 *const *images;  /* S*S*3 bytes each */
   const guint8 *const *patches; /* p*P*P*3 bytes each, patches one after the other */
@@ -92,16 +92,38 @@ typedef struct {
   gdouble positive_image, positive_patches;     /* mean cosine with the own bank row */
   gdouble spread;               /* 1 - |mean of the batch's image embeddings|^2: 0 = collapsed */
   gdouble accuracy;             /* SUPERVISED: share of the batch that was classified rightly */
+  gdouble loss_scale;           /* of fp16, in this step; 0 = none */
+  gboolean skipped;             /* gradients beyond fp16: the step counts, but changed nothing; its
+                                 * losses may be no numbers. The next has half the loss scale */
 } PirlStepStats;
 
 /**
  * Trains one batch. @cancel (may be NULL) is looked at between units: when set, FALSE with
  * G_IO_ERROR_CANCELLED; all but the gradients is as it was before, so that the step can be run
  * again later and gives the same result.
- * %PIRL_ERROR_NOT_FINITE and %PIRL_ERROR_COLLAPSED name the step and the remedy.
+ * %PIRL_ERROR_NOT_FINITE and %PIRL_ERROR_COLLAPSED name the step and the remedy; after them the
+ * weights of a device with steps may have moved.
  */
 PIRL_API gboolean pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batch,
     const gint *cancel, PirlStepStats *stats, GError **error);
+
+/**
+ * The two halves of pirl_trainer_step(). Where pirl_trainer_overlaps(), begin only starts the
+ * device, which then works by itself until end waits for it; elsewhere begin does all the work. In
+ * between only pirl_trainer_stage() may be called. @batch is not needed any more when begin returns.
+ */
+PIRL_API gboolean pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *batch,
+    const gint *cancel, GError **error);
+PIRL_API gboolean pirl_trainer_end (PirlTrainer *trainer, PirlStepStats *stats, GError **error);
+PIRL_API gboolean pirl_trainer_overlaps (const PirlTrainer *trainer);
+/**
+ * Brings the next batch's pictures to the device (of @batch only they are read), before
+ * pirl_trainer_begin() or while a step is under way. The next begin uses them when its batch has
+ * none; whatever it does, they are used up. Where pirl_trainer_overlaps() they are copied, elsewhere
+ * they must stay until then. The first step of a run that estimates Z must be given its pictures.
+ */
+PIRL_API gboolean pirl_trainer_stage (PirlTrainer *trainer, const PirlBatch *batch,
+    GError **error);
 
 /** Where in the data set a checkpoint stands, and what it is called with; strings may be NULL. */
 typedef struct {
@@ -130,6 +152,8 @@ PIRL_API gboolean pirl_trainer_peek (const gchar *path, PirlPosition *position, 
 
 PIRL_API guint64 pirl_trainer_steps (const PirlTrainer *trainer);
 PIRL_API const gchar *pirl_trainer_device (const PirlTrainer *trainer);
+/** "f32", "fp16", ...: after `auto` was decided. */
+PIRL_API const gchar *pirl_trainer_precision (const PirlTrainer *trainer);
 /** Bytes of activations, parameters with their state, bank. */
 PIRL_API gsize pirl_trainer_bytes (const PirlTrainer *trainer);
 /** Leave-one-out kNN accuracy of the bank's rows against the labels seen (at most @limit queries,

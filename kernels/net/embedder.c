@@ -4,10 +4,10 @@
  * __metadata__ ("resize": short side, "input_size": crop, "mean", "std"; ImageNet's where missing).
  * Only the units that the layer needs are planned.
  *
- * precision=auto is a fixed rule: bf16 where the device runs it well, its description names AMX and
- * the network is one of full convolutions
- * (matrix units, where 16 bits pay several times over), f32 elsewhere: with AVX-512's bf16
- * instructions alone a ResNet-50 took 80 ms a picture on one core, in f32 43 ms.
+ * precision=auto is a fixed rule: on a CUDA device fp16; on the CPU bf16 where it runs well, the
+ * description names AMX and the network is one of full convolutions (matrix units, where 16 bits
+ * pay several times over), f32 elsewhere: with AVX-512's bf16 instructions alone a ResNet-50 took
+ * 80 ms a picture on one core, in f32 43 ms.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "net/embedder.h"
 
@@ -16,6 +16,7 @@
 
 #include "net/names.h"
 #include "net/plan.h"
+#include "net/precision.h"
 #include "net/trunk.h"
 
 #define IMAGENET_CROP 224
@@ -43,7 +44,7 @@ struct _PirlEmbedder {
   PirlPool *pool;
   PirlPlan *plan;
   PirlValue output;
-  PirlDType dtype;
+  const PirlPrecision *precision;
   guint batch, size;
   gchar *layer, *model;
   PirlResizer *resizer;
@@ -247,34 +248,26 @@ embedder_build (PirlEmbedder *embedder, const gchar *layer, GError **error)
   return TRUE;
 }
 
+/* The CPU's rule for auto, see above. */
+static gboolean
+gains_from_bf16 (const PirlEmbedder *embedder)
+{
+  PirlDevice *device = embedder->device;
+  const gchar *reason;
+
+  return strcmp (device->backend->name, "cpu") == 0 && strstr (device->description, "amx")
+      && pirl_trunk_gains_from_bf16 (&embedder->info.trunk)
+      && device->backend->supports (device, PIRL_MODE_INFER, PIRL_DTYPE_BF16, &reason);
+}
+
 static gboolean
 embedder_choose_precision (PirlEmbedder *embedder, const gchar *precision, GError **error)
 {
-  PirlDevice *device = embedder->device;
-  const gchar *reason = "";
-  const gboolean bf16 = device->backend->supports (device, PIRL_MODE_INFER, PIRL_DTYPE_BF16,
-      &reason);
-
-  embedder->dtype = PIRL_DTYPE_F32;
-  if (!precision || strcmp (precision, "auto") == 0) {
-    if (bf16 && pirl_trunk_gains_from_bf16 (&embedder->info.trunk)
-        && strstr (device->description, "amx"))
-      embedder->dtype = PIRL_DTYPE_BF16;
-    return TRUE;
-  }
-  if (strcmp (precision, "f32") == 0)
-    return TRUE;
-  if (strcmp (precision, "bf16") != 0) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-        "unknown precision \"%s\"; there are auto, f32 and bf16", precision);
-    return FALSE;
-  }
-  embedder->dtype = PIRL_DTYPE_BF16;
-  if (!bf16)
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
-        "precision bf16 does not work on %s: %s; use f32 or auto", device->description,
-        reason ? reason : "not supported");
-  return bf16;
+  if ((!precision || strcmp (precision, "auto") == 0) && gains_from_bf16 (embedder))
+    precision = "bf16";
+  embedder->precision = pirl_precision_choose (embedder->device, PIRL_MODE_INFER, precision,
+      error);
+  return embedder->precision != NULL;
 }
 
 static void
@@ -309,7 +302,7 @@ embedder_fill (PirlEmbedder *embedder, const PirlSafetensors *file, guint64 seed
     return FALSE;
   embedder->pool = pirl_pool_new (embedder->device);
   embedder->plan = pirl_plan_new (embedder->graph, embedder->params, embedder->pool,
-      PIRL_MODE_INFER, embedder->dtype, &embedder->output, 1, error);
+      PIRL_MODE_INFER, embedder->precision->dtype, &embedder->output, 1, error);
   return embedder->plan && pirl_plan_prepare (embedder->plan, error);
 }
 
@@ -429,7 +422,7 @@ pirl_embedder_device (const PirlEmbedder *embedder)
 const gchar *
 pirl_embedder_precision (const PirlEmbedder *embedder)
 {
-  return embedder->dtype == PIRL_DTYPE_BF16 ? "bf16" : "f32";
+  return embedder->precision->name;
 }
 
 static gboolean

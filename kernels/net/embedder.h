@@ -15,7 +15,7 @@ typedef struct _PirlEmbedder PirlEmbedder;
 /**
  * @layer: "embedding" (head f, unit length), "logits" (the classifier), "features" (global average
  * of the last map), of a ResNet also "res5" (the same) .. "res1". NULL = "embedding" where the file
- * has a head, else the features. @precision: "auto", "f32", "bf16".
+ * has a head, else the features. @precision: "auto", "f32", "tf32", "bf16", "fp16".
  * A layer that the file does not have is %PIRL_ERROR_MISMATCH and lists those it has.
  */
 PIRL_API PirlEmbedder *pirl_embedder_new (const gchar *model_file, const gchar *layer,
@@ -37,7 +37,7 @@ PIRL_API const gchar *pirl_embedder_layer (const PirlEmbedder *embedder);
 /** "resnet50, <sha-like hash of the weights>": what the `model` field of the meta says. */
 PIRL_API const gchar *pirl_embedder_model (const PirlEmbedder *embedder);
 PIRL_API const gchar *pirl_embedder_device (const PirlEmbedder *embedder);
-/** "f32" or "bf16", after `auto` was decided. */
+/** "f32", "bf16", ...: after `auto` was decided. */
 PIRL_API const gchar *pirl_embedder_precision (const PirlEmbedder *embedder);
 
 /** Resizes, crops and embeds n <= batch RGB pictures of any size into n rows of floats. */

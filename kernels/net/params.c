@@ -467,6 +467,21 @@ pirl_params_zero_gradients (PirlParams *params, GError **error)
       arena_bytes (params, PIRL_ARENA_GRADIENT), error);
 }
 
+gboolean
+pirl_params_reserve (PirlParams *params, PirlArena arena, GError **error)
+{
+  return params_need_arena (params, arena, error);
+}
+
+gboolean
+pirl_params_check (PirlParams *params, GError **error)
+{
+  PirlDevice *device = params->device;
+
+  return !device->backend->check || device->backend->check (device,
+      arena_elements (params, PIRL_ARENA_GRADIENT), params->arena[PIRL_ARENA_GRADIENT], error);
+}
+
 /* What an optimiser treats alike: weights are decayed, biases and batch norm's factors are not. */
 static const struct {
   guint region;

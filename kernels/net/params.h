@@ -64,7 +64,12 @@ PIRL_API gboolean pirl_params_load (PirlParams *params, const PirlSafetensors *f
     const gchar *const *required, PirlLoadReport *report, GError **error);
 PIRL_API void pirl_load_report_clear (PirlLoadReport *report);
 
+/** Makes the arena now, where it is made when it is first used. */
+PIRL_API gboolean pirl_params_reserve (PirlParams *params, PirlArena arena, GError **error);
 PIRL_API gboolean pirl_params_zero_gradients (PirlParams *params, GError **error);
+/** On a device that looks: where a gradient is no finite number, this step's optimiser changes
+ * nothing. */
+PIRL_API gboolean pirl_params_check (PirlParams *params, GError **error);
 /** One SGD step over all trainable parameters; weight decay on weights only. */
 PIRL_API gboolean pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum,
     gdouble weight_decay, GError **error);

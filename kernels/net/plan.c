@@ -12,6 +12,7 @@
 #include "net/plan.h"
 
 #include <gio/gio.h>
+#include <string.h>
 
 #include "net/liveness.h"
 
@@ -48,6 +49,8 @@ struct _PirlPlan {
   PirlValue loss;               /* outputs[0] */
   GArray *blocks;               /* PirlBlock */
   gsize bytes;
+  const guint8 **staged;        /* pictures, where the device has no steps */
+  gboolean is_staged;
 };
 
 /* --- pool --- */
@@ -392,6 +395,7 @@ pirl_plan_free (PirlPlan *plan)
     if (plan->nodes[i].backend)
       plan->device->backend->unit_free (plan->nodes[i].backend);
   g_array_unref (plan->blocks);
+  g_free (plan->staged);
   g_free (plan->nodes);
   g_free (plan);
 }
@@ -451,7 +455,7 @@ static gboolean
 node_run (PirlPlan *plan, const Node *node, PirlPass pass, const PirlUnitBuffers *buffers,
     GError **error)
 {
-  static const gchar *const passes[] = { "prepare", "run", "run backward" };
+  static const gchar *const passes[] = { "prepare", "run", "run backward", "stage the pictures of" };
   g_autofree gchar *text = NULL;
 
   if (plan->device->backend->unit_run (node->backend, pass, buffers, error))
@@ -495,17 +499,17 @@ pirl_plan_prepare (PirlPlan *plan, GError **error)
   return TRUE;
 }
 
-/* @pictures NULL: the input's value has been written already. */
+/* @written: the input's value is there already. @pictures NULL: the backend has them. */
 static gboolean
-plan_run_forward (PirlPlan *plan, const guint8 *const *pictures, gboolean update_statistics,
-    const gint *cancel, GError **error)
+plan_run_forward (PirlPlan *plan, gboolean written, const guint8 *const *pictures,
+    gboolean update_statistics, const gint *cancel, GError **error)
 {
   for (guint i = 0; i < plan->n; i++) {
     const Node *node = &plan->nodes[i];
     const gboolean is_input = node->unit.desc.kind == PIRL_UNIT_INPUT;
     PirlUnitBuffers buffers;
 
-    if (!node->backend || (is_input && !pictures))
+    if (!node->backend || (is_input && written))
       continue;
     if (!plan_ready (plan, cancel, error))
       return FALSE;
@@ -520,17 +524,63 @@ plan_run_forward (PirlPlan *plan, const guint8 *const *pictures, gboolean update
   return TRUE;
 }
 
+/* Whether INPUT units keep pictures that are staged. */
+static gboolean
+device_stages (const PirlDevice *device)
+{
+  return device->backend->step_begin != NULL;
+}
+
+static void
+plan_remember (PirlPlan *plan, const Node *node, const guint8 *const *pictures)
+{
+  const gsize bytes = (gsize) node->unit.desc.output.n * sizeof *pictures;
+
+  if (!plan->staged)
+    plan->staged = g_malloc (bytes);
+  memcpy (plan->staged, pictures, bytes);
+}
+
+gboolean
+pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures, GError **error)
+{
+  plan->is_staged = FALSE;
+  for (guint i = 0; i < plan->n; i++) {
+    const Node *node = &plan->nodes[i];
+
+    if (!node->backend || node->unit.desc.kind != PIRL_UNIT_INPUT)
+      continue;
+    if (!device_stages (plan->device))
+      plan_remember (plan, node, pictures);
+    else if (!node_run (plan, node, PIRL_PASS_STAGE,
+            &(PirlUnitBuffers) { .input = pictures }, error))
+      return FALSE;
+    plan->is_staged = TRUE;
+  }
+  return TRUE;
+}
+
 gboolean
 pirl_plan_forward (PirlPlan *plan, const guint8 *const *pictures, gboolean update_statistics,
     const gint *cancel, GError **error)
 {
+  const gboolean was_staged = plan->is_staged;
+
+  plan->is_staged = FALSE;
   for (guint i = 0; i < plan->n; i++)
     if (node_is_vectors (&plan->nodes[i])) {
       g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
           "this network takes vectors, not pictures: pirl_plan_forward_floats() gives them");
       return FALSE;
     }
-  return plan_run_forward (plan, pictures, update_statistics, cancel, error);
+  if (!pictures && !was_staged) {
+    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "there are no pictures: none were given and none staged");
+    return FALSE;
+  }
+  if (!pictures && !device_stages (plan->device))
+    pictures = plan->staged;
+  return plan_run_forward (plan, FALSE, pictures, update_statistics, cancel, error);
 }
 
 gboolean
@@ -547,7 +597,7 @@ pirl_plan_forward_floats (PirlPlan *plan, const gfloat *input, gboolean update_s
             block_data (plan, node->value), input, error))
       return FALSE;
   }
-  return plan_run_forward (plan, NULL, update_statistics, cancel, error);
+  return plan_run_forward (plan, TRUE, NULL, update_statistics, cancel, error);
 }
 
 gboolean

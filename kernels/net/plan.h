@@ -30,7 +30,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlPlan, pirl_plan_free)
 /** INFER: takes over the parameters' present values. Call after they changed. */
 PIRL_API gboolean pirl_plan_prepare (PirlPlan *plan, GError **error);
 
-/** @pictures: one packed RGB picture a sample. @update_statistics: of BN, in TRAIN mode.
+/** Takes the pictures for the next pirl_plan_forward() without any; what was staged before and not
+ * used is forgotten. On a device with steps they are copied before it returns, and a step may run
+ * meanwhile; elsewhere they must stay until they are used. The array may go in any case. */
+PIRL_API gboolean pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures, GError **error);
+/** @pictures: one packed RGB picture a sample; NULL = those of pirl_plan_stage().
+ * @update_statistics: of BN, in TRAIN mode.
  * @cancel (may be NULL) is looked at between units: when set, FALSE with G_IO_ERROR_CANCELLED. */
 PIRL_API gboolean pirl_plan_forward (PirlPlan *plan, const guint8 *const *pictures,
     gboolean update_statistics, const gint *cancel, GError **error);
