@@ -19,7 +19,6 @@
 #include <math.h>
 #include <string.h>
 
-#define BLUR_PASSES 3
 #define MAX_BLUR_SIGMA 32.0f    /* pixels; keeps a box below MAX_BOX_TAPS */
 #define MAX_BOX_TAPS 80
 #define CHUNK 64
@@ -33,12 +32,6 @@ typedef struct {
   gsize size;
   guint8 *data;
 } Scratch;
-
-/* A box of real radius: 2 radius + 1 whole taps and a part of one more at each end, in 1/2^24. */
-typedef struct {
-  gint radius;
-  guint32 whole, part;
-} Box;
 
 static void
 scratch_free (gpointer data)
@@ -117,7 +110,7 @@ smooth_line (const guint8 *above, const guint8 *here, const guint8 *below, gsize
 
 /* @m <= CHUNK bytes of box_line(), from @x on. */
 INNER
-box_chunk (const Box *box, const guint8 *const *line, gsize x, gsize m, guint8 *dst)
+box_chunk (const PirlBlurBox *box, const guint8 *const *line, gsize x, gsize m, guint8 *dst)
 {
   const gint last = 2 * box->radius + 2;
   const guint32 whole = box->whole, part = box->part;
@@ -136,7 +129,7 @@ box_chunk (const Box *box, const guint8 *const *line, gsize x, gsize m, guint8 *
 
 /* dst = weighted sum of 2 radius + 3 lines of @n bytes, the outer two by box->part. */
 INNER
-box_line (const Box *box, const guint8 *const *line, gsize n, guint8 *dst)
+box_line (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *dst)
 {
   gsize x = 0;
 
@@ -150,7 +143,7 @@ typedef struct {
   void (*blend) (const guint8 *a, const guint8 *b, gfloat factor, gsize n, guint8 *dst);
   void (*smooth) (const guint8 *above, const guint8 *here, const guint8 *below, gsize n,
       guint8 *dst);
-  void (*box) (const Box *box, const guint8 *const *line, gsize n, guint8 *dst);
+  void (*box) (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *dst);
 } Loops;
 
 #define DEFINE_LOOPS(name, target) \
@@ -164,7 +157,8 @@ typedef struct {
   { \
     smooth_line (above, here, below, n, dst); \
   } \
-  target static void name##_box (const Box *box, const guint8 *const *line, gsize n, guint8 *dst) \
+  target static void name##_box (const PirlBlurBox *box, const guint8 *const *line, gsize n, \
+      guint8 *dst) \
   { \
     box_line (box, line, n, dst); \
   } \
@@ -447,15 +441,17 @@ apply_grayscale (PirlImage *image)
     grey_row (row_of (image, y), image->width, row_of (image, y));
 }
 
-/* The box of which BLUR_PASSES applications have the variance sigma^2 (equations 7, 11, 14). */
-static Box
-box_for_sigma (gfloat sigma)
+/* The box of which PIRL_BLUR_PASSES applications have the Gaussian's variance (equations 7, 11,
+ * 14). */
+PirlBlurBox
+pirl_blur_box (gfloat sigma)
 {
-  const gfloat variance = sigma * sigma / BLUR_PASSES;
+  const gfloat used = MIN (sigma, MAX_BLUR_SIGMA);
+  const gfloat variance = used * used / PIRL_BLUR_PASSES;
   const gfloat length = sqrt (12.0 * variance + 1.0);
   const gfloat whole = floor ((length - 1.0) / 2.0);
   gfloat part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance), radius;
-  Box box;
+  PirlBlurBox box;
 
   part /= 6 * (variance - (whole + 1) * (whole + 1));
   radius = whole + part;
@@ -467,15 +463,15 @@ box_for_sigma (gfloat sigma)
 
 /* Blurs a row three times; @a and @b hold a row with radius + 1 pixels more at both ends. */
 static void
-blur_row (const Box *box, const guint8 *src, gint width, guint8 *a, guint8 *b, guint8 *dst)
+blur_row (const PirlBlurBox *box, const guint8 *src, gint width, guint8 *a, guint8 *b, guint8 *dst)
 {
   const gint border = box->radius + 1;
   const gsize n = 3 * (gsize) width;
   const guint8 *line[MAX_BOX_TAPS];
 
   memcpy (a + 3 * border, src, n);
-  for (gint pass = 0; pass < BLUR_PASSES; pass++) {
-    guint8 *body = a + 3 * border, *out = pass < BLUR_PASSES - 1 ? b + 3 * border : dst;
+  for (gint pass = 0; pass < PIRL_BLUR_PASSES; pass++) {
+    guint8 *body = a + 3 * border, *out = pass < PIRL_BLUR_PASSES - 1 ? b + 3 * border : dst;
     guint8 *swap = a;
 
     for (gint i = 1; i <= border; i++) {
@@ -491,7 +487,7 @@ blur_row (const Box *box, const guint8 *src, gint width, guint8 *a, guint8 *b, g
 }
 
 static void
-blur_columns (const Box *box, const PirlImage *src, PirlImage *dst)
+blur_columns (const PirlBlurBox *box, const PirlImage *src, PirlImage *dst)
 {
   const guint8 *line[MAX_BOX_TAPS];
 
@@ -505,7 +501,7 @@ blur_columns (const Box *box, const PirlImage *src, PirlImage *dst)
 static void
 apply_blur (PirlImage *image, gfloat sigma)
 {
-  const Box box = box_for_sigma (MIN (sigma, MAX_BLUR_SIGMA));
+  const PirlBlurBox box = pirl_blur_box (sigma);
   const gsize padded = 3 * ((gsize) image->width + 2 * box.radius + 2);
   PirlImage other = *image;
   guint8 *lines;
@@ -517,8 +513,8 @@ apply_blur (PirlImage *image, gfloat sigma)
   lines = other.data + other.stride * image->height;
   for (gint y = 0; y < image->height; y++)
     blur_row (&box, row_of (image, y), image->width, lines, lines + padded, row_of (&other, y));
-  G_STATIC_ASSERT (BLUR_PASSES % 2 == 1);
-  for (gint pass = 0; pass < BLUR_PASSES; pass++)
+  G_STATIC_ASSERT (PIRL_BLUR_PASSES % 2 == 1);
+  for (gint pass = 0; pass < PIRL_BLUR_PASSES; pass++)
     blur_columns (&box, pass % 2 ? image : &other, pass % 2 ? &other : image);
 }
 

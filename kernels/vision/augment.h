@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/rng.h"
+#include "base/view.h"
 #include "vision/image.h"
 
 /** How strongly to augment; all 0 = not at all. */
@@ -16,24 +17,10 @@ typedef struct {
                                  * in proportion below */
 } PirlAugment;
 
-typedef enum { PIRL_JITTER_BRIGHTNESS, PIRL_JITTER_CONTRAST, PIRL_JITTER_SATURATION,
-  PIRL_JITTER_HUE } PirlJitterOp;
-
-/** One picture's draws: what the meta `pirl-pretext` carries and a GPU renders from. */
-typedef struct {
-  guint8 order[4];              /* PirlJitterOp in the order they are applied */
-  gfloat brightness, contrast, saturation;      /* 1 = unchanged */
-  gfloat hue;                   /* 0 = unchanged */
-  gboolean photometric;
-  gint posterize_bits, solarize_threshold;
-  gfloat sharpness;
-  gboolean grayscale;
-  gfloat blur_radius;           /* 0 = none */
-  gboolean flip;
-} PirlColour;
-
 /** Draws in a fixed order, so that a strength of 0 leaves the other draws as they are. */
 PIRL_API void pirl_colour_draw (PirlRng *rng, const PirlAugment *augment, gint size,
     gfloat flip_probability, PirlColour *colour);
 /** Applies jitter, photometric block, grayscale, blur, flip, in this order, in place. */
 PIRL_API void pirl_colour_apply (const PirlColour *colour, PirlImage *image);
+/** The box that blurs with @radius (a Gaussian's standard deviation, in pixels). */
+PIRL_API PirlBlurBox pirl_blur_box (gfloat radius);

@@ -208,6 +208,36 @@ pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
     pirl_colour_draw (&rng, &config->augment, config->image_size, flip, &pretext->patch_colour[i]);
 }
 
+static void
+set_colour (PirlView *view, const PirlColour *colour)
+{
+  view->colour = *colour;
+  if (colour->blur_radius > 0)
+    view->blur = pirl_blur_box (colour->blur_radius);
+}
+
+void
+pirl_pretext_views (const PirlPretextConfig *config, const PirlPretext *pretext,
+    const PirlImage *src, PirlView *image, PirlView *patches)
+{
+  const gint grid = config->grid, cell_size = config->crop_size / grid;
+
+  if (image) {
+    *image = (PirlView) {.pixels = src->data, .stride = src->stride,
+      .crop = pretext->image_crop, .scaled = config->image_size, .size = config->image_size };
+    set_colour (image, &pretext->image_colour);
+  }
+  for (gint i = 0; patches && i < grid * grid; i++) {
+    const gint cell = pretext->permutation[i];
+
+    patches[i] = (PirlView) {.pixels = src->data, .stride = src->stride,
+      .crop = pretext->patch_crop, .scaled = config->crop_size,
+      .left = cell % grid * cell_size + pretext->offset_x[cell],
+      .top = cell / grid * cell_size + pretext->offset_y[cell], .size = config->patch_size };
+    set_colour (&patches[i], &pretext->patch_colour[cell]);
+  }
+}
+
 /* Crops first and resizes then, as torchvision does: the filter never sees beyond the crop. */
 static void
 resize_crop (PirlResizer *resizer, const PirlImage *src, const PirlBox *box, PirlImage *dst)

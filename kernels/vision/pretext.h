@@ -30,10 +30,6 @@ PIRL_API void pirl_pretext_config_defaults (PirlPretextConfig *config, gint imag
 /** %PIRL_ERROR_INVALID says which number does not fit which. */
 PIRL_API gboolean pirl_pretext_config_check (const PirlPretextConfig *config, GError **error);
 
-typedef struct {
-  gint x, y, width, height;     /* in pixels of the source */
-} PirlBox;
-
 /** All draws of one sample. */
 typedef struct {
   PirlBox image_crop, patch_crop;
@@ -66,6 +62,10 @@ PIRL_API void pirl_random_resized_crop (PirlRng *rng, gint width, gint height, g
 PIRL_API void pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
     gint permutation, gint width, gint height, guint64 seed, guint32 epoch, guint64 index,
     PirlPretext *pretext);
+/** The recipes of the image view and (grid*grid) of the patches in their shuffled order; either may
+ * be NULL. They point into @src, and whoever follows them gets what the functions below render. */
+PIRL_API void pirl_pretext_views (const PirlPretextConfig *config, const PirlPretext *pretext,
+    const PirlImage *src, PirlView *image, PirlView *patches);
 /** Renders the image view (S*S*3 packed bytes). */
 PIRL_API void pirl_pretext_render_image (const PirlPretextConfig *config,
     const PirlPretext *pretext, PirlResizer *resizer, const PirlImage *src, guint8 *dst);

@@ -313,6 +313,53 @@ test_rendering (void)
   check_rendering (200, 300, 224, 5);
 }
 
+/* What the recipe @view says, step by step. */
+static void
+follow_recipe (const PirlView *view, PirlResizer *resizer, guint8 *dst)
+{
+  const PirlImage crop = { view->crop.width, view->crop.height, view->stride,
+    (guint8 *) view->pixels + view->crop.y * view->stride + 3 * view->crop.x };
+  PirlImage whole, part = { view->size, view->size, 3 * (gsize) view->size, dst };
+
+  pirl_image_init (&whole, view->scaled, view->scaled);
+  pirl_resize (resizer, &crop, 0, 0, crop.width, crop.height, &whole);
+  for (gint y = 0; y < view->size; y++)
+    memcpy (dst + y * part.stride, whole.data + (view->top + y) * whole.stride + 3 * view->left,
+        part.stride);
+  pirl_colour_apply (&view->colour, &part);
+  pirl_image_clear (&whole);
+}
+
+static void
+test_recipes (void)
+{
+  g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+  PirlPretextConfig config;
+  PirlImage src;
+
+  pirl_pretext_config_defaults (&config, 64, 3);
+  config.augment = (PirlAugment) { .4f, .4f, .4f, .4f, .2f, .5f, .5f };
+  vision_picture (&src, 120, 90, 5);
+  for (gint n = 0; n < 6; n++) {
+    const gsize image_bytes = 3 * 64 * 64, patch_bytes = 3 * config.patch_size * config.patch_size;
+    g_autofree guint8 *rendered = g_malloc (image_bytes + 9 * patch_bytes);
+    g_autofree guint8 *followed = g_malloc (image_bytes + 9 * patch_bytes);
+    PirlView image, patches[9];
+    PirlPretext p;
+
+    pirl_pretext_draw (&config, NULL, -1, src.width, src.height, 1, 1, n, &p);
+    pirl_pretext_views (&config, &p, &src, &image, patches);
+    pirl_pretext_render_image (&config, &p, resizer, &src, rendered);
+    pirl_pretext_render_patches (&config, &p, resizer, &src, rendered + image_bytes);
+    follow_recipe (&image, resizer, followed);
+    for (gint i = 0; i < 9; i++)
+      follow_recipe (&patches[i], resizer, followed + image_bytes + i * patch_bytes);
+    g_assert_cmpmem (rendered, image_bytes + 9 * patch_bytes, followed,
+        image_bytes + 9 * patch_bytes);
+  }
+  pirl_image_clear (&src);
+}
+
 static void
 test_config_errors (void)
 {
@@ -493,6 +540,7 @@ main (int argc, char **argv)
   g_test_add_func ("/vision/jigsaw-draws-are-even", test_jigsaw_draws);
   g_test_add_func ("/vision/draws-are-independent", test_draws_are_independent);
   g_test_add_func ("/vision/patches-are-cuts-of-the-crop", test_rendering);
+  g_test_add_func ("/vision/recipes-say-what-is-rendered", test_recipes);
   g_test_add_func ("/vision/bad-geometry-is-explained", test_config_errors);
   g_test_add_func ("/vision/permutations-keep-known-distances", test_permutation_distances);
   g_test_add_func ("/vision/permutations-are-greedy", test_permutations_are_greedy);
