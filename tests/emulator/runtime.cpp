@@ -502,6 +502,14 @@ pirl_emulator_run (cudaStream_t stream, void (*function) (void *), const void *c
   }));
 }
 
+int
+pirl_emulator_on_card (const void *memory, size_t bytes)
+{
+  const Lock lock (mutex);
+
+  return place (memory, bytes) == Place::CARD;
+}
+
 /* --- the interface: errors and devices --- */
 
 cudaError_t

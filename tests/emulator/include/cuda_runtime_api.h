@@ -190,6 +190,8 @@ cudaError_t cudaFuncSetAttribute (const void *function, enum cudaFuncAttribute a
  * stream captures. What stands for a library's kernels goes through this. */
 cudaError_t pirl_emulator_run (cudaStream_t stream, void (*function) (void *closure),
     const void *closure, size_t closure_bytes);
+/** And whether all @bytes are memory of the card. */
+int pirl_emulator_on_card (const void *memory, size_t bytes);
 
 #ifdef __cplusplus
 }
