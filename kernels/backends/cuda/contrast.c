@@ -10,6 +10,16 @@
 
 #include <math.h>
 
+/* Kernels are launched on the thread's device. */
+static PirlCudaDevice *
+enter (PirlDevice *base)
+{
+  PirlCudaDevice *device = (PirlCudaDevice *) base;
+
+  cudaSetDevice (device->ordinal);
+  return device;
+}
+
 /* An operation is recorded with its shape and the memory it works on. */
 static void
 note (PirlCudaDevice *device, const gchar *name, guint64 n, guint64 width, gconstpointer memory)
@@ -27,7 +37,7 @@ gboolean
 pirl_cuda_rows (PirlDevice *base, gpointer table, gpointer aside, gsize row_bytes, guint n,
     const guint32 *row, gboolean back, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const guint32 *pushed;
 
   if (n == 0 || row_bytes == 0)
@@ -50,7 +60,7 @@ gboolean
 pirl_cuda_draw (PirlDevice *base, const PirlDrawDesc *desc, const guint32 *positive,
     guint32 *negative, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const guint32 below = (guint32) desc->rows - (desc->exclude_positive ? 1 : 0);
   const PirlGpuDraw values = {
     .key = { (guint32) desc->seed, (guint32) (desc->seed >> 32) },
@@ -161,7 +171,7 @@ pirl_cuda_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointe
     gconstpointer bank, const guint32 *positive, const guint32 *negative, gpointer d_embedding,
     PirlContrastStats *stats, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const gchar *problem = pirl_contrast_problem (desc, positive, negative);
   PirlGpuContrast t = {
     .loss = desc->loss, .batch = desc->batch, .dim = desc->dim, .rows = desc->rows,
@@ -191,7 +201,7 @@ gboolean
 pirl_cuda_bank_update (PirlDevice *base, gpointer bank, guint dim, guint batch,
     const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const guint32 *own;
   const gfloat *kept;
 
@@ -241,7 +251,7 @@ gboolean
 pirl_cuda_cross_entropy (PirlDevice *base, guint batch, guint classes, gconstpointer logits,
     const gint *labels, gpointer d_logits, PirlEntropyStats *stats, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const EntropyDone done = { stats, batch };
   const gint32 *pushed;
   gdouble *sample, *result;

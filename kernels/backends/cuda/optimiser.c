@@ -4,6 +4,16 @@
 
 #include <math.h>
 
+/* Kernels are launched on the thread's device. */
+static PirlCudaDevice *
+enter (PirlDevice *base)
+{
+  PirlCudaDevice *device = (PirlCudaDevice *) base;
+
+  cudaSetDevice (device->ordinal);
+  return device;
+}
+
 /* Ends an operation on @n numbers at @memory that may have been launched. */
 static gboolean
 finish (PirlCudaDevice *device, const gchar *name, gsize n, gconstpointer memory, GError **error)
@@ -15,7 +25,7 @@ finish (PirlCudaDevice *device, const gchar *name, gsize n, gconstpointer memory
 gboolean
 pirl_cuda_check (PirlDevice *base, gsize n, gconstpointer gradients, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
 
   if (n > 0 && pirl_cuda_launches (device))
     pirl_gpu_check (n, gradients, device->scale, device->stream);
@@ -26,7 +36,7 @@ gboolean
 pirl_cuda_sgd (PirlDevice *base, gsize n, gpointer weights, gconstpointer gradients,
     gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const PirlGpuSgd values = { (gfloat) lr, (gfloat) momentum, (gfloat) weight_decay };
   const PirlGpuSgd *pushed = pirl_cuda_push (device, &values, sizeof values, error);
 
@@ -42,7 +52,7 @@ pirl_cuda_adam (PirlDevice *base, gsize n, gpointer weights, gconstpointer gradi
     gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
     gdouble epsilon, gdouble weight_decay, GError **error)
 {
-  PirlCudaDevice *device = (PirlCudaDevice *) base;
+  PirlCudaDevice *device = enter (base);
   const PirlGpuAdam values = {
     .rate = (gfloat) (lr / (1 - pow (beta1, (gdouble) step))),
     .root = (gfloat) (1 / sqrt (1 - pow (beta2, (gdouble) step))),
