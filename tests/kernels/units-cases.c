@@ -78,7 +78,6 @@ draw_conv (guint variant, gint kernel, gint stride, PirlRng *rng)
   UnitCase c = { { .kind = PIRL_UNIT_CONV, .mode = PIRL_MODE_TRAIN, .dtype = PIRL_DTYPE_F32,
         .kernel = kernel, .stride = stride } };
   PirlUnitDesc *unit = &c.unit;
-  gdouble products;
   gint values;
 
   unit->bias = conv_variants[variant].bias;
@@ -101,10 +100,8 @@ draw_conv (guint variant, gint kernel, gint stride, PirlRng *rng)
     draw_channels (unit, conv_variants[variant].groups, rng);
     set_output (unit, unit->output.c);
     values = unit->output.n * unit->output.h * unit->output.w;
-    products = (gdouble) pirl_dims_count (unit->output) * unit->input.c / unit->groups * kernel
-        * kernel;
   } while (MIN (unit->input.h, unit->input.w) + 2 * unit->padding < kernel
-      || products > MAX_PRODUCTS || (unit->batch_norm && values < MIN_BN_VALUES));
+      || units_case_work (&c) > MAX_PRODUCTS || (unit->batch_norm && values < MIN_BN_VALUES));
   return c;
 }
 
@@ -244,12 +241,24 @@ units_cases (gboolean network)
 }
 
 UnitCase
-units_case_infer (const UnitCase *train, PirlDType dtype)
+units_case_as (const UnitCase *train, PirlMode mode, PirlDType dtype)
 {
-  UnitCase infer = *train;
+  UnitCase c = *train;
 
-  infer.unit.mode = PIRL_MODE_INFER;
-  infer.unit.dtype = dtype;
-  infer.accumulate_input = infer.accumulate_residual = FALSE;
-  return infer;
+  c.unit.mode = mode;
+  c.unit.dtype = dtype;
+  if (mode == PIRL_MODE_INFER)
+    c.accumulate_input = c.accumulate_residual = FALSE;
+  return c;
+}
+
+gdouble
+units_case_work (const UnitCase *unit_case)
+{
+  const PirlUnitDesc *unit = &unit_case->unit;
+
+  if (unit->kind == PIRL_UNIT_CONV)
+    return (gdouble) pirl_dims_count (unit->output) * unit->input.c / unit->groups * unit->kernel
+        * unit->kernel;
+  return (gdouble) pirl_dims_count (unit->input) + pirl_dims_count (unit->output);
 }

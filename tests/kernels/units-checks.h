@@ -8,6 +8,7 @@ typedef struct {
   PirlDevice *tested, *reference;
   const gchar *only;            /* run what has this in its name; NULL = all */
   gboolean verbose;             /* a line for every case, not only for what fails */
+  gboolean quick;               /* small cases only, for a backend that is slow */
   gint bench_batch;
 } UnitsContext;
 

@@ -8,7 +8,12 @@
 #define GUARD_BYTES 64
 #define GUARD_PATTERN 0x5a
 #define POISON 0xff             /* NaN in every floating-point type */
-#define KINK_MARGIN 1e-3
+/* How far rounding may carry what stands in front of an activation. */
+static gfloat
+kink_margin (PirlDType dtype)
+{
+  return dtype == PIRL_DTYPE_BF16 ? 0.1f : dtype == PIRL_DTYPE_F16 ? 0.02f : 1e-3f;
+}
 
 static gboolean
 is_param (Role role)
@@ -141,13 +146,19 @@ fill_role (const UnitCase *unit_case, Role role, PirlRng *rng, gfloat *v, gsize 
   }
 }
 
-/* In BF16 both backends get values that BF16 holds exactly. */
+/* What a backend that computes in 16 bit keeps, or brings, into 16 bit. */
+static gboolean
+is_rounded (Role role)
+{
+  return !is_grad (role) && (!is_param (role) || role == ROLE_PARAM + PIRL_SLOT_WEIGHT);
+}
+
 static void
 round_values (PirlDType dtype, gfloat *v, gsize n)
 {
   g_autofree guint16 *half = NULL;
 
-  if (dtype != PIRL_DTYPE_BF16)
+  if (dtype != PIRL_DTYPE_BF16 && dtype != PIRL_DTYPE_F16)
     return;
   half = g_new (guint16, n);
   pirl_from_float (dtype, v, half, n);
@@ -200,7 +211,7 @@ units_data_init (UnitData *data, const UnitCase *unit_case, guint64 seed)
       continue;
     data->v[role] = g_new (gfloat, n);
     fill_role (unit_case, role, &rng, data->v[role], n);
-    if (role == ROLE_INPUT || role == ROLE_RESIDUAL)
+    if (is_rounded (role))
       round_values (unit_case->unit.dtype, data->v[role], n);
   }
 }
@@ -219,6 +230,7 @@ gboolean
 units_data_mask_kinks (UnitData *data, const UnitCase *unit_case, PirlDevice *reference,
     GError **error)
 {
+  const gfloat margin = kink_margin (unit_case->unit.dtype);
   UnitCase plain = *unit_case;
   UnitRun run;
   gboolean ok;
@@ -233,7 +245,7 @@ units_data_mask_kinks (UnitData *data, const UnitCase *unit_case, PirlDevice *re
     g_autofree gfloat *before = units_run_read (&run, ROLE_OUTPUT, NULL);
 
     for (gsize i = 0; i < units_role_count (&plain, ROLE_OUTPUT); i++)
-      if (fabsf (before[i]) < KINK_MARGIN || fabsf (before[i] - 6.0f) < KINK_MARGIN)
+      if (fabsf (before[i]) < margin || fabsf (before[i] - 6.0f) < margin)
         data->v[ROLE_D_OUTPUT][i] = 0.0f;
   }
   units_run_clear (&run);
@@ -295,24 +307,43 @@ units_dense (PirlDevice *device, PirlDims dims, PirlDType dtype)
   return (PirlTensorDesc) { dims, kept, pirl_dims_count (dims) * pirl_dtype_size (kept), NULL };
 }
 
-/* Plans a unit only to learn how the backend keeps its output of @dims. */
-static PirlUnitPlan *
-plan_producer (PirlDevice *device, const PirlUnitDesc *consumer, PirlDims dims,
+gboolean
+units_takes_vectors (const UnitCase *unit_case)
+{
+  const PirlUnitKind kind = unit_case->unit.kind;
+
+  return kind == PIRL_UNIT_LINEAR || kind == PIRL_UNIT_BATCHNORM || kind == PIRL_UNIT_L2NORM;
+}
+
+/* Plans what leads from pictures to a value of @dims -- INPUT, a convolution, AVGPOOL for vectors --
+ * only to learn how the backend keeps it. */
+static gboolean
+plan_producers (UnitRun *run, PirlDims dims, PirlUnitPlan *plan[UNITS_PRODUCERS],
     PirlTensorDesc *native, GError **error)
 {
-  const gboolean vectors = dims.h == 1 && dims.w == 1;
-  PirlUnitDesc unit = {
-    .kind = vectors ? PIRL_UNIT_AVGPOOL : PIRL_UNIT_CONV,
-    .mode = consumer->mode, .dtype = consumer->dtype, .input = dims, .output = dims,
-    .kernel = 1, .stride = 1, .groups = 1, .needs_input_gradient = TRUE,
-  };
-  PirlTensorDesc dense;
+  static const PirlUnitKind kinds[] = { PIRL_UNIT_INPUT, PIRL_UNIT_CONV, PIRL_UNIT_AVGPOOL };
+  const gboolean vectors = units_takes_vectors (&run->unit_case);
+  const PirlDims picture = { dims.n, 3, vectors ? 2 : dims.h, vectors ? 2 : dims.w };
+  PirlUnitDesc unit = { .mode = run->unit_case.unit.mode, .dtype = run->unit_case.unit.dtype,
+    .kernel = 1, .stride = 1, .groups = 1, .std = { 1, 1, 1 }, .output = picture };
+  PirlTensorDesc desc[UNITS_PRODUCERS];
   PirlUnitMemory memory;
 
-  if (vectors)
-    unit.input.h = unit.input.w = 2;
-  dense = units_dense (device, unit.input, unit.dtype);
-  return device->backend->unit_plan (device, &unit, &dense, NULL, native, &memory, error);
+  for (gint i = 0; i < (vectors ? 3 : 2); i++) {
+    unit.kind = kinds[i];
+    unit.input = unit.output;
+    if (unit.kind == PIRL_UNIT_CONV)
+      unit.output.c = dims.c;
+    else if (unit.kind == PIRL_UNIT_AVGPOOL)
+      unit.output.h = unit.output.w = 1;
+    unit.needs_input_gradient = unit.kind == PIRL_UNIT_AVGPOOL;
+    plan[i] = run->device->backend->unit_plan (run->device, &unit, i == 0 ? NULL : &desc[i - 1],
+        NULL, &desc[i], &memory, error);
+    if (plan[i] == NULL)
+      return FALSE;
+    *native = desc[i];
+  }
+  return TRUE;
 }
 
 static gboolean
@@ -326,8 +357,7 @@ choose_layouts (UnitRun *run, Layout layout, GError **error)
     run->desc[roles[i]] = units_dense (run->device, dims[i], unit->dtype);
     if (layout == LAYOUT_DENSE || units_role_count (&run->unit_case, roles[i]) == 0)
       continue;
-    run->producer[i] = plan_producer (run->device, unit, dims[i], &run->desc[roles[i]], error);
-    if (run->producer[i] == NULL)
+    if (!plan_producers (run, dims[i], run->producer[i], &run->desc[roles[i]], error))
       return FALSE;
   }
   return TRUE;
@@ -357,6 +387,7 @@ units_run_init (UnitRun *run, PirlDevice *device, const UnitCase *unit_case, Lay
 {
   const PirlUnitDesc *unit = &unit_case->unit;
   const gboolean has_input = units_role_count (unit_case, ROLE_INPUT) > 0;
+  GError *problem = NULL;
 
   memset (run, 0, sizeof (*run));
   run->device = device;
@@ -365,9 +396,12 @@ units_run_init (UnitRun *run, PirlDevice *device, const UnitCase *unit_case, Lay
     return FALSE;
   run->plan = device->backend->unit_plan (device, unit, has_input ? &run->desc[ROLE_INPUT] : NULL,
       unit->residual ? &run->desc[ROLE_RESIDUAL] : NULL, &run->desc[ROLE_OUTPUT], &run->memory,
-      error);
-  if (run->plan == NULL)
+      &problem);
+  if (run->plan == NULL) {
+    run->refused = g_error_matches (problem, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED);
+    g_propagate_error (error, problem);
     return FALSE;
+  }
   describe_roles (run);
   for (Role role = 0; role < N_ROLES; role++)
     if (units_role_count (unit_case, role) > 0 || role >= ROLE_SAVED)
@@ -383,9 +417,9 @@ units_run_clear (UnitRun *run)
     units_block_clear (&run->block[role], run->device);
   if (run->plan != NULL)
     run->device->backend->unit_free (run->plan);
-  for (gint i = 0; i < 2; i++)
-    if (run->producer[i] != NULL)
-      run->device->backend->unit_free (run->producer[i]);
+  for (gint i = 0; i < 2 * UNITS_PRODUCERS; i++)
+    if (run->producer[i / UNITS_PRODUCERS][i % UNITS_PRODUCERS] != NULL)
+      run->device->backend->unit_free (run->producer[i / UNITS_PRODUCERS][i % UNITS_PRODUCERS]);
 }
 
 gboolean

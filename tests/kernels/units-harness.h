@@ -40,6 +40,9 @@ typedef struct {
  * (pictures) or average pooling (vectors) leaves them. */
 typedef enum { LAYOUT_DENSE, LAYOUT_NATIVE } Layout;
 
+/** Plans from pictures to such a value; the last owns its format. */
+#define UNITS_PRODUCERS 3
+
 /** Device memory with a pattern behind its end. */
 typedef struct {
   guint8 *memory;
@@ -49,10 +52,12 @@ typedef struct {
 typedef struct {
   PirlDevice *device;
   UnitCase unit_case;
-  PirlUnitPlan *plan, *producer[2];     /* the latter own the native formats */
+  PirlUnitPlan *plan;
+  PirlUnitPlan *producer[2][UNITS_PRODUCERS];   /* of input and residual */
   PirlTensorDesc desc[N_ROLES];
   PirlUnitMemory memory;
   Block block[N_ROLES];
+  gboolean refused;             /* the backend has no such unit (%PIRL_ERROR_UNSUPPORTED) */
 } UnitRun;
 
 const gchar *units_role_name (Role role);
@@ -62,7 +67,10 @@ gchar *units_case_name (const UnitCase *unit_case);
 gsize units_role_count (const UnitCase *unit_case, Role role);
 
 void units_rng (PirlRng *rng, guint64 seed, guint32 number, Role role);
-/** Random values for every role that is read; gradients that are added to have values, too. */
+/** Whether the unit reads vectors: LINEAR, BATCHNORM, L2NORM. */
+gboolean units_takes_vectors (const UnitCase *unit_case);
+/** Random values for every role that is read; gradients that are added to have values, too. What a
+ * backend keeps in the unit's type of activations are numbers that this type holds exactly. */
 void units_data_init (UnitData *data, const UnitCase *unit_case, guint64 seed);
 void units_data_clear (UnitData *data);
 /** Sets the output gradient to 0 where an activation's kink is so near that float and double may

@@ -105,17 +105,21 @@ check_contrast (const UnitsContext *context, PirlDevice *device, guint i)
       device->backend->name, contrasts[i].name);
   g_autoptr (GError) error = NULL;
   PirlContrastStats stats;
-  Block bank = { 0 }, embedding = { 0 };
+  Block bank = { 0 }, embedding = { 0 }, chosen = { 0 };
   gboolean ran = TRUE;
 
   if (!units_selected (context, name))
     return 0;
   if (units_block_init (&bank, device, 5 * 3 * sizeof (gdouble), &error)
-      && units_block_init (&embedding, device, 2 * 3 * sizeof (gdouble), &error))
+      && units_block_init (&embedding, device, 2 * 3 * sizeof (gdouble), &error)
+      && units_block_init (&chosen, device, sizeof (negative), &error)
+      && device->backend->upload (device, chosen.memory, negative, sizeof (negative), &error))
     ran = device->backend->contrast (device, &contrasts[i].desc, embedding.memory, bank.memory,
-        positive, contrasts[i].all_rows ? NULL : negative, NULL, &stats, &error);
+        positive, contrasts[i].all_rows ? NULL : (gconstpointer) chosen.memory, NULL, &stats,
+        &error);
   units_block_clear (&bank, device);
   units_block_clear (&embedding, device);
+  units_block_clear (&chosen, device);
   return units_report (context, !ran && g_error_matches (error, PIRL_ERROR, PIRL_ERROR_INVALID),
       name, error ? error->message : "ran all the same");
 }
