@@ -110,6 +110,11 @@ static const struct {
   { 5, 150, 129, 0, 0.07 },
   { 16, 128, 3001, 1023, 0.2 },
   { 9, 1, 11, 4, 1.0 },
+  { 2, 128, 3000, 9001, 0.07 }, /* in several parts, the last of them short */
+  { 3, 260, 500, 777, 0.07 },
+  { 2, 384, 300, 0, 0.1 },
+  { 3, 516, 500, 777, 0.07 },
+  { 1, 4096, 40, 70, 0.1 },
 };
 
 typedef struct {
@@ -443,6 +448,54 @@ check_adam (const UnitsContext *context, gsize n, gdouble epsilon, gdouble *wors
   return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
 }
 
+/* A step with one gradient that is no finite number, at @bad, must change no weight; one without
+ * must. Weights and gradients begin @offset floats behind an aligned address. */
+static gboolean
+guarded_step (PirlDevice *device, gsize n, gsize offset, gsize bad, gfloat value)
+{
+  const PirlBackend *backend = device->backend;
+  g_autofree gfloat *gradients = random_rows (SEED, 1, n + offset, FALSE);
+  g_autofree gfloat *zeros = g_new0 (gfloat, n + offset);
+  g_autofree gfloat *after = NULL;
+  const gsize at = offset * sizeof (gfloat);
+  PirlStepResult result = { 0 };
+  Array w, v, g;
+  gboolean ok, unchanged = TRUE;
+
+  gradients[offset + bad] = value;
+  ok = array_init (&w, device, n + offset, zeros) & array_init (&v, device, n + offset, zeros)
+      & array_init (&g, device, n + offset, gradients);
+  ok = ok && backend->step_begin (device, NULL)
+      && backend->check (device, n, g.block.memory + at, NULL)
+      && backend->sgd (device, n, w.block.memory + at, g.block.memory + at, v.block.memory + at,
+      1, 0.9, 0, NULL) && backend->step_launch (device, NULL)
+      && backend->step_end (device, &result, NULL);
+  after = array_take (&w);
+  g_free (array_take (&v));
+  g_free (array_take (&g));
+  for (gsize i = 0; ok && i < n; i++) {
+    unchanged &= after[offset + i] == 0;
+    ok &= !isfinite (value) || after[offset + i] == -gradients[offset + i];
+  }
+  return ok && after && result.finite == (isfinite (value) != 0) && (result.finite || unchanged);
+}
+
+static guint
+check_finite (const UnitsContext *context, gsize offset)
+{
+  enum { N = 1031 };
+  static const gfloat values[] = { NAN, INFINITY, -INFINITY, 1e38f };
+  g_autofree gchar *name = g_strdup_printf ("check: %u gradients, %" G_GSIZE_FORMAT
+      " floats behind an aligned address", N, offset);
+  gboolean ok = TRUE;
+
+  if (!context->tested->backend->check || !units_selected (context, name))
+    return 0;
+  for (gsize bad = 0; bad < N; bad += bad < 9 || bad >= N - 9 ? 1 : 101)
+    ok &= guarded_step (context->tested, N, offset, MIN (bad, N - 1), values[bad % 4]);
+  return units_report (context, ok, name, "");
+}
+
 guint
 units_check_contrast (const UnitsContext *context)
 {
@@ -469,6 +522,8 @@ units_check_contrast (const UnitsContext *context)
   for (guint i = 0; i < 3; i++)
     failed += check_adam (context, (const gsize[]) { 1, 77, 65537 }[i], i ? 1e-8 : 1e-3,
         &worst_update);
+  for (gsize offset = 0; offset < 4; offset++)
+    failed += check_finite (context, offset);
   g_print ("contrast: %u failed; worst gradient NMSE %.2g, scalars %.2g, updates %.2g\n", failed,
       worst[0], worst[1], worst_update);
   return failed;
