@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "base/rng.h"
+#include "base/view.h"
 
 #define PIRL_BACKEND_VERSION 2
 
@@ -104,10 +105,12 @@ typedef enum {
  * @update_statistics) the running statistics in @param.
  * BACKWARD reads @input, @output, @saved, @param, @d_output (and may destroy @d_output); writes
  * @d_input and @d_residual (adds to them when the accumulate flag is set) and ADDS to @grad.
- * The INPUT unit's @input is `const guint8 *const *`: n pointers to packed RGB pictures, h x w.
+ * The INPUT unit's @input is `const guint8 *const *`: n pointers to packed RGB pictures, h x w. Where
+ * the backend renders_views, @views may take its place: n recipes of such pictures.
  */
 typedef struct {
   gconstpointer input, residual;
+  const PirlView *views;
   gpointer output;
   gpointer saved, scratch;
   gpointer param[PIRL_N_SLOTS];
@@ -291,6 +294,8 @@ struct _PirlBackend {
   void (*step_abort) (PirlDevice *device);
   /* Of the next steps. Off when a device is opened; needed for F16. */
   void (*set_loss_scale) (PirlDevice *device, const PirlLossScale *scale);
+  /* Whether INPUT units take views as well as pictures; they render what kernels/vision renders. */
+  gboolean renders_views;
 };
 
 /** Naive, double precision: the truth the others are compared with. */

@@ -207,6 +207,8 @@ static inline float __frcp_rn (float x) { return 1.0f / x; }
 static inline float __fsqrt_rn (float x) { return sqrtf (x); }
 static inline float __fadd_rn (float x, float y) { return x + y; }
 static inline float __fmul_rn (float x, float y) { return x * y; }
+static inline double __dadd_rn (double x, double y) { return x + y; }
+static inline double __dmul_rn (double x, double y) { return x * y; }
 static inline float __fmaf_rn (float x, float y, float z) { return fmaf (x, y, z); }
 static inline float __saturatef (float x) { return x >= 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 static inline int __float2int_rn (float x) { return (int) rintf (x); }

@@ -458,6 +458,7 @@ static const PirlBackend cuda_backend = {
   .step_end = pirl_cuda_step_end,
   .step_abort = pirl_cuda_step_abort,
   .set_loss_scale = pirl_cuda_set_loss_scale,
+  .renders_views = TRUE,
 };
 
 /* What the library that opens the module looks for: PIRL_CUDA_ENTRY. */

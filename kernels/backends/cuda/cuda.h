@@ -136,7 +136,8 @@ typedef struct {
 } PirlCudaUnit;
 
 extern const PirlCudaUnit pirl_cuda_conv;       /* conv.c */
-extern const PirlCudaUnit pirl_cuda_input, pirl_cuda_maxpool, pirl_cuda_avgpool; /* pictures.c */
+extern const PirlCudaUnit pirl_cuda_input;      /* input.c */
+extern const PirlCudaUnit pirl_cuda_maxpool, pirl_cuda_avgpool;  /* pictures.c */
 extern const PirlCudaUnit pirl_cuda_linear, pirl_cuda_batchnorm, pirl_cuda_l2norm; /* vectors.c */
 
 /** Sets @bytes aside behind @cursor, 256-byte aligned; returns their offset. */

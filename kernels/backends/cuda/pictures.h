@@ -15,6 +15,9 @@
 extern "C" {
 #endif
 
+/** FALSE for pictures that have more values than these kernels count: 2^31 times 8. */
+gboolean pirl_gpu_check_size (PirlDims d, gint stored, GError **error);
+
 /** What a byte becomes: byte * scale + shift, one pair a channel. */
 typedef struct {
   gfloat scale[3], shift[3];
