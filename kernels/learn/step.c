@@ -223,7 +223,13 @@ estimate_z (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, GE
       || !term_contrast (trainer, &term, 1, NULL, error))
     return FALSE;
   trainer->now.z = term.stats->mean_exp;
-  return TRUE;
+  if (isfinite (trainer->now.z))
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE,
+      "step %" G_GUINT64_FORMAT ": the embeddings are not finite, Z cannot be estimated; are the "
+      "weights damaged, or too large for precision %s?", trainer->now.stats.step,
+      trainer->precision->name);
+  return FALSE;
 }
 
 /* --- the result --- */
@@ -278,7 +284,8 @@ step_check (const PirlTrainer *trainer, GError **error)
 }
 
 /* Gradients that are no finite numbers, which the optimiser has left alone: with a loss scale that
- * can be halved the next step may be better, and this one counts as done without effect. */
+ * can be halved the next step may be better, and this one counts as done without effect (a first
+ * estimate of Z stays: it is none of the gradients'). */
 static gboolean
 step_skip (PirlTrainer *trainer, GError **error)
 {
@@ -299,6 +306,7 @@ step_skip (PirlTrainer *trainer, GError **error)
     return FALSE;
   }
   stats->skipped = TRUE;
+  trainer->z = trainer->now.z;
   trainer->step++;
   return TRUE;
 }
