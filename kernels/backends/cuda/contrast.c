@@ -2,8 +2,8 @@
  * contrast.cu).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Negatives are on the device, so one that lies beyond the bank is found there: its loss is NaN, and
- * outside of a step that is an error.
+ * Negatives are on the device, so one that lies beyond the bank is found there: its loss is NaN,
+ * and outside of a step that is an error.
  */
 #include "backends/cuda/learning.h"
 #include "backends/host.h"

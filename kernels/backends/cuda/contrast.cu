@@ -4,7 +4,7 @@
  * Contrast (formulas: PirlContrastDesc, backends/cpu/contrast.c). Bank and embeddings are rows of
  * unit length, so that s <= 1 and
  *   e = exp ((s - 1) / tau) 2^86 <= 2^86
- * cannot overflow, in a sum of 2^31 of them neither: the bound takes the place of a running maximum.
+ * cannot overflow, in a sum of 2^31 of them neither: the bound does what a running maximum would.
  * The power of two lets e reach down to (s - 1) / tau = -147, not -87, before it is 0: any s at a
  * temperature of 0.014 or more. With P = k e, k = exp (1 / tau) / (Z 2^86), c = K / rows:
  *   weight of a row m: InfoNCE e, NCE P / (P + c + eps); NCE loss: sum of log (1 + (P + eps) / c)
@@ -223,8 +223,8 @@ row_of (const PirlGpuContrast &t, unsigned b, guint64 j, guint32 own, float *exp
   return own;
 }
 
-/* Sums each x[i] over the warp: lane l gets that of i = l / (32 / ROWS). Half of the sums are handed
- * over at each step, so it takes about ROWS shuffles, not 5 ROWS. */
+/* Sums each x[i] over the warp: lane l gets that of i = l / (32 / ROWS). Half of the sums are
+ * handed over at each step, so it takes about ROWS shuffles, not 5 ROWS. */
 template <int ROWS> static __device__ __forceinline__ float
 sum_rows (float x[ROWS])
 {
@@ -464,7 +464,8 @@ finish_sample (const PirlGpuContrast &t, double exp_sum, double loss, double sco
   const double bad = exp_sum < 0 ? NAN : 0;     /* a row beyond the bank */
 
   if (t.loss == PIRL_LOSS_INFONCE)
-    return { log (total) - (score - 1) / tau + bad, total, 1 / (total * GAIN) + bad, e / total - 1 };
+    return { log (total) - (score - 1) / tau + bad, total, 1 / (total * GAIN) + bad,
+      e / total - 1 };
 
   const double p = exp (score / tau) / t.values->z, c_eps = t.values->c + PIRL_CUDA_NCE_EPSILON;
 

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * All pointers are device memory; values that change from step to step are read from there too
- * (pirl_cuda_push()), so that a recorded step can be replayed. Launchers queue on @stream and return
- * nothing: pirl_cuda_launched() says how it went.
+ * (pirl_cuda_push()), so that a recorded step can be replayed. Launchers queue on @stream and
+ * return nothing: pirl_cuda_launched() says how it went.
  */
 #pragma once
 
