@@ -6,9 +6,10 @@
  * stay right when the numbers change. A plain step copies each value as it is pushed; a recorded
  * one copies all of them at once before its graph is launched.
  *
- *   step_begin   clears the finite flag; in the third step starts to record
+ *   step_begin   in the third step starts to record
  *   operations   push, ask for results, launch (when replaying: do not launch)
- *   step_launch  adapts the loss scale; ends recording; values up, graph, results down
+ *   step_launch  adapts the loss scale; ends recording; values up, graph, results down; clears the
+ *                finite flag
  *   step_end     waits, delivers the results
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
@@ -305,8 +306,6 @@ pirl_cuda_step_begin (PirlDevice *base, GError **error)
     }
     steps->state = RECORDING;
   }
-  if (pirl_cuda_launches (device))
-    pirl_gpu_scale_begin (device->scale, device->stream);
   return TRUE;
 }
 
@@ -365,6 +364,7 @@ pirl_cuda_step_launch (PirlDevice *base, GError **error)
       || !pirl_cuda_ok (cudaMemcpyAsync (steps->scale, device->scale, sizeof *steps->scale,
               cudaMemcpyDeviceToHost, device->stream), "copying results", error))
     return FALSE;
+  pirl_gpu_scale_begin (device->scale, device->stream); /* a new step, or none, begins as finite */
   steps->launched = TRUE;
   return TRUE;
 }
@@ -407,6 +407,7 @@ pirl_cuda_step_abort (PirlDevice *base)
   }
   cudaStreamSynchronize (device->stream);
   cudaGetLastError ();          /* of what was aborted */
+  pirl_gpu_scale_begin (device->scale, device->stream);
   steps->state = OUTSIDE;
   forget_queued (steps);
 }
