@@ -21,6 +21,7 @@ namespace
 {
 constexpr size_t ALIGNMENT = 256;       /* what cudaMalloc() gives */
 constexpr size_t CARD_BYTES = (size_t) 8 << 30;
+constexpr size_t POISONED = 2 << 20;    /* at both ends of a large allocation */
 constexpr unsigned char POISON = 0xff;
 
 struct Area {
@@ -87,6 +88,15 @@ watch_faults ()
   sigaction (SIGSEGV, &handler, &former_handler);
 }
 
+void
+poison (unsigned char *mapping, size_t bytes)
+{
+  const size_t end = min (bytes, POISONED);
+
+  memset (mapping, POISON, end);
+  memset (mapping + bytes - end, POISON, end);
+}
+
 void *
 area_new (size_t bytes, bool pinned)
 {
@@ -99,7 +109,7 @@ area_new (size_t bytes, bool pinned)
   if (mapping == MAP_FAILED)
     return nullptr;
   mprotect (static_cast<char *> (mapping) + mapped, page, PROT_NONE);
-  memset (mapping, POISON, mapped);
+  poison (static_cast<unsigned char *> (mapping), mapped);
   memory = static_cast<unsigned char *> (mapping) + mapped - rounded;
   areas[(uintptr_t) memory] = { bytes, mapped, static_cast<unsigned char *> (mapping), pinned };
   if (locked && !pinned)

@@ -18,8 +18,11 @@
  * outputs that remain behind a ReLU are small differences. */
 #define NMSE_F16 1e-6
 #define NMSE_BF16 5e-5
+/* The gradient of batch norm's weight is a sum over all pixels: where it nearly cancels, what
+ * rounding left in the terms stands against a small number. */
+#define CANCELLATION 4
 /* Of a case with --quick. */
-#define QUICK_WORK 400000
+#define QUICK_WORK 1000000
 
 /* Results of one mode x precision x layout. */
 typedef struct {
@@ -33,6 +36,14 @@ typedef struct {
   gdouble worst;
   gchar *worst_name;
 } Sweep;
+
+static gdouble
+role_limit (const Sweep *sweep, Role role)
+{
+  const gboolean cancels = role == ROLE_GRAD + PIRL_SLOT_BN_WEIGHT;
+
+  return sweep->limit * (cancels && sweep->dtype != PIRL_DTYPE_F32 ? CANCELLATION : 1);
+}
 
 /* Compares all that the last pass wrote, and all it must have left alone. */
 static gboolean
@@ -57,7 +68,7 @@ compare_roles (UnitRun *tested, UnitRun *reference, PirlPass pass, Sweep *sweep,
     g_autofree gfloat *b = units_run_read (reference, role, NULL);
     const gdouble nmse = a && b ? units_nmse (a, b, n) : INFINITY;
 
-    if (!(nmse <= sweep->limit))
+    if (!(nmse <= role_limit (sweep, role)))
       g_string_append_printf (problems, "\n    %s: NMSE %.2g", units_role_name (role), nmse);
     if (nmse > sweep->worst) {
       sweep->worst = nmse;
