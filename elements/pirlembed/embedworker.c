@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * All inferences happen on one thread, because OpenMP keeps a team of threads for every thread that
- * asks for one. The caller's side is a mailbox of one picture: acquire, fill, submit, drain.
+ * asks for one. There are two batches of pictures: one is collected, one is at work. The caller fills
+ * a picture of its own that changes places with the next one of the batch, so that the thread may
+ * take the batch at any time.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -15,8 +17,13 @@
 
 #define WARM_UP_SIDE 64
 
+typedef struct {
+  PirlImage *pictures;          /* settings.batch of them */
+  guint64 *tags;
+} Batch;
+
 struct _EmbedWorker {
-  EmbedSettings settings;       /* but for model_file constant */
+  EmbedSettings settings;       /* constant */
   EmbedLoadFailed failed;
   gpointer user_data;
   GThread *thread, *loader;
@@ -25,21 +32,29 @@ struct _EmbedWorker {
   GCond changed;
   /* Under the lock. */
   gboolean starting, stopping, flushing;
-  gboolean busy;                /* @engine and @picture belong to the thread */
+  gboolean busy;                /* @engine and @running belong to the thread */
+  guint collected;              /* pictures in @waiting */
+  gint64 due;                   /* monotonic time at which they are run; G_MAXINT64: not before
+                                 * there are more */
   gboolean loading;             /* the loader has not said its last word */
   gchar *wanted;                /* the next file to load */
   PirlEmbedder *pending;        /* loaded, not yet in use */
   gchar *pending_path;
-  EmbedResult *latest;
-  GError *error;                /* of the start or of the last inference */
+  EmbedResult *latest;          /* batch of one */
+  GQueue results;               /* batches: EmbedResult */
+  GError *error;                /* of the start or of the last inference; with batches it stays */
   guint generation;             /* counts flushes: a result of an older one is dropped */
-  guint64 inferences;
-  gdouble seconds, first;
+  EmbedStatistics statistics;
+  Batch *waiting;
 
-  /* The caller's while not busy, the thread's while busy. */
+  /* Changed under the lock and while not busy only. */
   PirlEmbedder *engine;
-  PirlImage picture;
-  guint64 tag;
+  gchar *path;                  /* of its file */
+  guint model_number;
+
+  Batch *running;               /* the thread's */
+  PirlImage picture;            /* the caller's */
+  Batch batches[2];             /* what @waiting and @running point to */
 };
 
 void
@@ -61,6 +76,7 @@ embed_result_clear (gpointer data)
   g_bytes_unref (result->data);
   g_free (result->layer);
   g_free (result->model);
+  g_free (result->path);
 }
 
 EmbedResult *
@@ -75,21 +91,36 @@ embed_result_unref (EmbedResult * result)
   g_atomic_rc_box_release_full (result, embed_result_clear);
 }
 
+/* The vector of a picture; path, number and delay are for the caller to fill in. */
 static EmbedResult *
-embed (PirlEmbedder * engine, const PirlImage * picture, guint64 tag, GError ** error)
+embed_result_new (const PirlEmbedder * engine, const gfloat * row, guint64 tag)
 {
-  gsize bytes = pirl_embedder_size (engine) * sizeof (gfloat);
-  g_autofree gfloat *data = g_malloc (bytes);
-  EmbedResult *result;
+  EmbedResult *result = g_atomic_rc_box_new0 (EmbedResult);
 
-  if (!pirl_embedder_run (engine, &picture, 1, data, error))
-    return NULL;
-  result = g_atomic_rc_box_new0 (EmbedResult);
-  result->data = g_bytes_new_take (g_steal_pointer (&data), bytes);
+  result->data = g_bytes_new (row, pirl_embedder_size (engine) * sizeof (gfloat));
   result->layer = g_strdup (pirl_embedder_layer (engine));
   result->model = g_strdup (pirl_embedder_model (engine));
   result->tag = tag;
   return result;
+}
+
+/* The first @n pictures of @batch, one EmbedResult each. */
+static GPtrArray *
+embed (PirlEmbedder * engine, const Batch * batch, guint n, GError ** error)
+{
+  guint size = pirl_embedder_size (engine);
+  g_autofree gfloat *rows = g_new (gfloat, (gsize) n * size);
+  g_autofree const PirlImage **pictures = g_new (const PirlImage *, n);
+  GPtrArray *results;
+
+  for (guint i = 0; i < n; i++)
+    pictures[i] = &batch->pictures[i];
+  if (!pirl_embedder_run (engine, pictures, n, rows, error))
+    return NULL;
+  results = g_ptr_array_new_full (n, (GDestroyNotify) embed_result_unref);
+  for (guint i = 0; i < n; i++)
+    g_ptr_array_add (results, embed_result_new (engine, rows + (gsize) i * size, batch->tags[i]));
+  return results;
 }
 
 /* ---- models ------------------------------------------------------------------------------- */
@@ -101,23 +132,26 @@ load_model (EmbedWorker * self, const gchar * path, gdouble * seconds, GError **
 {
   const EmbedSettings *s = &self->settings;
   g_autoptr (PirlEmbedder) engine = NULL;
-  EmbedResult *result;
+  GPtrArray *results;
   PirlImage black;
+  guint64 tag = 0;
+  const Batch batch = { &black, &tag };
   gint64 begin;
 
-  engine = pirl_embedder_new (path, s->layer, s->device, s->precision, s->n_threads, 1, error);
+  engine = pirl_embedder_new (path, s->layer, s->device, s->precision, s->n_threads, s->batch,
+      error);
   if (engine == NULL)
     return NULL;
   pirl_image_init (&black, WARM_UP_SIDE, WARM_UP_SIDE);
   memset (black.data, 0, black.stride * black.height);
   begin = g_get_monotonic_time ();
-  result = embed (engine, &black, 0, error);
+  results = embed (engine, &batch, 1, error);
   if (seconds)
     *seconds = (g_get_monotonic_time () - begin) / (gdouble) G_USEC_PER_SEC;
   pirl_image_clear (&black);
-  if (result == NULL)
+  if (results == NULL)
     return NULL;
-  embed_result_unref (result);
+  g_ptr_array_unref (results);
   return g_steal_pointer (&engine);
 }
 
@@ -167,54 +201,128 @@ embed_worker_load (EmbedWorker * self, const gchar * path)
   g_mutex_unlock (&self->lock);
 }
 
+/* With the lock, while not busy: the model that was loaded takes over. Returns the old one, which is
+ * to be freed without the lock; NULL when there is no new one. */
+static PirlEmbedder *
+take_over (EmbedWorker * self)
+{
+  PirlEmbedder *old = self->engine;
+
+  if (self->pending == NULL)
+    return NULL;
+  self->engine = g_steal_pointer (&self->pending);
+  g_free (self->path);
+  self->path = g_steal_pointer (&self->pending_path);
+  self->model_number++;
+  return old;
+}
+
+/* With the lock. */
+static gboolean
+is_idle (const EmbedWorker * self)
+{
+  return !self->busy && self->collected == 0;
+}
+
 gchar *
 embed_worker_swap (EmbedWorker * self)
 {
-  PirlEmbedder *old = NULL;
+  PirlEmbedder *old;
   gchar *path = NULL;
 
   g_mutex_lock (&self->lock);
-  if (self->pending != NULL && !self->busy) {
-    old = self->engine;
-    self->engine = g_steal_pointer (&self->pending);
-    path = g_steal_pointer (&self->pending_path);
+  old = self->settings.batch == 1 && is_idle (self) ? take_over (self) : NULL;
+  if (old != NULL) {
+    path = g_strdup (self->path);
     /* A vector of another length cannot stand in for the new model's. */
     if (pirl_embedder_size (old) != pirl_embedder_size (self->engine))
       g_clear_pointer (&self->latest, embed_result_unref);
   }
   g_mutex_unlock (&self->lock);
-  if (old != NULL)
-    pirl_embedder_free (old);
+  pirl_embedder_free (old);
   return path;
 }
 
 /* ---- the thread --------------------------------------------------------------------------- */
 
+/* With the lock: forgets all results and what is collected. */
+static void
+forget (EmbedWorker * self)
+{
+  self->collected = 0;
+  self->due = G_MAXINT64;
+  g_clear_pointer (&self->latest, embed_result_unref);
+  g_queue_clear_full (&self->results, (GDestroyNotify) embed_result_unref);
+  g_clear_error (&self->error);
+}
+
+/* With the lock; takes over @results or @error of a batch that ended now. */
+static void
+deliver (EmbedWorker * self, GPtrArray * results, GError * error, gint64 delay)
+{
+  /* After a batch that failed nothing is in its place any more. */
+  if (self->settings.batch > 1 && self->error != NULL) {
+    g_clear_error (&error);
+    return;
+  }
+  g_clear_error (&self->error);
+  g_clear_pointer (&self->latest, embed_result_unref);
+  self->error = error;
+  for (guint i = 0; results != NULL && i < results->len; i++) {
+    EmbedResult *result = embed_result_ref (g_ptr_array_index (results, i));
+
+    result->path = g_strdup (self->path);
+    result->model_number = self->model_number;
+    result->delay = delay;
+    if (self->settings.batch > 1)
+      g_queue_push_tail (&self->results, result);
+    else
+      self->latest = result;
+  }
+}
+
+/* With the lock: the batch that was collected is at work from here on. */
+static void
+begin_batch (EmbedWorker * self)
+{
+  self->busy = TRUE;
+  self->collected = 0;
+  self->due = G_MAXINT64;
+  if (self->settings.batch > 1) {
+    Batch *other = self->running;
+
+    self->running = self->waiting;
+    self->waiting = other;
+  }
+  g_cond_broadcast (&self->changed);
+}
+
 /* With the lock; unlocks it while the network runs. */
 static void
-run_job (EmbedWorker * self)
+run_batch (EmbedWorker * self)
 {
-  guint generation = self->generation;
+  guint generation = self->generation, n = self->collected;
+  gint64 due = self->due, begin, end;
+  PirlEmbedder *old = self->settings.batch > 1 ? take_over (self) : NULL;
+  g_autoptr (GPtrArray) results = NULL;
   GError *error = NULL;
-  EmbedResult *result;
-  gint64 begin;
 
+  begin_batch (self);
   g_mutex_unlock (&self->lock);
+  pirl_embedder_free (old);
   begin = g_get_monotonic_time ();
-  result = embed (self->engine, &self->picture, self->tag, &error);
+  results = embed (self->engine, self->running, n, &error);
+  end = g_get_monotonic_time ();
   g_mutex_lock (&self->lock);
-  if (result != NULL) {
-    self->inferences++;
-    self->seconds += (g_get_monotonic_time () - begin) / (gdouble) G_USEC_PER_SEC;
+  if (results != NULL) {
+    self->statistics.pictures += n;
+    self->statistics.batches++;
+    self->statistics.seconds += (end - begin) / (gdouble) G_USEC_PER_SEC;
   }
-  if (generation == self->generation) {
-    g_clear_pointer (&self->latest, embed_result_unref);
-    g_clear_error (&self->error);
-    self->latest = g_steal_pointer (&result);
-    self->error = g_steal_pointer (&error);
-  }
-  g_clear_pointer (&result, embed_result_unref);
-  g_clear_error (&error);
+  if (generation == self->generation)
+    deliver (self, results, error, end - due);
+  else
+    g_clear_error (&error);
   self->busy = FALSE;
   g_cond_broadcast (&self->changed);
 }
@@ -229,17 +337,44 @@ worker_main (gpointer data)
   self->engine = load_model (self, self->settings.model_file, &first, &error);
   g_mutex_lock (&self->lock);
   self->error = error;
-  self->first = first;
+  self->statistics.first = first;
   self->starting = FALSE;
   g_cond_broadcast (&self->changed);
   while (!self->stopping) {
-    if (self->busy)
-      run_job (self);
+    if (self->collected > 0 && g_get_monotonic_time () >= self->due)
+      run_batch (self);
+    else if (self->due < G_MAXINT64)
+      g_cond_wait_until (&self->changed, &self->lock, self->due);
     else
       g_cond_wait (&self->changed, &self->lock);
   }
   g_mutex_unlock (&self->lock);
   return NULL;
+}
+
+static void
+init_batches (EmbedWorker * self)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (self->batches); i++) {
+    self->batches[i].pictures = g_new0 (PirlImage, self->settings.batch);
+    self->batches[i].tags = g_new0 (guint64, self->settings.batch);
+  }
+  self->waiting = &self->batches[0];
+  /* A single picture is not replaced while it is at work. */
+  self->running = &self->batches[self->settings.batch > 1];
+  self->due = G_MAXINT64;
+}
+
+static void
+clear_batches (EmbedWorker * self)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (self->batches); i++) {
+    for (guint k = 0; k < self->settings.batch; k++)
+      pirl_image_clear (&self->batches[i].pictures[k]);
+    g_free (self->batches[i].pictures);
+    g_free (self->batches[i].tags);
+  }
+  pirl_image_clear (&self->picture);
 }
 
 EmbedWorker *
@@ -254,6 +389,10 @@ embed_worker_new (const EmbedSettings * settings, EmbedLoadFailed failed, gpoint
   self->settings.device = g_strdup (settings->device);
   self->settings.precision = g_strdup (settings->precision);
   self->settings.n_threads = settings->n_threads;
+  self->settings.batch = settings->batch;
+  self->settings.timeout = settings->timeout;
+  self->path = g_strdup (settings->model_file);
+  init_batches (self);
   self->failed = failed;
   self->user_data = user_data;
   self->starting = TRUE;
@@ -286,11 +425,11 @@ embed_worker_free (EmbedWorker * self)
 
   g_clear_pointer (&self->engine, pirl_embedder_free);
   g_clear_pointer (&self->pending, pirl_embedder_free);
-  g_clear_pointer (&self->latest, embed_result_unref);
-  g_clear_error (&self->error);
-  pirl_image_clear (&self->picture);
+  forget (self);
+  clear_batches (self);
   embed_settings_clear (&self->settings);
   g_free (self->wanted);
+  g_free (self->path);
   g_free (self->pending_path);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->changed);
@@ -312,11 +451,9 @@ embed_worker_size (EmbedWorker * self)
 
 /* With the lock. */
 static gboolean
-wait_idle (EmbedWorker * self)
+has_room (const EmbedWorker * self)
 {
-  while (self->busy && !self->flushing)
-    g_cond_wait (&self->changed, &self->lock);
-  return !self->flushing;
+  return self->settings.batch == 1 ? is_idle (self) : self->collected < self->settings.batch;
 }
 
 PirlImage *
@@ -325,7 +462,9 @@ embed_worker_acquire (EmbedWorker * self, gboolean block)
   gboolean ready;
 
   g_mutex_lock (&self->lock);
-  ready = block ? wait_idle (self) : !self->busy && !self->flushing;
+  while (block && !has_room (self) && !self->flushing)
+    g_cond_wait (&self->changed, &self->lock);
+  ready = has_room (self) && !self->flushing;
   g_mutex_unlock (&self->lock);
   return ready ? &self->picture : NULL;
 }
@@ -333,9 +472,29 @@ embed_worker_acquire (EmbedWorker * self, gboolean block)
 void
 embed_worker_submit (EmbedWorker * self, guint64 tag)
 {
+  PirlImage *place, filled = self->picture;
+  gint64 now = g_get_monotonic_time ();
+
   g_mutex_lock (&self->lock);
-  self->tag = tag;
-  self->busy = TRUE;
+  place = &self->waiting->pictures[self->collected];
+  self->picture = *place;
+  *place = filled;
+  self->waiting->tags[self->collected] = tag;
+  if (self->collected == 0 && self->settings.timeout > 0)
+    self->due = now + self->settings.timeout;
+  self->collected++;
+  if (self->collected == self->settings.batch)
+    self->due = MIN (self->due, now);
+  g_cond_broadcast (&self->changed);
+  g_mutex_unlock (&self->lock);
+}
+
+void
+embed_worker_close_batch (EmbedWorker * self)
+{
+  g_mutex_lock (&self->lock);
+  if (self->collected > 0)
+    self->due = MIN (self->due, g_get_monotonic_time ());
   g_cond_broadcast (&self->changed);
   g_mutex_unlock (&self->lock);
 }
@@ -346,7 +505,9 @@ embed_worker_drain (EmbedWorker * self)
   gboolean done;
 
   g_mutex_lock (&self->lock);
-  done = wait_idle (self);
+  while (!is_idle (self) && !self->flushing)
+    g_cond_wait (&self->changed, &self->lock);
+  done = !self->flushing;
   g_mutex_unlock (&self->lock);
   return done;
 }
@@ -365,27 +526,54 @@ embed_worker_latest (EmbedWorker * self, GError ** error)
   return result;
 }
 
+/* With the lock: the first result that is not older than @tag; NULL when it is not there yet. */
+static EmbedResult *
+first_since (EmbedWorker * self, guint64 tag)
+{
+  EmbedResult *result;
+
+  while ((result = g_queue_peek_head (&self->results)) != NULL && result->tag < tag)
+    embed_result_unref (g_queue_pop_head (&self->results));
+  return result;
+}
+
+EmbedResult *
+embed_worker_take (EmbedWorker * self, guint64 tag, GError ** error)
+{
+  EmbedResult *result = NULL;
+
+  g_mutex_lock (&self->lock);
+  while (first_since (self, tag) == NULL && self->error == NULL && !self->flushing)
+    g_cond_wait (&self->changed, &self->lock);
+  if (!self->flushing) {
+    result = g_queue_pop_head (&self->results);
+    if (result == NULL)
+      g_propagate_error (error, g_error_copy (self->error));
+  }
+  g_mutex_unlock (&self->lock);
+  return result;
+}
+
 void
 embed_worker_set_flushing (EmbedWorker * self, gboolean flushing)
 {
   g_mutex_lock (&self->lock);
   self->flushing = flushing;
   self->generation++;
-  g_clear_pointer (&self->latest, embed_result_unref);
-  g_clear_error (&self->error);
+  forget (self);
   g_cond_broadcast (&self->changed);
   g_mutex_unlock (&self->lock);
 }
 
-void
-embed_worker_statistics (EmbedWorker * self, guint64 * inferences, gdouble * seconds,
-    gdouble * first)
+EmbedStatistics
+embed_worker_statistics (EmbedWorker * self)
 {
+  EmbedStatistics statistics;
+
   g_mutex_lock (&self->lock);
-  *inferences = self->inferences;
-  *seconds = self->seconds;
-  *first = self->first;
+  statistics = self->statistics;
   g_mutex_unlock (&self->lock);
+  return statistics;
 }
 
 gchar *

@@ -1,8 +1,12 @@
 /* gst-pirl: the thread that runs pirlembed's network, and the one that loads its next model.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One caller at a time hands over pictures (a streaming thread); flushing, loading and reading the
- * statistics are for any thread.
+ * One caller at a time hands over pictures (a streaming thread), and one takes vectors; flushing,
+ * loading and reading the statistics are for any thread.
+ *
+ * With a batch of one the worker is a mailbox: a picture goes in when the last one has been
+ * embedded, and the newest vector stays to be looked at. Larger batches are collected while the one
+ * before is at work, and every vector is taken once, in order.
  */
 #pragma once
 
@@ -11,6 +15,9 @@
 typedef struct {
   gchar *model_file, *layer, *device, *precision;       /* @layer may be NULL */
   guint n_threads;
+  guint batch;                  /* pictures that go through the network together */
+  gint64 timeout;               /* microseconds after its first picture that a batch is run though
+                                 * it is not full; 0 = never */
 } EmbedSettings;
 
 /** Frees the strings. */
@@ -20,7 +27,10 @@ void embed_settings_clear (EmbedSettings * settings);
 typedef struct {
   GBytes *data;                 /* float32 */
   gchar *layer, *model;
+  gchar *path;                  /* the model's file */
+  guint model_number;           /* counts the models that were at work */
   guint64 tag;                  /* what embed_worker_submit() was given */
+  gint64 delay;                 /* microseconds from when its batch could be run to its end */
 } EmbedResult;
 
 EmbedResult *embed_result_ref (EmbedResult * result);
@@ -43,15 +53,23 @@ void embed_worker_free (EmbedWorker * worker);
 /** Length of the vectors of the model in use. */
 guint embed_worker_size (EmbedWorker * worker);
 
-/** The picture to fill for the next inference; NULL when the thread is at work and @block is FALSE,
- * or while flushing. */
+/** The picture to fill for the next inference; NULL when there is no room for it and @block is
+ * FALSE, or while flushing. There is room when the thread is not at work, or, with batches, when the
+ * one that is collected is not full. */
 PirlImage *embed_worker_acquire (EmbedWorker * worker, gboolean block);
-/** Embeds the picture of embed_worker_acquire(). */
+/** Embeds the picture of embed_worker_acquire(): at once, or with its batch. Batches need tags that
+ * rise. */
 void embed_worker_submit (EmbedWorker * worker, guint64 tag);
+/** Lets the batch that is collected wait for no more pictures. */
+void embed_worker_close_batch (EmbedWorker * worker);
 /** Waits until the thread has nothing to do; FALSE when flushing ended the wait. */
 gboolean embed_worker_drain (EmbedWorker * worker);
-/** The newest result (transfer full), or NULL, with @error set when the last inference failed. */
+/** Batch of one: the newest result (transfer full), or NULL, with @error set when the last inference
+ * failed. */
 EmbedResult *embed_worker_latest (EmbedWorker * worker, GError ** error);
+/** Batches: waits for the result of the picture with this tag (transfer full) and forgets those
+ * before it. NULL while flushing, or, with @error set, when its batch or one before failed. */
+EmbedResult *embed_worker_take (EmbedWorker * worker, guint64 tag, GError ** error);
 
 /** TRUE ends all waits and forgets every result, also of what is being computed. */
 void embed_worker_set_flushing (EmbedWorker * worker, gboolean flushing);
@@ -59,11 +77,15 @@ void embed_worker_set_flushing (EmbedWorker * worker, gboolean flushing);
 /** Loads @path aside; a later call overtakes an earlier one. Returns at once. */
 void embed_worker_load (EmbedWorker * worker, const gchar * path);
 /** Between two frames: takes over a model that has been loaded. Returns its path (transfer full),
- * NULL when there is none or the thread is at work. */
+ * NULL when there is none or the thread is at work. With batches the thread does this by itself,
+ * between two of them, and results tell (model_number). */
 gchar *embed_worker_swap (EmbedWorker * worker);
 
-/** Inferences so far and the seconds they took; the first, from embed_worker_new(), apart. */
-void embed_worker_statistics (EmbedWorker * worker, guint64 * inferences, gdouble * seconds,
-    gdouble * first);
+typedef struct {
+  guint64 pictures, batches;    /* embedded so far */
+  gdouble seconds;              /* that took */
+  gdouble first;                /* for the batch that embed_worker_new() ran; not among them */
+} EmbedStatistics;
+EmbedStatistics embed_worker_statistics (EmbedWorker * worker);
 /** "cpu (...), f32, resnet50 ...": for people; transfer full. */
 gchar *embed_worker_describe (EmbedWorker * worker);

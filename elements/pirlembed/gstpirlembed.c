@@ -28,6 +28,22 @@
  * inference. With `interval` above 0 behind a live source, the LATENCY query gets the measured
  * time added.
  *
+ * ## Batches
+ *
+ * With `batch-size=N` above 1, frames are collected and N of them go through the network together,
+ * on a thread of the element's own, while the next ones are collected; a task of the source pad then
+ * sends them on in order, with the stream's events in their places between them. A batch that is not
+ * full after `batch-timeout` (counted from its first frame), at the end of the stream, or when caps
+ * change is run with the frames it has: the network is planned for N, and the empty places compute
+ * the last frame again, so that a vector does not depend on how full its batch was, and a batch
+ * costs the same. Every frame waits for its batch, also behind a live source; the LATENCY query then
+ * gets N - 1 frames' time or `batch-timeout`, whichever is less, and the measured time of a batch.
+ * `interval` says which frames are embedded, as without batches: with 1 (the default unless live)
+ * upstream waits when a batch is at work and the next one is full, with 0 (the default behind a live
+ * source) frames that find no place carry the embedding of the last frame before them that did. Up
+ * to two batches of frames are held, with frames between them that are not embedded up to 200; the
+ * ALLOCATION query asks for so many buffers more.
+ *
  * ## Models
  *
  * The model is loaded, and run once on a black picture, on the way from READY to PAUSED: about a
@@ -52,6 +68,9 @@
  * |[
  * gst-launch-1.0 pirldatasetsrc location=photos ! pirlembed model-file=resnet50.safetensors layer=res5 ! other/tensors ! filesink location=features.f32
  * ]| Features of a folder of pictures, 2048 floats each.
+ * |[
+ * gst-launch-1.0 filesrc location=film.mkv ! decodebin ! pirlembed model-file=resnet50.safetensors device=cuda batch-size=32 batch-timeout=0 ! fakesink
+ * ]| Every frame of a film, 32 at a time.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -59,6 +78,7 @@
 
 #include "common.h"
 #include "embedworker.h"
+#include "framequeue.h"
 #include "meta.h"
 #include "torgb.h"
 
@@ -70,6 +90,11 @@ GST_DEBUG_CATEGORY_STATIC (pirl_embed_debug);
 
 #define DEFAULT_INTERVAL -1
 #define INTERVAL_AUTO -1
+#define DEFAULT_BATCH_SIZE 1
+#define MAX_BATCH_SIZE 1024
+#define DEFAULT_BATCH_TIMEOUT (10 * GST_MSECOND)
+/* Frames that are not embedded may wait among those that are, up to so many altogether. */
+#define MAX_HELD 200
 /* The LATENCY message is posted again when the measured latency leaves this band around the one
  * that was answered last. */
 #define LATENCY_GROWN 1.25
@@ -81,6 +106,8 @@ enum {
   PROP_LAYER,
   PROP_INTERVAL,
   PROP_STATS,
+  PROP_BATCH_SIZE,
+  PROP_BATCH_TIMEOUT,
   PROP_DEVICE,                  /* three: device, precision, n-threads */
   PROP_PRECISION,
   PROP_N_THREADS,
@@ -95,9 +122,13 @@ G_DECLARE_FINAL_TYPE (GstPirlEmbed, gst_pirl_embed, GST, PIRL_EMBED, GstBaseTran
 
 struct _GstPirlEmbed {
   GstBaseTransform parent;
+  FrameQueue *queue;
+  guint batch;                  /* batch-size from start() on */
 
   /* Under the object lock. */
-  EmbedSettings settings;       /* as set */
+  EmbedSettings settings;       /* as set, but for batch and timeout */
+  guint batch_size;             /* as set */
+  GstClockTime batch_timeout;   /* as set */
   gchar *in_use;                /* the model file at work */
   gint interval;                /* as set */
   gint live;                    /* of upstream; -1 = not asked yet */
@@ -105,12 +136,21 @@ struct _GstPirlEmbed {
   guint size;                   /* of its vectors */
   guint64 frames, skipped;
   GstClockTime latency, answered;       /* measured, and as answered to the last LATENCY query */
+  GstClockTime frame_duration;  /* NONE = the caps do not say */
+
+  /* Streaming thread; with batches the task of the source pad. */
+  gboolean tensors;             /* what leaves the source pad */
+  GstVideoInfo info;            /* with batches these two are constant while frames arrive */
+  ToRgb *converter;
+  /* With batches: */
+  EmbedResult *last;            /* of the last frame that was embedded */
+  GstClockTime last_time;       /* its running time */
+  gboolean own;                 /* it is that of the frame in transform() */
+  guint model_number;
 
   /* Streaming thread. */
-  gboolean tensors;             /* what leaves the source pad */
-  GstVideoInfo info;
-  ToRgb *converter;
   guint64 count;                /* frames since the start, the last flush or the last new model */
+  guint64 ticket;               /* of the last frame that joined a batch */
 };
 
 #define TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)1, types=(string)float32, " \
@@ -190,6 +230,12 @@ gst_pirl_embed_set_property (GObject * object, guint id, const GValue * value, G
     case PROP_INTERVAL:
       self->interval = g_value_get_int (value);
       break;
+    case PROP_BATCH_SIZE:
+      self->batch_size = g_value_get_uint (value);
+      break;
+    case PROP_BATCH_TIMEOUT:
+      self->batch_timeout = g_value_get_uint64 (value);
+      break;
     default:
       G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
       break;
@@ -201,18 +247,17 @@ gst_pirl_embed_set_property (GObject * object, guint id, const GValue * value, G
 static GstStructure *
 statistics (GstPirlEmbed * self)
 {
-  guint64 embedded = 0;
-  gdouble seconds = 0, first = 0;
+  EmbedStatistics s = { 0 };
   g_autofree gchar *model = NULL;
 
   if (self->worker != NULL) {
-    embed_worker_statistics (self->worker, &embedded, &seconds, &first);
+    s = embed_worker_statistics (self->worker);
     model = embed_worker_describe (self->worker);
   }
   return gst_structure_new ("application/x-pirlembed-stats",
-      "frames", G_TYPE_UINT64, self->frames, "embedded", G_TYPE_UINT64, embedded,
-      "skipped", G_TYPE_UINT64, self->skipped,
-      "mean-ms", G_TYPE_DOUBLE, embedded > 0 ? 1000 * seconds / embedded : 1000 * first,
+      "frames", G_TYPE_UINT64, self->frames, "embedded", G_TYPE_UINT64, s.pictures,
+      "batches", G_TYPE_UINT64, s.batches, "skipped", G_TYPE_UINT64, self->skipped,
+      "mean-ms", G_TYPE_DOUBLE, 1000 * (s.pictures > 0 ? s.seconds / s.pictures : s.first),
       "model", G_TYPE_STRING, model ? model : "", NULL);
 }
 
@@ -241,6 +286,12 @@ gst_pirl_embed_get_property (GObject * object, guint id, GValue * value, GParamS
     case PROP_INTERVAL:
       g_value_set_int (value, self->interval);
       break;
+    case PROP_BATCH_SIZE:
+      g_value_set_uint (value, self->batch_size);
+      break;
+    case PROP_BATCH_TIMEOUT:
+      g_value_set_uint64 (value, self->batch_timeout);
+      break;
     case PROP_STATS:
       g_value_take_boxed (value, statistics (self));
       break;
@@ -253,6 +304,15 @@ gst_pirl_embed_get_property (GObject * object, guint id, GValue * value, GParamS
 
 /* ---- states ------------------------------------------------------------------------------- */
 
+/* Rounded up: 0 means something else. */
+static gint64
+in_microseconds (GstClockTime time)
+{
+  const guint64 most = G_GUINT64_CONSTANT (1000000) * G_MAXINT32;
+
+  return MIN (time / GST_USECOND + (time % GST_USECOND > 0), most);
+}
+
 static EmbedWorker *
 worker_new (GstPirlEmbed * self, GError ** error)
 {
@@ -260,12 +320,15 @@ worker_new (GstPirlEmbed * self, GError ** error)
   EmbedWorker *worker = NULL;
 
   GST_OBJECT_LOCK (self);
+  self->batch = self->batch_size;
   settings = (EmbedSettings) {
     .model_file = g_strdup (self->settings.model_file),
     .layer = g_strdup (self->settings.layer),
     .device = g_strdup (self->settings.device),
     .precision = g_strdup (self->settings.precision),
-    .n_threads = self->settings.n_threads
+    .n_threads = self->settings.n_threads,
+    .batch = self->batch,
+    .timeout = in_microseconds (self->batch_timeout)
   };
   GST_OBJECT_UNLOCK (self);
   if (settings.model_file == NULL || *settings.model_file == '\0') {
@@ -286,16 +349,15 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   GError *error = NULL;
   EmbedWorker *worker = worker_new (self, &error);
   g_autofree gchar *text = NULL;
-  guint64 inferences;
-  gdouble seconds, first;
+  gdouble first;
 
   if (worker == NULL) {
     gst_pirl_post_error (GST_ELEMENT (self), &error);
     return FALSE;
   }
-  embed_worker_statistics (worker, &inferences, &seconds, &first);
+  first = embed_worker_statistics (worker).first;
   text = embed_worker_describe (worker);
-  GST_INFO_OBJECT (self, "%s, %.1f ms a picture", text, 1000 * first);
+  GST_INFO_OBJECT (self, "%s, %.1f ms a batch of %u", text, 1000 * first, self->batch);
 
   GST_OBJECT_LOCK (self);
   self->worker = worker;
@@ -306,8 +368,11 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   self->frames = self->skipped = 0;
   self->latency = first * GST_SECOND;
   self->answered = 0;
+  self->frame_duration = GST_CLOCK_TIME_NONE;
   GST_OBJECT_UNLOCK (self);
   self->count = 0;
+  self->model_number = 0;
+  frame_queue_start (self->queue, self->batch > 1);
   return TRUE;
 }
 
@@ -324,6 +389,7 @@ gst_pirl_embed_stop (GstBaseTransform * trans)
   if (worker != NULL)
     embed_worker_free (worker);
   g_clear_pointer (&self->converter, to_rgb_free);
+  g_clear_pointer (&self->last, embed_result_unref);
   return TRUE;
 }
 
@@ -340,9 +406,13 @@ gst_pirl_embed_set_flushing (GstPirlEmbed * self, gboolean flushing)
 static GstStateChangeReturn
 gst_pirl_embed_change_state (GstElement * element, GstStateChange transition)
 {
+  GstPirlEmbed *self = GST_PIRL_EMBED (element);
+
   /* Before the pads are deactivated, which waits for the streaming thread. */
-  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
-    gst_pirl_embed_set_flushing (GST_PIRL_EMBED (element), TRUE);
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
+    gst_pirl_embed_set_flushing (self, TRUE);
+    frame_queue_set_flushing (self->queue);
+  }
   return GST_ELEMENT_CLASS (gst_pirl_embed_parent_class)->change_state (element, transition);
 }
 
@@ -440,18 +510,49 @@ gst_pirl_embed_fixate_caps (GstBaseTransform * trans, GstPadDirection direction,
   return gst_caps_fixate (othercaps);
 }
 
+/* Frames may arrive while downstream renegotiates: then what they need is left alone. */
+static gboolean
+prepare_conversion (GstPirlEmbed * self, GstCaps * caps)
+{
+  GstVideoInfo info;
+
+  if (!gst_video_info_from_caps (&info, caps))
+    return FALSE;
+  if (self->converter != NULL && gst_video_info_is_equal (&info, &self->info))
+    return TRUE;
+  g_clear_pointer (&self->converter, to_rgb_free);
+  self->info = info;
+  self->converter = to_rgb_new (&info);
+  return self->converter != NULL;
+}
+
+/* The time that a batch takes to fill is part of the latency. */
+static void
+set_frame_duration (GstPirlEmbed * self)
+{
+  GstClockTime duration = self->info.fps_n > 0
+      ? gst_util_uint64_scale_int (GST_SECOND, self->info.fps_d, self->info.fps_n)
+      : GST_CLOCK_TIME_NONE;
+  gboolean changed;
+
+  GST_OBJECT_LOCK (self);
+  changed = self->batch > 1 && self->answered > 0 && duration != self->frame_duration;
+  self->frame_duration = duration;
+  GST_OBJECT_UNLOCK (self);
+  if (changed)
+    gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
+}
+
 static gboolean
 gst_pirl_embed_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * outcaps)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
 
-  g_clear_pointer (&self->converter, to_rgb_free);
-  if (gst_video_info_from_caps (&self->info, incaps))
-    self->converter = to_rgb_new (&self->info);
-  if (self->converter == NULL) {
+  if (!prepare_conversion (self, incaps)) {
     GST_ERROR_OBJECT (self, "cannot convert %" GST_PTR_FORMAT " to RGB", incaps);
     return FALSE;
   }
+  set_frame_duration (self);
   self->tensors = !is_video (gst_caps_get_structure (outcaps, 0));
   gst_base_transform_set_in_place (trans, !self->tensors);
   return TRUE;
@@ -510,20 +611,33 @@ measure_latency (GstPirlEmbed * self, GstClockTime elapsed)
     gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
 }
 
+/* With the object lock: what the first frame of a batch waits until it is full. */
+static GstClockTime
+collecting_time (GstPirlEmbed * self)
+{
+  GstClockTime limit = self->batch_timeout > 0 ? self->batch_timeout : GST_CLOCK_TIME_NONE;
+
+  if (self->batch == 1)
+    return 0;
+  if (GST_CLOCK_TIME_IS_VALID (self->frame_duration))
+    limit = MIN (limit, self->frame_duration * (self->batch - 1) * MAX (self->interval, 1));
+  return GST_CLOCK_TIME_IS_VALID (limit) ? limit : 0;
+}
+
 static gboolean
 answer_latency (GstPirlEmbed * self, GstQuery * query)
 {
   GstClockTime own = 0, min, max;
   gboolean live;
-  gint interval;
 
   if (!gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
     return FALSE;
   gst_query_parse_latency (query, &live, &min, &max);
   GST_OBJECT_LOCK (self);
-  interval = self->interval;
-  if (live && interval > 0 && self->worker != NULL)
-    own = self->answered = self->latency;
+  if (live && (self->interval > 0 || self->batch > 1) && self->worker != NULL) {
+    self->answered = self->latency;
+    own = collecting_time (self) + self->latency;
+  }
   GST_OBJECT_UNLOCK (self);
   if (own > 0) {
     GST_DEBUG_OBJECT (self, "adding a latency of %" GST_TIME_FORMAT, GST_TIME_ARGS (own));
@@ -533,24 +647,75 @@ answer_latency (GstPirlEmbed * self, GstQuery * query)
   return TRUE;
 }
 
+/* A task pushes batches: nobody may pull. FALSE: without batches upstream knows. */
+static gboolean
+answer_scheduling (GstPirlEmbed * self, GstQuery * query)
+{
+  gboolean batches;
+
+  GST_OBJECT_LOCK (self);
+  batches = self->batch_size > 1;
+  GST_OBJECT_UNLOCK (self);
+  if (batches) {
+    gst_query_set_scheduling (query, GST_SCHEDULING_FLAG_SEQUENTIAL, 1, -1, 0);
+    gst_query_add_scheduling_mode (query, GST_PAD_MODE_PUSH);
+  }
+  return batches;
+}
+
 static gboolean
 gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQuery * query)
 {
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
-    return answer_latency (GST_PIRL_EMBED (trans), query);
+    return answer_latency (self, query);
+  if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_SCHEDULING
+      && answer_scheduling (self, query))
+    return TRUE;
   return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->query (trans, direction, query);
 }
 
 /* ---- allocation --------------------------------------------------------------------------- */
 
+/* Two batches are held back: a pool that cannot spare so many buffers would stop the stream. */
+static void
+ask_for_batches (GstPirlEmbed * self, GstQuery * query)
+{
+  guint held = 2 * self->batch;
+
+  if (gst_query_get_n_allocation_pools (query) == 0)
+    gst_query_add_allocation_pool (query, NULL, self->info.size, 0, 0);
+  for (guint i = 0; i < gst_query_get_n_allocation_pools (query); i++) {
+    GstBufferPool *pool;
+    guint size, min, max;
+
+    gst_query_parse_nth_allocation_pool (query, i, &pool, &size, &min, &max);
+    if (max > 0 && max < min + held) {
+      gst_clear_object (&pool);
+      max = 0;
+    }
+    gst_query_set_nth_allocation_pool (query, i, pool, size, min + held, max);
+    gst_clear_object (&pool);
+  }
+}
+
 /* Frames that pass through are for downstream to allocate. */
 static gboolean
 gst_pirl_embed_propose_allocation (GstBaseTransform * trans, GstQuery * decide, GstQuery * query)
 {
-  if (!GST_PIRL_EMBED (trans)->tensors)
-    return gst_pad_peer_query (GST_BASE_TRANSFORM_SRC_PAD (trans), query);
-  gst_query_add_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
-  return TRUE;
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  gboolean answered = TRUE;
+
+  if (self->tensors)
+    gst_query_add_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
+  else
+    answered = gst_pad_peer_query (GST_BASE_TRANSFORM_SRC_PAD (trans), query);
+  if (self->batch > 1) {
+    ask_for_batches (self, query);
+    answered = TRUE;
+  }
+  return answered;
 }
 
 static gboolean
@@ -576,6 +741,24 @@ gst_pirl_embed_prepare_output (GstBaseTransform * trans, GstBuffer * in, GstBuff
 
 /* ---- frames ------------------------------------------------------------------------------- */
 
+/* The frame that comes next is embedded by another model, with vectors of @size. */
+static void
+model_took_over (GstPirlEmbed * self, const gchar * path, guint size)
+{
+  gboolean resized;
+
+  GST_OBJECT_LOCK (self);
+  resized = size != self->size;
+  self->size = size;
+  g_free (self->in_use);
+  self->in_use = g_strdup (path);
+  GST_OBJECT_UNLOCK (self);
+  if (resized && self->tensors)
+    gst_base_transform_reconfigure_src (GST_BASE_TRANSFORM (self));
+  GST_INFO_OBJECT (self, "model %s took over", path);
+  g_signal_emit (self, signals[SIGNAL_MODEL_UPDATED], 0, path);
+}
+
 /* A model that was loaded aside takes over here, before the frame is negotiated and allocated. */
 static GstFlowReturn
 gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuffer * in)
@@ -584,20 +767,8 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
   g_autofree gchar *path = embed_worker_swap (self->worker);
 
   if (path != NULL) {
-    guint size = embed_worker_size (self->worker);
-    gboolean resized;
-
-    GST_OBJECT_LOCK (self);
-    resized = size != self->size;
-    self->size = size;
-    g_free (self->in_use);
-    self->in_use = g_strdup (path);
-    GST_OBJECT_UNLOCK (self);
-    if (resized && self->tensors)
-      gst_base_transform_reconfigure_src (trans);
     self->count = 0;            /* this frame is the new model's first */
-    GST_INFO_OBJECT (self, "model %s took over", path);
-    g_signal_emit (self, signals[SIGNAL_MODEL_UPDATED], 0, path);
+    model_took_over (self, path, embed_worker_size (self->worker));
   }
   return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->submit_input_buffer (trans,
       discont, in);
@@ -648,12 +819,11 @@ age_of (GstClockTime then, GstClockTime now)
   return now > then ? now - then : then - now;
 }
 
-/* The embedding for this frame: its own, or the last one there is; NULL before the first. */
+/* Embeds this frame when it is its turn; @result: its own, or the last one there is. */
 static GstFlowReturn
-embed_frame (GstPirlEmbed * self, GstBuffer * buffer, EmbedResult ** result, GstClockTime * age)
+embed_now (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now, EmbedResult ** result,
+    GstClockTime * age)
 {
-  GstClockTime now = gst_segment_to_running_time (&GST_BASE_TRANSFORM (self)->segment,
-      GST_FORMAT_TIME, GST_BUFFER_PTS (buffer));
   gint interval = gst_pirl_embed_interval (self);
   gboolean due = interval > 0 && self->count % interval == 0;
   GError *error = NULL;
@@ -672,6 +842,36 @@ embed_frame (GstPirlEmbed * self, GstBuffer * buffer, EmbedResult ** result, Gst
   }
   /* With a wait the vector is this frame's; only then its age is known without timestamps. */
   *age = due ? 0 : *result != NULL ? age_of ((*result)->tag, now) : GST_CLOCK_TIME_NONE;
+  return GST_FLOW_OK;
+}
+
+/* The same of a frame whose batch, if it joined one, is done. */
+static void
+recall (GstPirlEmbed * self, GstClockTime now, EmbedResult ** result, GstClockTime * age)
+{
+  if (self->own)
+    self->last_time = now;
+  *age = self->own ? 0 : GST_CLOCK_TIME_NONE;
+  if (self->last != NULL) {
+    *result = embed_result_ref (self->last);
+    *age = self->own ? 0 : age_of (self->last_time, now);
+  }
+}
+
+/* The embedding for this frame: its own, or the last one there is; NULL before the first. */
+static GstFlowReturn
+embed_frame (GstPirlEmbed * self, GstBuffer * buffer, EmbedResult ** result, GstClockTime * age)
+{
+  GstClockTime now = gst_segment_to_running_time (&GST_BASE_TRANSFORM (self)->segment,
+      GST_FORMAT_TIME, GST_BUFFER_PTS (buffer));
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (self->batch > 1)
+    recall (self, now, result, age);
+  else
+    ret = embed_now (self, buffer, now, result, age);
+  if (ret != GST_FLOW_OK)
+    return ret;
   GST_OBJECT_LOCK (self);
   self->frames++;
   self->skipped += *age != 0;
@@ -732,6 +932,82 @@ gst_pirl_embed_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer * 
   return GST_FLOW_OK;
 }
 
+/* ---- batches ------------------------------------------------------------------------------ */
+
+/* Lets a frame join the batch that is collected, if it is to be embedded and there is room. */
+static GstFlowReturn
+frame_arrived (GstElement * element, GstBuffer * buffer, guint64 * ticket)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (element);
+  gint interval = gst_pirl_embed_interval (self);
+  PirlImage *picture;
+
+  if (gst_buffer_get_size (buffer) == 0 || self->converter == NULL)
+    return GST_FLOW_OK;         /* no picture, or no caps: then the base class says so */
+  if (self->count++ % MAX (interval, 1) != 0)
+    return GST_FLOW_OK;
+  picture = embed_worker_acquire (self->worker, interval > 0);
+  if (picture == NULL)
+    return interval > 0 ? GST_FLOW_FLUSHING : GST_FLOW_OK;
+  if (!frame_to_picture (self, buffer, picture))
+    return GST_FLOW_ERROR;
+  *ticket = ++self->ticket;
+  embed_worker_submit (self->worker, *ticket);
+  return GST_FLOW_OK;
+}
+
+static void
+frames_pause (GstElement * element)
+{
+  embed_worker_close_batch (GST_PIRL_EMBED (element)->worker);
+}
+
+static guint
+frames_held (GstElement * element)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (element);
+  gint interval = gst_pirl_embed_interval (self);
+  guint64 batches = 2 * self->batch;
+  guint64 spread = interval == 0 ? MAX_HELD : MIN (batches * interval, MAX_HELD);
+
+  return MAX (batches, spread);
+}
+
+/* Waits for the batch of the frame that leaves next. */
+static GstFlowReturn
+frame_leaves (GstElement * element, guint64 ticket)
+{
+  GstPirlEmbed *self = GST_PIRL_EMBED (element);
+  GError *error = NULL;
+  EmbedResult *result;
+
+  self->own = ticket > 0;
+  if (!self->own)
+    return GST_FLOW_OK;
+  result = embed_worker_take (self->worker, ticket, &error);
+  if (error != NULL) {
+    gst_pirl_post_error (element, &error);
+    return GST_FLOW_ERROR;
+  }
+  if (result == NULL)
+    return GST_FLOW_FLUSHING;
+  measure_latency (self, result->delay * GST_USECOND);
+  g_clear_pointer (&self->last, embed_result_unref);
+  self->last = result;
+  if (result->model_number != self->model_number) {
+    self->model_number = result->model_number;
+    model_took_over (self, result->path, g_bytes_get_size (result->data) / sizeof (gfloat));
+  }
+  return GST_FLOW_OK;
+}
+
+static const FrameQueueFuncs queue_funcs = {
+  .arrived = frame_arrived,
+  .pausing = frames_pause,
+  .leaving = frame_leaves,
+  .capacity = frames_held,
+};
+
 /* ---- events ------------------------------------------------------------------------------- */
 
 /* The last inference may still be running, with nobody waiting for it (interval=0): its failure is
@@ -762,9 +1038,11 @@ gst_pirl_embed_sink_event (GstBaseTransform * trans, GstEvent * event)
     case GST_EVENT_FLUSH_STOP:
       gst_pirl_embed_set_flushing (self, FALSE);
       self->count = 0;
+      g_clear_pointer (&self->last, embed_result_unref);
       break;
     case GST_EVENT_EOS:
-      drain (self);
+      if (self->batch == 1)
+        drain (self);
       break;
     default:
       break;
@@ -781,6 +1059,7 @@ gst_pirl_embed_finalize (GObject * object)
 
   embed_settings_clear (&self->settings);
   g_free (self->in_use);
+  frame_queue_free (self->queue);
   G_OBJECT_CLASS (gst_pirl_embed_parent_class)->finalize (object);
 }
 
@@ -815,8 +1094,9 @@ install_properties (GObjectClass * klass)
   /**
    * GstPirlEmbed:interval:
    *
-   * 1 = every frame, N = every Nth, 0 = as the machine manages, without ever holding a frame back,
-   * -1 = 0 behind a live source, else 1.
+   * 1 = every frame, N = every Nth, 0 = as the machine manages, without ever holding a frame back
+   * (with batches: without ever holding upstream back for the network), -1 = 0 behind a live source,
+   * else 1.
    */
   g_object_class_install_property (klass, PROP_INTERVAL,
       g_param_spec_int ("interval", "Interval",
@@ -824,11 +1104,35 @@ install_properties (GObjectClass * klass)
           "-1 = 0 behind a live source, else 1)", INTERVAL_AUTO, G_MAXINT, DEFAULT_INTERVAL,
           rw | GST_PARAM_MUTABLE_PLAYING));
   /**
+   * GstPirlEmbed:batch-size:
+   *
+   * Frames that go through the network together; 1 = each by itself, on its way. See the section on
+   * batches.
+   */
+  g_object_class_install_property (klass, PROP_BATCH_SIZE,
+      g_param_spec_uint ("batch-size", "Batch size",
+          "Frames that go through the network together (1 = each by itself; more are collected, "
+          "and frames wait for their batch)", 1, MAX_BATCH_SIZE, DEFAULT_BATCH_SIZE,
+          rw | GST_PARAM_MUTABLE_READY));
+  /**
+   * GstPirlEmbed:batch-timeout:
+   *
+   * How long the first frame of a batch waits for the others before it goes with those that are
+   * there, in nanoseconds; 0 = until the batch is full or the stream ends. A source that is slower
+   * than this makes batches of one, each of which costs as much as a full one: for a camera choose
+   * the time of `batch-size` frames.
+   */
+  g_object_class_install_property (klass, PROP_BATCH_TIMEOUT,
+      g_param_spec_uint64 ("batch-timeout", "Batch timeout",
+          "Nanoseconds that the first frame of a batch waits for it to fill (0 = until it is full)",
+          0, G_MAXUINT64, DEFAULT_BATCH_TIMEOUT, rw | GST_PARAM_MUTABLE_READY));
+  /**
    * GstPirlEmbed:stats:
    *
-   * Structure `application/x-pirlembed-stats`: `frames` (uint64) seen, `embedded` (uint64)
-   * inferences, `skipped` (uint64) frames that passed with an older embedding or none, `mean-ms`
-   * (double) of an inference, `model` (string) the network, its layer, precision and device.
+   * Structure `application/x-pirlembed-stats`: `frames` (uint64) seen, `embedded` (uint64) of them,
+   * in `batches` (uint64), `skipped` (uint64) frames that passed with an older embedding or none,
+   * `mean-ms` (double) of the network for a picture, `model` (string) the network, its layer,
+   * precision and device.
    */
   g_object_class_install_property (klass, PROP_STATS,
       g_param_spec_boxed ("stats", "Statistics",
@@ -890,6 +1194,10 @@ gst_pirl_embed_init (GstPirlEmbed * self)
   self->settings.device = g_strdup ("auto");
   self->settings.precision = g_strdup ("auto");
   self->interval = DEFAULT_INTERVAL;
+  self->batch = 1;
+  self->batch_size = DEFAULT_BATCH_SIZE;
+  self->batch_timeout = DEFAULT_BATCH_TIMEOUT;
   self->live = -1;
+  self->queue = frame_queue_new (GST_BASE_TRANSFORM (self), &queue_funcs);
   gst_base_transform_set_qos_enabled (GST_BASE_TRANSFORM (self), FALSE);
 }
