@@ -69,7 +69,7 @@ struct Block {
 bool running = false;
 unsigned int current;           /* thread */
 Fiber *entering;                /* for the first time */
-jmp_buf caller;                 /* of run_block() */
+jmp_buf caller;                 /* block_run() */
 std::vector<Fiber *> idle;
 alignas (256) unsigned char shared_memory[SHARED_MOST + SHARED_GUARD];
 
@@ -102,6 +102,24 @@ enter (Fiber *fiber)
   entering = fiber;
   setcontext (&fiber->entry);
   abort ();
+}
+
+/* Returns when somebody enters what was left at @where. */
+__attribute__ ((noinline)) void
+change (jmp_buf where, Fiber *to)
+{
+  if (_setjmp (where) == 0)
+    enter (to);
+}
+
+/* The same, to block_run() when @to is NULL. */
+__attribute__ ((noinline)) void
+change_or_return (jmp_buf where, Fiber *to)
+{
+  if (to != nullptr)
+    change (where, to);
+  else if (_setjmp (where) == 0)
+    _longjmp (caller, 1);
 }
 
 Fiber *
@@ -158,8 +176,7 @@ wait_for_others ()
 
   if (next == nullptr)
     deadlock ();
-  if (_setjmp (thread.fiber->where) == 0)
-    enter (next);
+  change (thread.fiber->where, next);
   current = self;
   threadIdx = thread.index;
 }
@@ -277,11 +294,7 @@ fiber_main ()
     Fiber *next = next_fiber ();
     if (next == nullptr && block.ended < block.n_threads)
       deadlock ();
-    if (_setjmp (self->where) == 0) {
-      if (next == nullptr)
-        _longjmp (caller, 1);
-      enter (next);
-    }
+    change_or_return (self->where, next);
   }
 }
 
@@ -309,8 +322,7 @@ block_run (uint3 index)
     block.warps[first / WARP] = { n == WARP ? ~0u : (1u << n) - 1, 0 };
   }
   memset (shared_memory, POISON, block.kernel->shared);
-  if (_setjmp (caller) == 0)
-    enter (idle_fiber ());
+  change (caller, idle_fiber ());
   for (size_t i = 0; i < SHARED_GUARD; i++)
     if (shared_memory[block.kernel->shared + i] != POISON)
       fail ("written beyond the %zu bytes of dynamic shared memory", block.kernel->shared);
