@@ -39,6 +39,12 @@ pirl_trainer_overlaps (const PirlTrainer *trainer)
   return trainer->device->backend->step_begin != NULL;
 }
 
+gboolean
+pirl_trainer_renders (const PirlTrainer *trainer)
+{
+  return trainer->device->backend->renders_views;
+}
+
 /* --- what is put back --- */
 
 /* Copies the running statistics aside, or puts them back. */
@@ -97,12 +103,33 @@ patch_pictures (PirlTrainer *trainer, const PirlBatch *batch)
   return trainer->patch_pictures;
 }
 
+static gboolean
+has_pictures (const PirlBatch *batch)
+{
+  return batch->images || batch->image_views;
+}
+
+static gboolean
+stage_images (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
+{
+  if (batch->image_views)
+    return pirl_plan_stage_views (trainer->images.plan, batch->image_views, error);
+  return pirl_plan_stage (trainer->images.plan, batch->images, error);
+}
+
+static gboolean
+stage_patches (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
+{
+  if (batch->image_views)
+    return pirl_plan_stage_views (trainer->patches.plan, batch->patch_views, error);
+  return pirl_plan_stage (trainer->patches.plan, patch_pictures (trainer, batch), error);
+}
+
 gboolean
 pirl_trainer_stage (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 {
-  trainer->staged = pirl_plan_stage (trainer->images.plan, batch->images, error)
-      && (!pirl_uses_patches (&trainer->config)
-          || pirl_plan_stage (trainer->patches.plan, patch_pictures (trainer, batch), error));
+  trainer->staged = stage_images (trainer, batch, error)
+      && (!pirl_uses_patches (&trainer->config) || stage_patches (trainer, batch, error));
   return trainer->staged;
 }
 
@@ -213,13 +240,13 @@ estimate_z (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, GE
 
   if (!pirl_has_bank (config) || config->loss != PIRL_LOSS_NCE || trainer->z > 0)
     return TRUE;
-  if (!batch->images) {
+  if (!has_pictures (batch)) {
     g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
         "the first step of a run that estimates Z needs its pictures; they cannot be staged");
     return FALSE;
   }
-  if (!pirl_plan_forward (term.branch->plan,
-          patches ? patch_pictures (trainer, batch) : batch->images, FALSE, cancel, error)
+  if (!(patches ? stage_patches : stage_images) (trainer, batch, error)
+      || !pirl_plan_forward (term.branch->plan, NULL, FALSE, cancel, error)
       || !term_contrast (trainer, &term, 1, NULL, error))
     return FALSE;
   trainer->now.z = term.stats->mean_exp;
@@ -422,7 +449,7 @@ pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *batch, const gint *ca
   if (trainer->now.running)
     return refuse (error, "a step is under way; pirl_trainer_end() ends it");
   trainer->staged = FALSE;
-  if (!batch->images && !staged)
+  if (!has_pictures (batch) && !staged)
     return refuse (error, "the batch has no pictures, and none were staged");
   if (!check_batch (trainer, batch, error))
     return FALSE;
@@ -430,7 +457,7 @@ pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *batch, const gint *ca
   if ((trainer->config.optimizer == PIRL_OPTIMIZER_ADAM
           && !pirl_params_reserve (trainer->params, PIRL_ARENA_SECOND, error))
       || !estimate_z (trainer, batch, cancel, error)
-      || (batch->images && !pirl_trainer_stage (trainer, batch, error)))
+      || (has_pictures (batch) && !pirl_trainer_stage (trainer, batch, error)))
     return FALSE;
   trainer->staged = FALSE;
   if (!statistics_copy (trainer, FALSE, error) || !rows_copy (trainer, FALSE, error))

@@ -74,13 +74,15 @@ PIRL_API PirlTrainer *pirl_trainer_new (const PirlTrainerConfig *config, GError 
 PIRL_API void pirl_trainer_free (PirlTrainer *trainer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlTrainer, pirl_trainer_free)
 
-/** One batch; arrays of @batch elements. @images NULL: the pictures that were staged. */
+/** One batch; arrays of @batch elements. Neither @images nor @image_views: what was staged. */
 typedef struct {
   const guint8 *const *images;  /* S*S*3 bytes each */
   const guint8 *const *patches; /* p*P*P*3 bytes each, patches one after the other */
   const guint32 *rows;          /* bank row of each sample */
   const gint *labels;           /* -1 = none; may be NULL, but for SUPERVISED */
   guint32 epoch;
+  const PirlView *image_views;  /* recipes, in place of @images and @patches, where */
+  const PirlView *patch_views;  /* pirl_trainer_renders(); p for each sample */
 } PirlBatch;
 
 typedef struct {
@@ -116,6 +118,8 @@ PIRL_API gboolean pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *bat
     const gint *cancel, GError **error);
 PIRL_API gboolean pirl_trainer_end (PirlTrainer *trainer, PirlStepStats *stats, GError **error);
 PIRL_API gboolean pirl_trainer_overlaps (const PirlTrainer *trainer);
+/** Whether the device renders views, so that batches may have recipes of them. */
+PIRL_API gboolean pirl_trainer_renders (const PirlTrainer *trainer);
 /**
  * Brings the next batch's pictures to the device (of @batch only they are read), before
  * pirl_trainer_begin() or while a step is under way. The next begin uses them when its batch has

@@ -541,8 +541,10 @@ plan_remember (PirlPlan *plan, const Node *node, const guint8 *const *pictures)
   memcpy (plan->staged, pictures, bytes);
 }
 
-gboolean
-pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures, GError **error)
+/* By the INPUT units, from what @buffers has; elsewhere than on devices that keep it, the addresses
+ * of the pictures are remembered. */
+static gboolean
+plan_stage (PirlPlan *plan, const PirlUnitBuffers *buffers, GError **error)
 {
   plan->is_staged = FALSE;
   for (guint i = 0; i < plan->n; i++) {
@@ -551,13 +553,28 @@ pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures, GError **error)
     if (!node->backend || node->unit.desc.kind != PIRL_UNIT_INPUT)
       continue;
     if (!device_stages (plan->device))
-      plan_remember (plan, node, pictures);
-    else if (!node_run (plan, node, PIRL_PASS_STAGE,
-            &(PirlUnitBuffers) { .input = pictures }, error))
+      plan_remember (plan, node, buffers->input);
+    else if (!node_run (plan, node, PIRL_PASS_STAGE, buffers, error))
       return FALSE;
     plan->is_staged = TRUE;
   }
   return TRUE;
+}
+
+gboolean
+pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures, GError **error)
+{
+  return plan_stage (plan, &(PirlUnitBuffers) { .input = pictures }, error);
+}
+
+gboolean
+pirl_plan_stage_views (PirlPlan *plan, const PirlView *views, GError **error)
+{
+  if (plan->device->backend->renders_views)
+    return plan_stage (plan, &(PirlUnitBuffers) { .views = views }, error);
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
+      "the %s backend does not render views; give it pictures", plan->device->backend->name);
+  return FALSE;
 }
 
 gboolean

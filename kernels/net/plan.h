@@ -34,6 +34,9 @@ PIRL_API gboolean pirl_plan_prepare (PirlPlan *plan, GError **error);
  * used is forgotten. On a device with steps they are copied before it returns, and a step may run
  * meanwhile; elsewhere they must stay until they are used. The array may go in any case. */
 PIRL_API gboolean pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures, GError **error);
+/** The same with one recipe a sample, which the device renders; their pixels are copied before it
+ * returns. Only where the backend renders_views. */
+PIRL_API gboolean pirl_plan_stage_views (PirlPlan *plan, const PirlView *views, GError **error);
 /** @pictures: one packed RGB picture a sample; NULL = those of pirl_plan_stage().
  * @update_statistics: of BN, in TRAIN mode.
  * @cancel (may be NULL) is looked at between units: when set, FALSE with G_IO_ERROR_CANCELLED. */
