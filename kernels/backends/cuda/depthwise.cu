@@ -20,9 +20,10 @@
 #define SUM_BLOCKS 132          /* of the weight gradient: one wave on the largest cards */
 #define MANY_BLOCKS 0x7fffffff
 
-/* Pixels of a strip, a multiple of every stride; longer ones need too many registers. */
-template <typename T> struct Strips { enum { PIXELS = sizeof (T) == 2 ? 4 : 2 }; };
-#define GRADIENT_PIXELS 2       /* of the weight gradient */
+/* Pixels of a strip, a multiple of every stride; longer ones need too many registers. GRADIENT: of
+ * the weight gradient, any number. */
+template <typename T> struct Strips { enum { PIXELS = 4, GRADIENT = 2 }; };
+template <> struct Strips<float> { enum { PIXELS = 2, GRADIENT = 1 }; };
 
 /* --- strips --- */
 
@@ -424,8 +425,10 @@ d_weight_finish_kernel (Tiling t, int channels, const float *partial, float *d_w
 static Tiling
 d_weight_tiling (const PirlGpuDepthwise *shape)
 {
-  return strip_tiling (shape->output, shape->stored, is_common (shape) ? GRADIENT_PIXELS : 1,
-      SUM_BLOCKS);
+  const bool is_float = shape->dtype == PIRL_DTYPE_F32;
+  const int pixels = is_float ? (int) Strips<float>::GRADIENT : (int) Strips<__half>::GRADIENT;
+
+  return strip_tiling (shape->output, shape->stored, is_common (shape) ? pixels : 1, SUM_BLOCKS);
 }
 
 extern "C" gsize
@@ -438,7 +441,7 @@ template <typename T> static void
 d_weight_launch (const PirlGpuDepthwise *shape, gconstpointer input, gconstpointer d_output,
     gfloat *partial, cudaStream_t stream)
 {
-  enum { P = GRADIENT_PIXELS };
+  enum { P = Strips<T>::GRADIENT };
   const auto kernel = !is_common (shape) ? d_weight_tap_kernel<T>
       : shape->stride == 1 ? d_weight_kernel<T, 3, 1, P> : d_weight_kernel<T, 3, 2, P>;
   const Tiling t = d_weight_tiling (shape);

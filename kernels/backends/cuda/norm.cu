@@ -23,10 +23,16 @@
 #define WIDEST 32               /* threads on channels: 512 bytes side by side in 16 bits */
 /* Of passes that sum: one wave on the largest cards (132 multiprocessors, 3 blocks on each); more
  * would only mean more to join. The others: small enough that the last wave costs little. */
-#define RESIDENT 3
-#define SUM_BLOCKS (132 * RESIDENT)
+#define SUM_BLOCKS (132 * 3)
 #define APPLY_BLOCKS 4224
 #define LEAST_ROWS 4            /* of a thread, so that several loads are on their way */
+
+/* Blocks that must fit on a multiprocessor; the last cards' code needs more registers. */
+#if defined (__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+#define RESIDENT 2
+#else
+#define RESIDENT 3
+#endif
 
 /* Rows whose loads are on their way together; each takes registers. */
 template <typename T> struct Ahead { enum { SUMS = 4, APPLY = 2 }; };
@@ -217,13 +223,16 @@ finish_channel (const PirlGpuNormParams &params, int channels, int stored, int c
     double mean, double deviations, double rows, float *table)
 {
   const double inverse_std = 1.0 / sqrt (deviations / rows + PIRL_BN_EPSILON);
+  double scale;
 
   if (channel >= channels) {
     store_table (table, stored, channel, 0.0f, 0.0f, 0.0f, 0.0f);
     return;
   }
-  store_table (table, stored, channel, (float) mean,
-      (float) (params.weight[channel] * inverse_std), params.bias[channel], (float) inverse_std);
+  scale = params.weight[channel] * inverse_std;
+  /* What rounding takes from the mean goes into the shift. */
+  store_table (table, stored, channel, (float) mean, (float) scale,
+      (float) (params.bias[channel] - (mean - (float) mean) * scale), (float) inverse_std);
   if (params.running_mean) {
     const double seen = mean + (params.conv_bias ? params.conv_bias[channel] : 0.0f);
     const double old = params.running_mean[channel], old_var = params.running_var[channel];
