@@ -120,9 +120,9 @@ check_groups (const PirlUnitDesc *desc, GError **error)
   if (desc->groups == 1 || (desc->groups == desc->input.c && desc->groups == desc->output.c))
     return TRUE;
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
-      "the cuda backend has no convolution of %d groups from %d to %d channels; it has 1 group, and "
-      "as many groups as channels of input and output (depthwise)", desc->groups, desc->input.c,
-      desc->output.c);
+      "the cuda backend has no convolution of %d groups from %d to %d channels; it has those of 1 "
+      "group and those of a group a channel (depthwise), with as many channels out as in",
+      desc->groups, desc->input.c, desc->output.c);
   return FALSE;
 }
 

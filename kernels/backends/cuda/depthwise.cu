@@ -7,8 +7,8 @@
  *   weight gradient  d_w [i][j] = sum_yx d_out [y][x] in [y s - p + i][x s - p + j]
  *
  * All are bound by memory: with I and O bytes of input and output, forward and input gradient move
- * I + O (accumulated: I more), the weight gradient I + O. What is read for several outputs must come
- * from the caches: a thread has 8 channels of a *strip* of neighbouring pixels, so that a value is
+ * I + O (accumulated: I more), the weight gradient I + O. What is read for several outputs must be
+ * in the caches: a thread has 8 channels of a *strip* of neighbouring pixels, so that a value is
  * loaded once for all of them, and the threads of a block, of up to 64 channels, have strips below
  * each other, which share rows. The sizes that networks have (3 x 3, padding 1, stride 1 or 2) are
  * compiled with constants; K = 0 stands for any other.
