@@ -5,9 +5,10 @@
 #endif
 
 #include "common.h"
-#include "base/base.h"
+#include "backends/backend.h"
 
 #include <gio/gio.h>
+#include <string.h>
 
 void
 gst_pirl_install_device_properties (GObjectClass * klass, guint first)
@@ -16,14 +17,22 @@ gst_pirl_install_device_properties (GObjectClass * klass, guint first)
 
   g_object_class_install_property (klass, first,
       g_param_spec_string ("device", "Device",
-          "What computes: cpu, cuda:N, or auto (a GPU that works, else the CPU)", "auto", flags));
+          "What computes: cpu, cuda or cuda:N (the GPU number N, through the module libpirl-cuda.so), "
+          "or auto (cuda where module, driver and card are there, else cpu; the log says at level "
+          "INFO what is missing)", "auto", flags));
   g_object_class_install_property (klass, first + 1,
       g_param_spec_string ("precision", "Precision",
-          "Arithmetic: f32, bf16, or auto (a fixed rule by device and instruction set)", "auto",
-          flags));
+          "Arithmetic: f32, tf32, bf16, fp16 (what the device has), or auto (cuda: fp16; cpu: f32, "
+          "where nothing is trained bf16 on matrix units)", "auto", flags));
   g_object_class_install_property (klass, first + 2,
       g_param_spec_uint ("n-threads", "Threads",
           "Threads that compute (0 = as many as the machine has cores)", 0, 1024, 0, flags));
+}
+
+const gchar *
+gst_pirl_auto_reason (const gchar * device)
+{
+  return device == NULL || strcmp (device, "auto") == 0 ? pirl_cuda_reason () : NULL;
 }
 
 typedef struct {

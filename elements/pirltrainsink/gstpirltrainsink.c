@@ -24,7 +24,8 @@
  *   all embeddings of the batch are one), `positive` and `positive-patches` (double, mean cosine
  *   with the own row of the memory bank), `knn-accuracy` (double, of the memory bank, leave one
  *   out; only once it is known, which needs labels), `accuracy` (double, share of the batch that
- *   was classified rightly; with objective=supervised only).
+ *   was classified rightly; with objective=supervised only), `loss-scale` (double) and `skipped`
+ *   (uint64, steps so far whose gradients were beyond fp16 and left out); with fp16 only.
  * - `pirl-epoch`, after each epoch, whole or not: `epoch`, `steps`, `samples` trained, `dropped` of
  *   the remainder that made no batch (uint64), mean `loss` (double), `knn-accuracy`,
  *   mean `accuracy`.
@@ -399,7 +400,8 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
    * paused, drained, finished, failed), the fields of `pirl-training`, the samples `received`,
    * `trained`, `dropped` (remainders of epochs), `flushed` and `discarded` (after max-steps), the
    * `checkpoints` written, `queued` samples and the `queue-size`, `position-epoch` and
-   * `position-index` of the first sample not yet trained, `resumed`, `device` and `memory` (bytes).
+   * `position-index` of the first sample not yet trained, `resumed`, `device`, `precision` and
+   * `memory` (bytes).
    */
   g_object_class_install_property (object_class, prop_training_stats,
       g_param_spec_boxed ("training-stats", "Training statistics",

@@ -71,9 +71,9 @@ progress_text (const GstPirlReport * report)
   g_string_append_printf (text, ", epoch %u, loss %.3g", report->epoch, report->last.loss);
   if (report->images_per_second > 0)
     g_string_append_printf (text, ", %.3g images/s", report->images_per_second);
-  if (report->labels && report->epoch_steps > 0)
+  if (report->labels && report->epoch_steps > report->epoch_skipped)
     g_string_append_printf (text, ", accuracy %.1f %%",
-        100 * report->epoch_accuracy / report->epoch_steps);
+        100 * report->epoch_accuracy / (report->epoch_steps - report->epoch_skipped));
   if (!isnan (report->knn))
     g_string_append_printf (text, ", bank kNN %.1f %%", 100 * report->knn);
   if (eta > 0) {
@@ -113,6 +113,9 @@ post_training (GstPirlReport * report)
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, report->knn, NULL);
   if (report->labels)
     gst_structure_set (s, "accuracy", G_TYPE_DOUBLE, last->accuracy, NULL);
+  if (last->loss_scale > 0)
+    gst_structure_set (s, "loss-scale", G_TYPE_DOUBLE, last->loss_scale,
+        "skipped", G_TYPE_UINT64, report->skipped, NULL);
   post_element (report, s);
 }
 
@@ -153,15 +156,30 @@ meter_step (GstPirlReport * report, gint64 now)
   }
 }
 
+/* A step that was skipped has no losses. */
+static void
+count_step (GstPirlReport * report, const PirlStepStats * stats)
+{
+  report->epoch_steps++;
+  if (stats->skipped) {
+    report->epoch_skipped++;
+    report->skipped++;
+    report->last.step = stats->step;
+    report->last.learning_rate = stats->learning_rate;
+    report->last.loss_scale = stats->loss_scale;
+    return;
+  }
+  report->last = *stats;
+  report->epoch_loss += stats->loss;
+  report->epoch_accuracy += stats->accuracy;
+}
+
 void
 gst_pirl_report_step (GstPirlReport * report, const PirlStepStats * stats)
 {
   gint64 now = g_get_monotonic_time ();
 
-  report->last = *stats;
-  report->epoch_steps++;
-  report->epoch_loss += stats->loss;
-  report->epoch_accuracy += stats->accuracy;
+  count_step (report, stats);
   meter_step (report, now);
   if (!report->post || (report->posted_at != 0
           && (guint64) (now - report->posted_at) < report->interval / 1000))
@@ -183,7 +201,7 @@ gst_pirl_report_open_epoch (GstPirlReport * report, guint epoch, gboolean whole)
   report->epoch_open = TRUE;
   report->epoch_whole = whole;
   report->epoch = epoch;
-  report->epoch_steps = report->epoch_dropped = 0;
+  report->epoch_steps = report->epoch_dropped = report->epoch_skipped = 0;
   report->epoch_loss = report->epoch_accuracy = 0;
 }
 
@@ -205,6 +223,7 @@ measure_bank (GstPirlReport * report, PirlTrainer * trainer, guint64 rows)
 void
 gst_pirl_report_close_epoch (GstPirlReport * report, PirlTrainer * trainer, guint64 rows)
 {
+  const guint64 learnt = MAX (report->epoch_steps - report->epoch_skipped, 1);
   GstStructure *s;
 
   if (!report->epoch_open)
@@ -219,12 +238,11 @@ gst_pirl_report_close_epoch (GstPirlReport * report, PirlTrainer * trainer, guin
       "steps", G_TYPE_UINT64, report->epoch_steps,
       "samples", G_TYPE_UINT64, report->epoch_steps * report->batch,
       "dropped", G_TYPE_UINT64, report->epoch_dropped,
-      "loss", G_TYPE_DOUBLE, report->epoch_loss / report->epoch_steps, NULL);
+      "loss", G_TYPE_DOUBLE, report->epoch_loss / learnt, NULL);
   if (!isnan (report->knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, report->knn, NULL);
   if (report->labels)
-    gst_structure_set (s, "accuracy", G_TYPE_DOUBLE,
-        report->epoch_accuracy / report->epoch_steps, NULL);
+    gst_structure_set (s, "accuracy", G_TYPE_DOUBLE, report->epoch_accuracy / learnt, NULL);
   post_element (report, s);
 }
 

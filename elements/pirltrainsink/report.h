@@ -18,7 +18,7 @@ typedef struct {
   guint64 total;                /* steps of the run, 0 = not known */
   GstPirlProgress progress;
 
-  PirlStepStats last;           /* of the latest step */
+  PirlStepStats last;           /* of the latest step; its losses of the latest not skipped */
   gdouble images_per_second;    /* 0 = not known yet */
   gdouble knn;                  /* NaN = not known */
 
@@ -30,7 +30,8 @@ typedef struct {
   gboolean epoch_open, epoch_whole;
   guint epoch;
   guint64 epoch_steps, epoch_dropped;
-  gdouble epoch_loss, epoch_accuracy;   /* sums over steps */
+  guint64 epoch_skipped, skipped;       /* steps that fp16 could not hold: of the epoch, of all */
+  gdouble epoch_loss, epoch_accuracy;   /* sums over the steps that were not skipped */
   gboolean labels;              /* accuracy means something */
 } GstPirlReport;
 

@@ -50,6 +50,14 @@ typedef enum {
   WORK_STOP,
 } Work;
 
+/* Samples that make a step. */
+typedef struct {
+  GstPirlSampleBatch samples;
+  PirlBatch views;
+  gboolean staged;              /* the views' pictures are on the device */
+  guint flushes;                /* when it was taken */
+} Batch;
+
 typedef struct {
   guint64 received, trained, dropped, flushed, discarded, unlabelled, checkpoints;
 } Counters;
@@ -81,6 +89,7 @@ struct _GstPirlTraining {
     gdouble images_per_second, eta, knn;
     guint epoch;
     gchar *device;
+    const gchar *precision;
     guint64 bytes, total;
   } shown;
 
@@ -88,8 +97,8 @@ struct _GstPirlTraining {
   PirlTrainer *trainer;
   PirlTrainerConfig config;     /* its strings belong to settings */
   GstPirlViews planned;
-  GstPirlSampleBatch batch;
-  guint batch_flushes;
+  Batch batch;                  /* in training */
+  Batch next;                   /* taken early, on a device that can be given it meanwhile */
   GstPirlReport report;
   guint64 saved_steps;
   gint64 saved_at;
@@ -238,14 +247,17 @@ log_plan (GstPirlTraining * self)
 
   g_autofree gchar *trunk = pirl_trunk_describe (&c->trunk);
 
-  GST_INFO_OBJECT (self->element, "training %s on %s, from %s: views of %d and %d x %d "
+  GST_INFO_OBJECT (self->element, "training %s on %s in %s, from %s: views of %d and %d x %d "
       "px, batches of %u, memory bank of %" G_GUINT64_FORMAT " rows, %" G_GUINT64_FORMAT
       " negatives, learning rate %g after %" G_GUINT64_FORMAT " steps of warm-up, %s; %.1f MiB",
-      trunk, pirl_trainer_device (self->trainer),
+      trunk, pirl_trainer_device (self->trainer), pirl_trainer_precision (self->trainer),
       self->resumed ? self->settings.checkpoint_file
       : model && *model ? model : "random weights", c->image_size, c->patches, c->patch_size,
       c->batch, c->bank_rows, c->negatives, s->base, s->warmup, length,
       pirl_trainer_bytes (self->trainer) / (1024.0 * 1024.0));
+  if (gst_pirl_auto_reason (self->settings.device))
+    GST_INFO_OBJECT (self->element, "device=auto is the CPU: %s",
+        gst_pirl_auto_reason (self->settings.device));
 }
 
 /* Copies what the plan depends on, so that planning needs no lock. */
@@ -298,6 +310,7 @@ plan (GstPirlTraining * self, GError ** error)
   g_mutex_lock (&self->lock);
   self->phase = PHASE_TRAINING;
   self->shown.device = g_strdup (pirl_trainer_device (self->trainer));
+  self->shown.precision = pirl_trainer_precision (self->trainer);
   self->shown.bytes = pirl_trainer_bytes (self->trainer);
   self->shown.total = self->report.total;
   self->shown.last.step = self->report.last.step;
@@ -349,16 +362,17 @@ finish (GstPirlTraining * self)
 
 /* What training-stats shows. */
 static void
-show_step (GstPirlTraining * self, const PirlStepStats * stats)
+show_step (GstPirlTraining * self)
 {
-  const GstPirlQueuedSample *last = &self->batch.samples[self->batch.n - 1];
+  const GstPirlSampleBatch *samples = &self->batch.samples;
+  const GstPirlQueuedSample *last = &samples->samples[samples->n - 1];
 
   g_mutex_lock (&self->lock);
-  self->counters.trained += self->batch.n;
+  self->counters.trained += samples->n;
   self->position.epoch = last->epoch;
   self->position.index = last->position + 1;
-  self->position.samples += self->batch.n;
-  self->shown.last = *stats;
+  self->position.samples += samples->n;
+  self->shown.last = self->report.last;
   self->shown.epoch = last->epoch;
   self->shown.images_per_second = self->report.images_per_second;
   self->shown.eta = gst_pirl_report_eta (&self->report);
@@ -376,22 +390,80 @@ look_at_clock (GstPirlTraining * self)
   g_mutex_unlock (&self->lock);
 }
 
+static gboolean
+map_views (GstPirlTraining * self, Batch * batch, GError ** error)
+{
+  return gst_pirl_sample_batch_map (&batch->samples, &self->planned, self->config.bank_rows,
+      &batch->views, error);
+}
+
+/* Gives the batch to the device; where that does the work, it is done. */
+static gboolean
+begin_step (GstPirlTraining * self, GError ** error)
+{
+  Batch *batch = &self->batch;
+  gboolean ok;
+
+  if (!batch->staged && !map_views (self, batch, error))
+    return FALSE;
+  batch->staged = FALSE;
+  ok = pirl_trainer_begin (self->trainer, &batch->views, &self->cancel, error);
+  gst_pirl_sample_batch_unmap (&batch->samples);
+  return ok;
+}
+
+/* With the lock: whether a whole batch of the same epoch waits, and will be trained. */
+static gboolean
+next_is_there (GstPirlTraining * self)
+{
+  const GstPirlQueuedSample *head = gst_pirl_sample_queue_peek (&self->queue);
+  const guint64 max = self->settings.max_steps;
+
+  return self->next.samples.n == 0 && head != NULL && self->report.epoch == head->epoch
+      && gst_pirl_sample_queue_leading (&self->queue, self->settings.batch_size)
+      == self->settings.batch_size
+      && (max == 0 || pirl_trainer_steps (self->trainer) + 2 <= max);
+}
+
+/* With the lock. */
+static void
+take_batch (GstPirlTraining * self, Batch * batch)
+{
+  gst_pirl_sample_batch_take (&batch->samples, &self->queue);
+  batch->staged = FALSE;
+  batch->flushes = self->flushes;
+  g_cond_broadcast (&self->cond);
+}
+
+/* While the device trains, the next batch's pictures travel to it. What fails here fails again, and
+ * is told, when the batch's turn has come. */
+static void
+stage_next (GstPirlTraining * self)
+{
+  Batch *next = &self->next;
+
+  if (!pirl_trainer_overlaps (self->trainer))
+    return;
+  g_mutex_lock (&self->lock);
+  if (next_is_there (self))
+    take_batch (self, next);
+  g_mutex_unlock (&self->lock);
+  if (next->samples.n == 0 || !map_views (self, next, NULL))
+    return;
+  next->staged = pirl_trainer_stage (self->trainer, &next->views, NULL);
+  gst_pirl_sample_batch_unmap (&next->samples);
+  next->views.images = next->views.patches = NULL;
+}
+
 /* One batch. Cancelled, it stays where it is and is trained again when playing goes on. */
 static gboolean
 step (GstPirlTraining * self, GError ** error)
 {
   GError *failure = NULL;
   PirlStepStats stats;
-  PirlBatch mapped;
-  gboolean ok;
 
-  if (!gst_pirl_sample_batch_map (&self->batch, &self->planned, self->config.bank_rows,
-          &mapped, error))
-    return FALSE;
   look_at_clock (self);
-  ok = pirl_trainer_step (self->trainer, &mapped, &self->cancel, &stats, &failure);
-  gst_pirl_sample_batch_unmap (&self->batch);
-  if (!ok) {
+  if (!begin_step (self, &failure)) {
     if (g_error_matches (failure, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_clear_error (&failure);
       return TRUE;
@@ -399,9 +471,12 @@ step (GstPirlTraining * self, GError ** error)
     g_propagate_error (error, failure);
     return FALSE;
   }
+  stage_next (self);
+  if (!pirl_trainer_end (self->trainer, &stats, error))
+    return FALSE;
   gst_pirl_report_step (&self->report, &stats);
-  show_step (self, &stats);
-  gst_pirl_sample_batch_drop (&self->batch);
+  show_step (self);
+  gst_pirl_sample_batch_drop (&self->batch.samples);
   if (self->settings.max_steps > 0 && stats.step >= self->settings.max_steps)
     finish (self);
   else if (checkpoint_is_due (self))
@@ -476,6 +551,26 @@ drop_remainder (GstPirlTraining * self, guint n)
   g_cond_broadcast (&self->cond);
 }
 
+/* With the lock: drops what was flushed; then the batch that was taken early has its turn. */
+static void
+refresh_batches (GstPirlTraining * self)
+{
+  Batch *const batches[] = { &self->batch, &self->next };
+
+  for (guint i = 0; i < G_N_ELEMENTS (batches); i++)
+    if (batches[i]->samples.n > 0 && batches[i]->flushes != self->flushes) {
+      self->counters.flushed += batches[i]->samples.n;
+      gst_pirl_sample_batch_drop (&batches[i]->samples);
+      batches[i]->staged = FALSE;
+    }
+  if (self->batch.samples.n == 0 && self->next.samples.n > 0) {
+    const Batch taken = self->next;
+
+    self->next = self->batch;
+    self->batch = taken;
+  }
+}
+
 /* With the lock, playing: FALSE when there is nothing to do before more samples come. */
 static gboolean
 find_training_work (GstPirlTraining * self, Work * work)
@@ -483,12 +578,9 @@ find_training_work (GstPirlTraining * self, Work * work)
   const GstPirlQueuedSample *head;
   guint n;
 
-  if (self->batch.n > 0 && self->batch_flushes != self->flushes) {
-    self->counters.flushed += self->batch.n;
-    gst_pirl_sample_batch_drop (&self->batch);
-  }
+  refresh_batches (self);
   *work = WORK_STEP;
-  if (self->batch.n > 0)
+  if (self->batch.samples.n > 0)
     return TRUE;
   while ((head = gst_pirl_sample_queue_peek (&self->queue)) != NULL) {
     if (self->report.epoch_open && self->report.epoch != head->epoch) {
@@ -499,9 +591,7 @@ find_training_work (GstPirlTraining * self, Work * work)
       gst_pirl_report_open_epoch (&self->report, head->epoch, head->position == 0);
     n = gst_pirl_sample_queue_leading (&self->queue, self->settings.batch_size);
     if (n == self->settings.batch_size) {
-      gst_pirl_sample_batch_take (&self->batch, &self->queue);
-      self->batch_flushes = self->flushes;
-      g_cond_broadcast (&self->cond);
+      take_batch (self, &self->batch);
       return TRUE;
     }
     if (n == self->queue.length && !self->eos)
@@ -615,7 +705,8 @@ gst_pirl_training_new (GstElement * element, const GstPirlTrainSettings * settin
   g_mutex_init (&self->lock);
   g_cond_init (&self->cond);
   gst_pirl_sample_queue_init (&self->queue, QUEUE_BATCHES * settings->batch_size);
-  gst_pirl_sample_batch_init (&self->batch, settings->batch_size);
+  gst_pirl_sample_batch_init (&self->batch.samples, settings->batch_size);
+  gst_pirl_sample_batch_init (&self->next.samples, settings->batch_size);
   gst_pirl_report_init (&self->report, element, settings);
   self->shown.knn = NAN;
   self->shown.eta = -1;
@@ -647,7 +738,8 @@ gst_pirl_training_free (GstPirlTraining * self)
 {
   gst_pirl_training_stop (self);
   gst_pirl_sample_queue_clear (&self->queue);
-  gst_pirl_sample_batch_clear (&self->batch);
+  gst_pirl_sample_batch_clear (&self->batch.samples);
+  gst_pirl_sample_batch_clear (&self->next.samples);
   g_clear_pointer (&self->trainer, pirl_trainer_free);
   gst_pirl_dataset_clear (&self->dataset);
   pirl_position_clear (&self->position);
@@ -948,6 +1040,7 @@ gst_pirl_training_stats (GstPirlTraining * self)
       "position-index", G_TYPE_UINT64, self->position.index,
       "resumed", G_TYPE_BOOLEAN, self->resumed,
       "device", G_TYPE_STRING, self->shown.device ? self->shown.device : "",
+      "precision", G_TYPE_STRING, self->shown.precision ? self->shown.precision : "",
       "memory", G_TYPE_UINT64, self->shown.bytes, NULL);
   if (!isnan (self->shown.knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, self->shown.knn, NULL);

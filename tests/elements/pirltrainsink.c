@@ -1,6 +1,7 @@
 /* gst-pirl: tests of pirltrainsink, one behaviour each. The test plays the source: it makes the views
  * itself, so that the element is alone.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dlfcn.h>
 #include <glib/gstdio.h>
 #include <gst/check/gstcheck.h>
 #include <gst/check/gstharness.h>
@@ -9,6 +10,7 @@
 
 #include "base/safetensors.h"
 #include "meta.h"
+#include "../kernels/fake-cuda.h"
 
 #define SIZE 32
 #define PATCH 16
@@ -1277,6 +1279,82 @@ GST_END_TEST
 
 /* ---- without a data set ---------------------------------------------------------------------------------- */
 
+/* ---- a GPU that is made up (tests/kernels/fake-cuda.c) ------------------------------------------ */
+
+/* NULL when the module is not there, or another one. */
+static FakeCuda *
+find_fake (void)
+{
+  const gchar *path = g_getenv ("PIRL_CUDA_MODULE");
+  gpointer module = path ? dlopen (path, RTLD_NOW | RTLD_LOCAL) : NULL;
+  FakeCudaState state = module ? (FakeCudaState) dlsym (module, FAKE_CUDA_STATE) : NULL;
+
+  return state ? state () : NULL;
+}
+
+/* The next batch's pictures travel while the device trains, and nothing else is different. */
+GST_START_TEST (test_next_batch_travels_early)
+{
+  g_autofree gchar *on_cpu = path_of ("steps-cpu.safetensors");
+  g_autofree gchar *on_fake = path_of ("steps-fake.safetensors");
+  g_autofree gchar *cpu = g_strdup_printf ("device=cpu checkpoint-file=%s", on_cpu);
+  g_autofree gchar *cuda = g_strdup_printf ("device=cuda checkpoint-file=%s", on_fake);
+  FakeCuda *fake = find_fake ();
+  const gchar *const settings[] = { cpu, cuda };
+
+  for (guint i = 0; i < G_N_ELEMENTS (settings); i++) {
+    Rig rig = rig_new (settings[i], 22, 3);
+    g_autoptr (GstStructure) stats = NULL;
+
+    push_ok (&rig, 22, 3, 0, 0);
+    fail_unless (push_eos (&rig));
+    expect_no_error (rig.bus);
+    stats = stats_of (&rig);
+    fail_unless_equals_string (gst_structure_get_string (stats, "precision"), i ? "fp16" : "f32");
+    fail_unless_equals_uint64 (counter (&rig, "trained"), 3 * 20);
+    fail_unless_equals_uint64 (counter (&rig, "dropped"), 3 * 2);
+    rig_free (&rig);
+  }
+  fail_unless_equals_int (fake->steps, 15);
+  fail_unless (fake->staged_in_steps > 0, "no batch was staged while another was trained");
+  GST_INFO ("%d stagings in 15 steps", fake->staged_in_steps);
+  expect_same_checkpoint (on_cpu, on_fake);
+}
+
+GST_END_TEST;
+
+/* Steps beyond fp16 are counted, and leave no loss that is no number. */
+GST_START_TEST (test_skipped_steps_are_told)
+{
+  FakeCuda *fake = find_fake ();
+  Rig rig = rig_new ("device=cuda", 12, 2);
+  guint64 skipped = 0;
+  GstMessage *message;
+  gdouble scale = 0;
+
+  fake->overflows = 2;
+  push_ok (&rig, 12, 2, 0, 0);
+  fail_unless (push_eos (&rig));
+  fail_unless_equals_uint64 (counter (&rig, "step"), 6);
+  fail_unless_equals_uint64 (counter (&rig, "trained"), 24);
+  while ((message = gst_bus_pop_filtered (rig.bus, GST_MESSAGE_ELEMENT)) != NULL) {
+    if (gst_message_has_name (message, "pirl-training")) {
+      skipped = field_uint64 (message, "skipped");
+      scale = field_double (message, "loss-scale");
+      fail_unless (isfinite (field_double (message, "loss")));
+    } else if (gst_message_has_name (message, "pirl-epoch")) {
+      fail_unless (field_double (message, "loss") > 0);
+      fail_unless_equals_uint64 (field_uint64 (message, "steps"), 3);
+    }
+    gst_message_unref (message);
+  }
+  fail_unless_equals_uint64 (skipped, 2);
+  fail_unless_equals_float (scale, 8192);
+  rig_free (&rig);
+}
+
+GST_END_TEST;
+
 GST_START_TEST (test_camera_trains)
 {
   g_autofree gchar *path = path_of ("camera.safetensors");
@@ -1454,6 +1532,10 @@ pirltrainsink_suite (void)
   tcase_add_test (tc, test_full_queue_is_interruptible);
   tcase_add_test (tc, test_camera_trains);
   tcase_add_test (tc, test_two_at_once_are_as_each_alone);
+  if (find_fake ()) {
+    tcase_add_test (tc, test_next_batch_travels_early);
+    tcase_add_test (tc, test_skipped_steps_are_told);
+  }
   tcase_add_test (tc, test_preset_paper);
   tcase_add_test (tc, test_sink_defaults);
   return suite;
