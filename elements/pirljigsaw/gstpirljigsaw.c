@@ -15,8 +15,11 @@
  *
  * ## What leaves the source pad
  *
+ * - `video/x-raw(meta:PirlPretext),format=RGB`: the untouched frame, with the meta `pirl-pretext` from
+ *   which a consumer renders both views by itself, on the GPU. Only to a peer that names this feature;
+ *   the caps have no size, since every frame may have another: the meta GstVideoMeta tells it.
  * - `other/tensors,format=static,num_tensors=2,types="uint8,uint8",dimensions="3:S:S:1,3:P:P:N"`:
- *   both views, one memory each. The choice wherever downstream can take it.
+ *   both views, one memory each. The choice wherever else downstream can take it.
  * - `video/x-raw,format=RGB`: the shuffled patches as a mosaic with gaps of two pixels, to look at,
  *   when downstream takes only video.
  *
@@ -29,12 +32,16 @@
  *
  * ## Meta
  *
- * Buffers keep `pirl-sample` and get `pirl-pretext`: `transform` (string, "jigsaw"), `permutation`
- * (array of int: position i shows cell permutation[i]), `permutation-index` (int, the number in the
- * set of `permutations`, -1 when it was drawn from all), `rotation` (int, degrees), `crops` (array
- * of int: x, y, width, height of the image view's crop, then of the jigsaw view's), `flips` (array
- * of int: the image view, then every cell), `jitter` (array of double: brightness, contrast,
- * saturation, hue, grayscale, blur radius of the image view, then of every cell).
+ * Buffers keep `pirl-sample` and get `pirl-pretext`, all that was drawn: `transform` (string,
+ * "jigsaw"), `permutation` (array of int: position i shows cell permutation[i]), `permutation-index`
+ * (int, the number in the set of `permutations`, -1 when it was drawn from all), `rotation` (int,
+ * degrees), `crops` (array of int: x, y, width, height of the image view's crop, then of the jigsaw
+ * view's), `image-size`, `crop-size`, `patch-size`, `grid` (int), `offsets` (array of int: x, y of the
+ * patch in every cell), `flips` (array of int: the image view, then every cell), `jitter` (array of
+ * double: brightness, contrast, saturation, hue, grayscale, blur radius of the image view, then of
+ * every cell), `orders` (array of int: 0 brightness, 1 contrast, 2 saturation, 3 hue, as they are
+ * applied, for each likewise), `photometric` (array of double: whether, posterize bits, solarize
+ * threshold, sharpness, for each likewise).
  *
  * Quality of service is off by default, because a frame skipped is a sample not trained.
  *
@@ -55,7 +62,7 @@
 
 #include "common.h"
 #include "meta.h"
-#include "vision/pretext.h"
+#include "pretext.h"
 
 #include <gst/base/gstbasetransform.h>
 #include <gst/video/video.h>
@@ -215,7 +222,7 @@ enum {
   PROP_END = PROP_STRENGTHS + G_N_ELEMENTS (strengths),
 };
 
-typedef enum { FORM_TENSORS, FORM_MOSAIC } JigsawForm;
+typedef enum { FORM_FRAMES, FORM_TENSORS, FORM_MOSAIC } JigsawForm;
 
 #define GST_TYPE_PIRL_JIGSAW (gst_pirl_jigsaw_get_type ())
 G_DECLARE_FINAL_TYPE (GstPirlJigsaw, gst_pirl_jigsaw, GST, PIRL_JIGSAW, GstBaseTransform)
@@ -251,7 +258,8 @@ static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST
 
 static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
     GST_PAD_ALWAYS,
-    GST_STATIC_CAPS (GST_PIRL_TENSORS_CAPS ", num_tensors=(int)2, types=(string)\"uint8,uint8\", "
+    GST_STATIC_CAPS (GST_PIRL_FRAMES_CAPS ", framerate=(fraction)[0,max]; "
+        GST_PIRL_TENSORS_CAPS ", num_tensors=(int)2, types=(string)\"uint8,uint8\", "
         "framerate=(fraction)[0,max]; " GST_VIDEO_CAPS_MAKE ("RGB")));
 
 G_DEFINE_FINAL_TYPE (GstPirlJigsaw, gst_pirl_jigsaw, GST_TYPE_BASE_TRANSFORM)
@@ -460,8 +468,15 @@ views_caps (const PirlPretextConfig * config)
   return gst_pirl_views_caps (config->image_size, config->patch_size, patches_of (config), 0, 1);
 }
 
+static GstCaps *
+frames_caps (const PirlPretextConfig * config)
+{
+  return gst_caps_from_string (GST_PIRL_FRAMES_CAPS);
+}
+
 /* What can leave the source pad, in our order of preference. */
 static GstCaps *(*const forms[]) (const PirlPretextConfig * config) = {
+  [FORM_FRAMES] = frames_caps,
   [FORM_TENSORS] = views_caps,
   [FORM_MOSAIC] = mosaic_caps,
 };
@@ -480,15 +495,16 @@ copy_framerate (const GstStructure * from, gboolean fixed, GstCaps * to)
     gst_caps_set_simple (to, "framerate", GST_TYPE_FRACTION_RANGE, 0, 1, G_MAXINT, 1, NULL);
 }
 
+/* @first: our preferences begin there. */
 static GstCaps *
-caps_for_src (GstPirlJigsaw * self, const GstCaps * caps)
+caps_for_src (GstPirlJigsaw * self, const GstCaps * caps, JigsawForm first)
 {
   GstCaps *result = gst_caps_new_empty ();
   gboolean fixed = gst_caps_is_fixed (caps);
   PirlPretextConfig config;
 
   gst_pirl_jigsaw_snapshot (self, &config);
-  for (guint f = 0; f < G_N_ELEMENTS (forms); f++) {
+  for (guint f = first; f < G_N_ELEMENTS (forms); f++) {
     for (guint i = 0; i < gst_caps_get_size (caps); i++) {
       GstCaps *form = forms[f] (&config);
 
@@ -522,7 +538,7 @@ gst_pirl_jigsaw_transform_caps (GstBaseTransform * trans, GstPadDirection direct
     GstCaps * caps, GstCaps * filter)
 {
   GstCaps *result = direction == GST_PAD_SINK
-      ? caps_for_src (GST_PIRL_JIGSAW (trans), caps) : caps_for_sink (caps);
+      ? caps_for_src (GST_PIRL_JIGSAW (trans), caps, FORM_FRAMES) : caps_for_sink (caps);
 
   if (filter != NULL) {
     GstCaps *all = result;
@@ -533,17 +549,36 @@ gst_pirl_jigsaw_transform_caps (GstBaseTransform * trans, GstPadDirection direct
   return result;
 }
 
+/* Whether downstream knows what to do with untouched frames: it says so by the feature's name. What
+ * takes anything does not count. */
+static gboolean
+downstream_renders (GstPirlJigsaw * self)
+{
+  GstCaps *caps = gst_pad_peer_query_caps (GST_BASE_TRANSFORM_SRC_PAD (self), NULL);
+  gboolean renders = FALSE;
+
+  for (guint i = 0; !renders && i < gst_caps_get_size (caps); i++) {
+    const GstCapsFeatures *features = gst_caps_get_features (caps, i);
+
+    renders = !gst_caps_features_is_any (features)
+        && gst_caps_features_contains (features, GST_PIRL_PRETEXT_FEATURE);
+  }
+  gst_caps_unref (caps);
+  return renders;
+}
+
 /* Downstream's order of preference does not count: its first choice may be the mosaic, and a
  * trainer behind it would get pictures to look at. */
 static GstCaps *
 gst_pirl_jigsaw_fixate_caps (GstBaseTransform * trans, GstPadDirection direction, GstCaps * caps,
     GstCaps * othercaps)
 {
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
   GstCaps *own, *choice;
 
   if (direction != GST_PAD_SINK)
     return gst_caps_fixate (othercaps);
-  own = caps_for_src (GST_PIRL_JIGSAW (trans), caps);
+  own = caps_for_src (self, caps, downstream_renders (self) ? FORM_FRAMES : FORM_TENSORS);
   choice = gst_caps_intersect_full (own, othercaps, GST_CAPS_INTERSECT_FIRST);
   if (gst_caps_is_empty (choice)) {
     /* Nothing is linked: the base class offers the input's caps. */
@@ -554,16 +589,24 @@ gst_pirl_jigsaw_fixate_caps (GstBaseTransform * trans, GstPadDirection direction
   return gst_caps_fixate (choice);
 }
 
+static JigsawForm
+form_of (const GstCaps * caps)
+{
+  if (!gst_structure_has_name (gst_caps_get_structure (caps, 0), "video/x-raw"))
+    return FORM_TENSORS;
+  return gst_caps_features_contains (gst_caps_get_features (caps, 0), GST_PIRL_PRETEXT_FEATURE)
+      ? FORM_FRAMES : FORM_MOSAIC;
+}
+
 static gboolean
 gst_pirl_jigsaw_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * outcaps)
 {
   GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
-  const GstStructure *out = gst_caps_get_structure (outcaps, 0);
 
   self->configured = FALSE;
   if (!gst_video_info_from_caps (&self->info, incaps))
     goto unknown_caps;
-  self->form = gst_structure_has_name (out, "video/x-raw") ? FORM_MOSAIC : FORM_TENSORS;
+  self->form = form_of (outcaps);
   if (self->form == FORM_MOSAIC) {
     if (!gst_video_info_from_caps (&self->mosaic, outcaps))
       goto unknown_caps;
@@ -624,7 +667,7 @@ gst_pirl_jigsaw_propose_allocation (GstBaseTransform * trans, GstQuery * decide,
   return TRUE;
 }
 
-/* Our buffers are small and of two memories: no pool of downstream's fits them. */
+/* Our buffers are small and of two memories, or are not ours: no pool of downstream's fits them. */
 static gboolean
 gst_pirl_jigsaw_decide_allocation (GstBaseTransform * trans, GstQuery * query)
 {
@@ -633,13 +676,37 @@ gst_pirl_jigsaw_decide_allocation (GstBaseTransform * trans, GstQuery * query)
   return GST_BASE_TRANSFORM_CLASS (gst_pirl_jigsaw_parent_class)->decide_allocation (trans, query);
 }
 
+/* @in itself, its memory shared, with room for metas. */
+static GstBuffer *
+frame_output (GstPirlJigsaw * self, GstBuffer * in)
+{
+  GstVideoInfo *info = &self->info;
+  GstBuffer *out = gst_buffer_copy (in);
+  GstCustomMeta *old = gst_buffer_get_custom_meta (out, GST_PIRL_PRETEXT_META);
+
+  /* An older pretext does not describe these views. */
+  if (old != NULL)
+    gst_buffer_remove_meta (out, (GstMeta *) old);
+  /* The caps do not have the size. */
+  if (gst_buffer_get_video_meta (out) == NULL)
+    gst_buffer_add_video_meta_full (out, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_INFO_FORMAT (info),
+        GST_VIDEO_INFO_WIDTH (info), GST_VIDEO_INFO_HEIGHT (info), GST_VIDEO_INFO_N_PLANES (info),
+        info->offset, info->stride);
+  return out;
+}
+
 static GstFlowReturn
 gst_pirl_jigsaw_prepare_output (GstBaseTransform * trans, GstBuffer * in, GstBuffer ** out)
 {
   GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
   const PirlPretextConfig *c = &self->running;
-  GstBuffer *buffer = gst_buffer_new ();
+  GstBuffer *buffer;
 
+  if (self->form == FORM_FRAMES) {
+    *out = frame_output (self, in);
+    return GST_FLOW_OK;
+  }
+  buffer = gst_buffer_new ();
   if (self->form == FORM_TENSORS) {
     const gsize sizes[] = { (gsize) c->image_size * c->image_size * 3,
       (gsize) patches_of (c) * c->patch_size * c->patch_size * 3
@@ -669,70 +736,6 @@ gst_pirl_jigsaw_transform_meta (GstBaseTransform * trans, GstBuffer * out, GstMe
 }
 
 /* ---- frames ------------------------------------------------------------------------------- */
-
-static void
-append_int (GValue * array, gint number)
-{
-  GValue value = G_VALUE_INIT;
-
-  g_value_init (&value, G_TYPE_INT);
-  g_value_set_int (&value, number);
-  gst_value_array_append_and_take_value (array, &value);
-}
-
-static void
-append_jitter (GValue * array, const PirlColour * colour)
-{
-  const gdouble numbers[] = { colour->brightness, colour->contrast, colour->saturation,
-    colour->hue, colour->grayscale ? 1 : 0, colour->blur_radius
-  };
-
-  for (guint i = 0; i < G_N_ELEMENTS (numbers); i++) {
-    GValue value = G_VALUE_INIT;
-
-    g_value_init (&value, G_TYPE_DOUBLE);
-    g_value_set_double (&value, numbers[i]);
-    gst_value_array_append_and_take_value (array, &value);
-  }
-}
-
-static void
-append_box (GValue * array, const PirlBox * box)
-{
-  append_int (array, box->x);
-  append_int (array, box->y);
-  append_int (array, box->width);
-  append_int (array, box->height);
-}
-
-static void
-add_pretext_meta (GstBuffer * buffer, const PirlPretext * pretext, gint patches)
-{
-  GstStructure *s =
-      gst_custom_meta_get_structure (gst_buffer_add_custom_meta (buffer, GST_PIRL_PRETEXT_META));
-  GValue permutation = G_VALUE_INIT, crops = G_VALUE_INIT;
-  GValue flips = G_VALUE_INIT, jitter = G_VALUE_INIT;
-
-  gst_value_array_init (&permutation, patches);
-  gst_value_array_init (&crops, 8);
-  gst_value_array_init (&flips, patches + 1);
-  gst_value_array_init (&jitter, 6 * (patches + 1));
-  append_box (&crops, &pretext->image_crop);
-  append_box (&crops, &pretext->patch_crop);
-  append_int (&flips, pretext->image_colour.flip);
-  append_jitter (&jitter, &pretext->image_colour);
-  for (gint i = 0; i < patches; i++) {
-    append_int (&permutation, pretext->permutation[i]);
-    append_int (&flips, pretext->patch_colour[i].flip);
-    append_jitter (&jitter, &pretext->patch_colour[i]);
-  }
-  gst_structure_set (s, "transform", G_TYPE_STRING, "jigsaw",
-      "permutation-index", G_TYPE_INT, pretext->permutation_index, "rotation", G_TYPE_INT, 0, NULL);
-  gst_structure_take_value (s, "permutation", &permutation);
-  gst_structure_take_value (s, "crops", &crops);
-  gst_structure_take_value (s, "flips", &flips);
-  gst_structure_take_value (s, "jitter", &jitter);
-}
 
 static gboolean
 render_views (GstPirlJigsaw * self, const PirlPretextConfig * config, const PirlPretext * pretext,
@@ -819,12 +822,13 @@ gst_pirl_jigsaw_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer *
   };
   gst_pirl_jigsaw_snapshot (self, &config);
   gst_pirl_jigsaw_draw (self, in, &config, &image, &pretext);
-  rendered = (self->form == FORM_MOSAIC ? render_mosaic : render_views) (self, &config, &pretext,
+  rendered = self->form == FORM_FRAMES
+      || (self->form == FORM_MOSAIC ? render_mosaic : render_views) (self, &config, &pretext,
       &image, out);
   gst_video_frame_unmap (&frame);
   if (!rendered)
     goto cannot_map;
-  add_pretext_meta (out, &pretext, patches_of (&config));
+  gst_pirl_pretext_add (out, &config, &pretext);
   return GST_FLOW_OK;
 
 cannot_map:

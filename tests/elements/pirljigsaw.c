@@ -6,7 +6,7 @@
  * promised, whatever happens around it. */
 #include "leaks.h"
 #include "meta.h"
-#include "vision/pretext.h"
+#include "pretext.h"
 
 #include <gst/check/gstcheck.h>
 #include <gst/check/gstharness.h>
@@ -214,6 +214,90 @@ GST_START_TEST (tensors_win_over_video_whatever_the_peer_prefers)
   static const gchar *peers[] = { "video/x-raw; other/tensors", "other/tensors; video/x-raw",
     "other/tensors,format=static"
   };
+
+  for (guint i = 0; i < G_N_ELEMENTS (peers); i++) {
+    GstHarness *h = harness_new ("");
+
+    gst_harness_set_sink_caps_str (h, peers[i]);
+    set_size (h, 50, 37);
+    gst_buffer_unref (push_pull (h, packed_picture (50, 37, 0)));
+    assert_caps (h, VIEWS_CAPS);
+    gst_harness_teardown (h);
+  }
+}
+
+GST_END_TEST;
+
+/* What a consumer renders from a frame and its meta. */
+static void
+render_from_meta (GstBuffer * frame, guint8 * image_view, guint8 * patches)
+{
+  g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+  const GstVideoMeta *video = gst_buffer_get_video_meta (frame);
+  PirlPretextConfig config;
+  PirlPretext pretext;
+  GError *error = NULL;
+  GstMapInfo map;
+  PirlImage image;
+
+  fail_unless (gst_pirl_pretext_get (frame, &config, &pretext, &error), "%s",
+      error ? error->message : "");
+  fail_unless (video != NULL && video->format == GST_VIDEO_FORMAT_RGB);
+  fail_unless (gst_buffer_map (frame, &map, GST_MAP_READ));
+  image = (PirlImage) { video->width, video->height, video->stride[0],
+    map.data + video->offset[0] };
+  pirl_pretext_render_image (&config, &pretext, resizer, &image, image_view);
+  pirl_pretext_render_patches (&config, &pretext, resizer, &image, patches);
+  gst_buffer_unmap (frame, &map);
+}
+
+GST_START_TEST (frames_go_to_a_peer_that_names_the_feature)
+{
+  static const gchar *peers[] = { "video/x-raw(meta:PirlPretext); other/tensors",
+    "other/tensors; video/x-raw(meta:PirlPretext),format=RGB; video/x-raw", "video/x-raw(ANY); "
+        "video/x-raw(meta:PirlPretext),format={RGB,GRAY8}"
+  };
+  static const gint sizes[][2] = { {50, 37}, {300, 200}, {9, 70} };
+  guint8 image_view[SIZE * SIZE * 3], patches[PATCHES * PATCH * PATCH * 3];
+  guint8 image_view2[SIZE * SIZE * 3], patches2[PATCHES * PATCH * PATCH * 3];
+  PirlPretextConfig c = default_config ();
+
+  c.augment.photometric = c.augment.blur = 0.5f;
+  for (guint i = 0; i < G_N_ELEMENTS (peers); i++) {
+    GstHarness *h = harness_new ("photometric=0.5 blur=0.5");
+
+    gst_harness_set_sink_caps_str (h, peers[i]);
+    for (guint j = 0; j < G_N_ELEMENTS (sizes); j++) {
+      const gint width = sizes[j][0], height = sizes[j][1];
+      GstBuffer *in = sample (width, height, j, 0, 40 + j), *out;
+      GstMemory *memory = gst_buffer_peek_memory (in, 0);
+      GstPirlSample s;
+
+      set_size (h, width, height);
+      render (&c, in, width, height, GST_ROUND_UP_4 (3 * width), 0, 40 + j, -1, image_view,
+          patches);
+      /* Of another drawing: it must not stay. */
+      gst_structure_set (gst_custom_meta_get_structure (gst_buffer_add_custom_meta (in,
+                  GST_PIRL_PRETEXT_META)), "old", G_TYPE_INT, 1, NULL);
+      out = push_pull (h, in);
+      assert_caps (h, "video/x-raw(meta:PirlPretext),format=RGB,framerate=25/1");
+      fail_unless (gst_buffer_peek_memory (out, 0) == memory, "the frame was copied");
+      fail_if (gst_structure_has_field (pretext_of (out), "old"));
+      fail_unless (gst_pirl_sample_get (out, &s) && s.index == 40 + j);
+      render_from_meta (out, image_view2, patches2);
+      fail_unless (memcmp (image_view, image_view2, sizeof (image_view)) == 0);
+      fail_unless (memcmp (patches, patches2, sizeof (patches)) == 0);
+      gst_buffer_unref (out);
+    }
+    gst_harness_teardown (h);
+  }
+}
+
+GST_END_TEST;
+
+GST_START_TEST (a_peer_that_takes_anything_gets_no_frames)
+{
+  static const gchar *peers[] = { "video/x-raw(ANY); other/tensors", "ANY" };
 
   for (guint i = 0; i < G_N_ELEMENTS (peers); i++) {
     GstHarness *h = harness_new ("");
@@ -559,6 +643,61 @@ GST_START_TEST (meta_describes_the_draws)
 
 GST_END_TEST;
 
+static void
+set_array (GstStructure * s, const gchar * field, guint at, gint number)
+{
+  GValue array = G_VALUE_INIT, value = G_VALUE_INIT;
+
+  g_value_init (&array, GST_TYPE_ARRAY);
+  g_value_copy (gst_structure_get_value (s, field), &array);
+  g_value_init (&value, G_TYPE_INT);
+  g_value_set_int (&value, number);
+  g_value_copy (&value, (GValue *) gst_value_array_get_value (&array, at));
+  gst_structure_take_value (s, field, &array);
+}
+
+/* A consumer must not follow what cannot be. */
+GST_START_TEST (bad_metas_are_refused)
+{
+  static const struct {
+    const gchar *field;
+    gint at, number;            /* at -1: the field goes; -2: it is a number */
+  } damages[] = {
+    {"crops", -1, 0}, {"offsets", 3, -1}, {"offsets", 3, 4}, {"permutation", 0, 9},
+    {"permutation", -1, 0}, {"orders", 7, 4}, {"orders", 0, -1}, {"flips", -1, 0},
+    {"jitter", -1, 0}, {"photometric", -1, 0}, {"grid", -2, 9}, {"patch-size", -2, 40},
+    {"image-size", -1, 0}, {"crop-size", -2, 35},
+  };
+  PirlPretextConfig c = default_config (), read;
+  PirlPretext p, q;
+
+  pirl_pretext_draw (&c, NULL, -1, 50, 37, SEED, 1, 4, &p);
+  for (guint i = 0; i < G_N_ELEMENTS (damages); i++) {
+    GstBuffer *buffer = gst_buffer_new ();
+    GError *error = NULL;
+    GstStructure *s;
+
+    fail_if (gst_pirl_pretext_get (buffer, &read, &q, NULL));
+    gst_pirl_pretext_add (buffer, &c, &p);
+    fail_unless (gst_pirl_pretext_get (buffer, &read, &q, NULL));
+    fail_unless (memcmp (&p, &q, sizeof (p)) == 0);
+    s = gst_custom_meta_get_structure (gst_buffer_get_custom_meta (buffer,
+            GST_PIRL_PRETEXT_META));
+    if (damages[i].at == -1)
+      gst_structure_remove_field (s, damages[i].field);
+    else if (damages[i].at == -2)
+      gst_structure_set (s, damages[i].field, G_TYPE_INT, damages[i].number, NULL);
+    else
+      set_array (s, damages[i].field, damages[i].at, damages[i].number);
+    fail_if (gst_pirl_pretext_get (buffer, &read, &q, &error), "damage %u was not seen", i);
+    fail_unless (error != NULL && error->domain == PIRL_ERROR);
+    g_clear_error (&error);
+    gst_buffer_unref (buffer);
+  }
+}
+
+GST_END_TEST;
+
 static GstPadProbeReturn
 answer_resume (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
 {
@@ -643,6 +782,28 @@ GST_START_TEST (new_sizes_leave_the_source_caps_alone)
   }
   fail_unless_equals_int (caps_events, 1);
   fail_unless_equals_int (queries, 0);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (new_sizes_leave_the_caps_of_frames_alone)
+{
+  GstHarness *h = harness_new ("");
+  guint caps_events = 0;
+
+  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, count_event, &caps_events,
+      NULL);
+  gst_harness_set_sink_caps_str (h, "video/x-raw(meta:PirlPretext)");
+  for (gint i = 0; i < 4; i++) {
+    GstBuffer *out;
+
+    set_size (h, 50 + i, 37 - i);
+    out = push_pull (h, packed_picture (50 + i, 37 - i, 0));
+    fail_unless_equals_int (gst_buffer_get_video_meta (out)->width, 50 + i);
+    gst_buffer_unref (out);
+  }
+  fail_unless_equals_int (caps_events, 1);
   gst_harness_teardown (h);
 }
 
@@ -933,6 +1094,8 @@ pirljigsaw_suite (void)
   suite_add_tcase (s, tc);
   tcase_add_test (tc, tensors_go_to_any_peer);
   tcase_add_test (tc, tensors_win_over_video_whatever_the_peer_prefers);
+  tcase_add_test (tc, frames_go_to_a_peer_that_names_the_feature);
+  tcase_add_test (tc, a_peer_that_takes_anything_gets_no_frames);
   tcase_add_test (tc, default_geometry_is_the_reference_s);
   tcase_add_test (tc, video_peer_gets_the_mosaic);
   tcase_add_test (tc, unlinked_and_impossible_peers_do_not_crash);
@@ -945,8 +1108,10 @@ pirljigsaw_suite (void)
   tcase_add_test (tc, strengths_change_while_playing);
   tcase_add_test (tc, metas_are_kept_and_added);
   tcase_add_test (tc, meta_describes_the_draws);
+  tcase_add_test (tc, bad_metas_are_refused);
   tcase_add_test (tc, dataset_event_and_resume_query_pass);
   tcase_add_test (tc, new_sizes_leave_the_source_caps_alone);
+  tcase_add_test (tc, new_sizes_leave_the_caps_of_frames_alone);
   tcase_add_test (tc, new_framerate_and_reconfigure_renegotiate);
   tcase_add_test (tc, odd_strides_are_honoured);
   tcase_add_test (tc, grids_have_their_caps);
