@@ -299,6 +299,7 @@ GST_START_TEST (events_keep_their_places)
   GstHarness *h = batch_harness (model_a, "interval=1 batch-size=4 " WAIT_UNTIL_FULL);
 
   set_format (h, "RGB", 50, 37);
+  drain (h);
   push_frames (h, 0, 1);
   push_mark (h, 1);
   push_frames (h, 1, 1);
@@ -415,6 +416,22 @@ GST_START_TEST (without_a_timeout_a_batch_waits_until_it_is_full)
   for (guint i = 0; i < 3; i++)
     pull_own (h, 50, 37, i);
   fail_unless_equals_uint64 (statistic (h, "batches"), 1);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
+/* The first frame of a batch waits so long, not the last. */
+GST_START_TEST (more_frames_do_not_prolong_the_timeout)
+{
+  GstHarness *h = batch_harness (model_a, "interval=1 batch-size=64 batch-timeout=40000000");
+
+  set_format (h, "RGB", 50, 37);
+  for (guint i = 0; i < 20; i++) {
+    push_frames (h, i, 1);
+    g_usleep (10000);
+  }
+  fail_unless (gst_harness_buffers_received (h) > 0);
   gst_harness_teardown (h);
 }
 
@@ -752,6 +769,8 @@ GST_START_TEST (a_flush_drops_what_is_collected_and_at_work)
   }
   drain (h);
   assert_record ("stream-start, caps 50, segment, segment, frame 0, frame 1, frame 2, eos");
+  /* The one that was at work, which nobody could stop, and two new ones. */
+  fail_unless (statistic (h, "batches") <= 3);
   gst_harness_teardown (h);
 }
 
@@ -986,7 +1005,15 @@ black_frame (guint number)
   return buffer;
 }
 
-/* The end of the stream is in the queue already: the element's own word is the only one. */
+static GstPadProbeReturn
+dawdle (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
+{
+  g_usleep (200000);
+  return GST_PAD_PROBE_OK;
+}
+
+/* The end of the stream is in the queue already: the element's own word is the only one. Later
+ * batches are done when the one that failed has its turn. */
 GST_START_TEST (a_batch_that_fails_is_an_error_in_its_place)
 {
   g_autofree gchar *model = make_fragile_model ();
@@ -997,10 +1024,11 @@ GST_START_TEST (a_batch_that_fails_is_an_error_in_its_place)
   GError *error = NULL;
 
   gst_element_set_bus (embed, bus);
+  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, dawdle, NULL, NULL);
   set_format (h, "RGB", 50, 37);
-  for (guint i = 0; i < 3; i++)
-    fail_unless_equals_int (gst_harness_push (h, black_frame (i)), GST_FLOW_OK);
-  push_frames (h, 3, 1);
+  for (guint i = 0; i < 6; i++)
+    fail_unless_equals_int (gst_harness_push (h, i == 3 ? frame (50, 37, i, i) : black_frame (i)),
+        GST_FLOW_OK);
   gst_harness_push_event (h, gst_event_new_eos ());
   for (guint i = 0; i < 2; i++)
     gst_buffer_unref (gst_harness_pull (h));
@@ -1010,7 +1038,7 @@ GST_START_TEST (a_batch_that_fails_is_an_error_in_its_place)
   fail_unless (strstr (error->message, "not finite") != NULL, "%s", error->message);
   g_error_free (error);
   gst_message_unref (message);
-  fail_unless_equals_int (gst_harness_push (h, black_frame (4)), GST_FLOW_EOS);
+  fail_unless_equals_int (gst_harness_push (h, black_frame (6)), GST_FLOW_EOS);
   fail_unless (gst_bus_timed_pop_filtered (bus, GST_SECOND / 5, GST_MESSAGE_ERROR) == NULL,
       "more than one error");
   fail_unless_equals_int (gst_harness_buffers_received (h), 2);
@@ -1107,6 +1135,12 @@ settle (Dice * d)
   fail_unless (gst_harness_try_pull (d->h) == NULL);
 }
 
+static void
+roll_negotiation (Dice * d)
+{
+  fail_unless (gst_harness_push_upstream_event (d->h, gst_event_new_reconfigure ()));
+}
+
 /* What came is what was expected, up to somewhere. */
 static void
 roll_flush (Dice * d)
@@ -1152,7 +1186,7 @@ static void
 roll (Dice * d)
 {
   static void (*const moves[]) (Dice *) = { roll_frames, roll_frames, roll_frames, roll_frames,
-    roll_event, roll_event, roll_format, settle, roll_flush
+    roll_event, roll_event, roll_format, settle, roll_flush, roll_negotiation
   };
 
   if (g_rand_int_range (d->rand, 0, 40) == 0)
@@ -1202,6 +1236,7 @@ batch_suite (void)
   tcase_add_test (tc, gaps_pass_and_short_frames_are_errors);
   tcase_add_test (tc, a_slow_source_gets_its_frames_after_the_timeout);
   tcase_add_test (tc, without_a_timeout_a_batch_waits_until_it_is_full);
+  tcase_add_test (tc, more_frames_do_not_prolong_the_timeout);
   tcase_add_test (tc, a_live_source_that_is_slower_than_the_batch);
   tcase_add_test (tc, latency_is_the_batches_time_or_the_timeout);
   tcase_add_test (tc, latency_is_for_live_streams_and_follows_the_frame_rate);
