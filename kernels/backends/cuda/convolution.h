@@ -31,8 +31,8 @@ typedef struct {
   gboolean residual;            /* of the epilogue */
 } PirlConvProblem;
 
-/** All device memory. D_INPUT writes @input, D_WEIGHT writes @weight. @sum, @squares, @bias: floats,
- * one a channel of the output. */
+/** All device memory. D_INPUT writes @input, D_WEIGHT writes @weight. @sum, @squares, @bias:
+ * floats, one a channel of the output. */
 typedef struct {
   gpointer input, weight, output;
   gfloat *sum, *squares;
@@ -53,8 +53,11 @@ const gchar *pirl_conv_engine_description (const PirlConvEngine *engine);
 
 /** The best plan: by cuDNN's heuristics, and on a device that is there, unless @deterministic, by
  * timing the first of them; what was chosen is kept in a file under the user's cache folder, by
- * problem, card and cuDNN version. %PIRL_ERROR_UNSUPPORTED when cuDNN has no plan within the
- * workspace; the text has the problem in words. Uses the device's memory while it times. */
+ * problem, card and cuDNN version. Uses the device's memory while it times.
+ *
+ * %PIRL_ERROR_UNSUPPORTED when cuDNN has no plan within the workspace, and for FORWARD_SUMS and
+ * FORWARD_EPILOGUE also when timing shows that FORWARD and a pass over its output of the caller's
+ * take less: callers fall back to that. The text has the problem in words. */
 PirlConv *pirl_conv_new (PirlConvEngine *engine, const PirlConvProblem *problem, GError **error);
 void pirl_conv_free (PirlConv *conv);
 /** Queues it on @stream. @workspace: at least pirl_conv_workspace() bytes. */
