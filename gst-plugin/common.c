@@ -17,9 +17,9 @@ gst_pirl_install_device_properties (GObjectClass * klass, guint first)
 
   g_object_class_install_property (klass, first,
       g_param_spec_string ("device", "Device",
-          "What computes: cpu, cuda or cuda:N (the GPU number N, through the module libpirl-cuda.so), "
-          "or auto (cuda where module, driver and card are there, else cpu; the log says at level "
-          "INFO what is missing)", "auto", flags));
+          "What computes: cpu, cuda or cuda:N (the GPU number N, through the module "
+          "libpirl-cuda.so), or auto (cuda where module, driver and card are there, else cpu; the "
+          "log says at level INFO what is missing)", "auto", flags));
   g_object_class_install_property (klass, first + 1,
       g_param_spec_string ("precision", "Precision",
           "Arithmetic: f32, tf32, bf16, fp16 (what the device has), or auto (cuda: fp16; cpu: f32, "

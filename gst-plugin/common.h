@@ -9,8 +9,8 @@ G_BEGIN_DECLS
 /** Installs `device` (string, "auto"), `precision` (string, "auto") and `n-threads` (uint, 0 = the
  * machine's cores) under @first, @first + 1, @first + 2; all MUTABLE_READY. */
 void gst_pirl_install_device_properties (GObjectClass * klass, guint first);
-/** Why `device=auto` is not a GPU, in one line to be logged: no module, no driver, no card. NULL when
- * nothing is missing, or @device names what to use. After a device was opened. */
+/** Why `device=auto` is not a GPU, in one line to be logged: no module, no driver, no card. NULL
+ * when nothing is missing, or @device names what to use. After a device was opened. */
 const gchar *gst_pirl_auto_reason (const gchar * device);
 
 /** Posts @error as GST_ELEMENT_ERROR in the domain that fits its code, its text as the user's

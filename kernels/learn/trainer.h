@@ -111,8 +111,9 @@ PIRL_API gboolean pirl_trainer_step (PirlTrainer *trainer, const PirlBatch *batc
 
 /**
  * The two halves of pirl_trainer_step(). Where pirl_trainer_overlaps(), begin only starts the
- * device, which then works by itself until end waits for it; elsewhere begin does all the work. In
- * between only pirl_trainer_stage() may be called. @batch is not needed any more when begin returns.
+ * device, which then works by itself until end waits for it; elsewhere begin does all the work.
+ * In between only pirl_trainer_stage() may be called. @batch is not needed any more when begin
+ * returns.
  */
 PIRL_API gboolean pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *batch,
     const gint *cancel, GError **error);
@@ -123,8 +124,8 @@ PIRL_API gboolean pirl_trainer_renders (const PirlTrainer *trainer);
 /**
  * Brings the next batch's pictures to the device (of @batch only they are read), before
  * pirl_trainer_begin() or while a step is under way. The next begin uses them when its batch has
- * none; whatever it does, they are used up. Where pirl_trainer_overlaps() they are copied, elsewhere
- * they must stay until then. The first step of a run that estimates Z must be given its pictures.
+ * none; whatever it does, they are used up. Where pirl_trainer_overlaps() they are copied,
+ * elsewhere they must stay until then. The first step of a run that estimates Z must be given its pictures.
  */
 PIRL_API gboolean pirl_trainer_stage (PirlTrainer *trainer, const PirlBatch *batch,
     GError **error);

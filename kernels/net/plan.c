@@ -455,7 +455,9 @@ static gboolean
 node_run (PirlPlan *plan, const Node *node, PirlPass pass, const PirlUnitBuffers *buffers,
     GError **error)
 {
-  static const gchar *const passes[] = { "prepare", "run", "run backward", "stage the pictures of" };
+  static const gchar *const passes[] = {
+    "prepare", "run", "run backward", "stage the pictures of",
+  };
   g_autofree gchar *text = NULL;
 
   if (plan->device->backend->unit_run (node->backend, pass, buffers, error))

@@ -254,7 +254,8 @@ test_losses_and_gradients_along_one_axis (Fixture *fixture, gconstpointer unused
     check_axis (fixture, &cases[i]);
 }
 
-/* Two samples of one row: the second sees what the first wrote. Momentum 0 takes the row's place. */
+/* Two samples of one row: the second sees what the first wrote. With momentum 0 a sample takes its
+ * row's place. */
 static void
 test_bank_rows_move_towards_the_embedding (Fixture *fixture, gconstpointer unused)
 {

@@ -16,7 +16,7 @@ typedef struct {
 } Case;
 
 static const Case cases[] = {
-  {"missing", "/nonexistent/libpirl-cuda.so", NULL, "/nonexistent/libpirl-cuda.so, which is no file"},
+  {"missing", "/nonexistent/libpirl-cuda.so", NULL, "libpirl-cuda.so, which is no file"},
   {"no-library", "/proc/self/exe", NULL, "does not load"},
   {"foreign", "PIRL_OTHER_LIBRARY", NULL, "is no CUDA module"},
   {"version", "PIRL_FAKE_MODULE", "version", "another version"},

@@ -3,9 +3,9 @@
  *
  * The CPU backend, dressed as a device with steps. Between step_begin and step_end operations are
  * only noted, host values with them; they run as late as the interface allows, in step_end (or,
- * eager, as early), and their results appear there. An operation that a step may not have is an error, and so is a step
- * that does not do what the one before did on the same memory. F16 and BF16 are accepted and
- * computed as F32.
+ * eager, as early), and their results appear there. An operation that a step may not have is an
+ * error, and so is a step that does not do what the one before did on the same memory. F16 and BF16
+ * are accepted and computed as F32.
  *
  * FAKE_CUDA=version makes the module refuse the interface's version, FAKE_CUDA=none its devices.
  */

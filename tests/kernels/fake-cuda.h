@@ -7,7 +7,7 @@
 /** What befalls the module's devices, from now on. */
 typedef struct {
   gint overflows;               /* so many steps find a gradient that is not finite */
-  gint fail_at;                 /* the operation with this number in its step fails, from 1; 0 = none */
+  gint fail_at;                 /* the operation with this number in its step fails; 0 = none */
   gint fail_launch, fail_end;   /* these fail once */
   gint eager;                   /* operations run when they are queued, as in a first step */
   gint cancel_at;               /* the operation with this number sets @cancel; 0 = none */

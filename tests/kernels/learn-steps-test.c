@@ -282,7 +282,8 @@ test_scale_runs_out (void)
   trainer = new_trainer (&config);
   train_step (trainer, &data, 0);
   fake->overflows = 100;
-  for (step = 1; pirl_trainer_step (trainer, data_batch (&data, step), NULL, &stats, &error); step++)
+  for (step = 1; pirl_trainer_step (trainer, data_batch (&data, step), NULL, &stats, &error);
+      step++)
     g_assert_true (stats.skipped);
   g_test_message ("%s", error->message);
   g_assert_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE);
