@@ -6,16 +6,17 @@
  *   pirl-sample     index (uint64), count (uint64, 0 = unknown), epoch (uint), label (int, -1 =
  *                   none), split (string: "train", "test" or ""), name (string), position (uint64: of
  *                   the sample in its epoch's order, unreadable ones counted)
- *   pirl-pretext    transform (string: "jigsaw"), permutation (GstValueArray of int: position i shows
- *                   that cell), permutation-index (int, -1 = from all), rotation (int, degrees),
- *                   crops (GstValueArray of int: x, y, w, h of the image view and of the jigsaw view),
- *                   image-size, crop-size, patch-size, grid (int), offsets (GstValueArray of int: x, y
- *                   of the patch in each cell), flips (GstValueArray of int: image, then the cells),
- *                   jitter (GstValueArray of double: brightness, contrast, saturation, hue, grayscale,
- *                   blur radius for the image, then for each cell), orders (GstValueArray of int, four
- *                   for each of these: 0 brightness, 1 contrast, 2 saturation, 3 hue, in the order
- *                   they are applied), photometric (GstValueArray of double, four each: whether,
- *                   posterize bits, solarize threshold, sharpness); pretext.h reads and writes it
+ *   pirl-pretext    transform (string: "jigsaw"), permutation (GstValueArray of int: position i
+ *                   shows that cell), permutation-index (int, -1 = from all), rotation (int,
+ *                   degrees), crops (GstValueArray of int: x, y, w, h of the image view and of the
+ *                   jigsaw view), image-size, crop-size, patch-size, grid (int), offsets
+ *                   (GstValueArray of int: x, y of the patch in each cell), flips (GstValueArray
+ *                   of int: image, then the cells), jitter (GstValueArray of double: brightness,
+ *                   contrast, saturation, hue, grayscale, blur radius for the image, then for each
+ *                   cell), orders (GstValueArray of int, four for each of these: 0 brightness,
+ *                   1 contrast, 2 saturation, 3 hue, in the order they are applied), photometric
+ *                   (GstValueArray of double, four each: whether, posterize bits, solarize
+ *                   threshold, sharpness); pretext.h reads and writes it
  *   pirl-embedding  data (GBytes of little-endian float32), size (uint), layer (string), model
  *                   (string), age (uint64, nanoseconds of running time since the frame it was
  *                   computed from; 0 = this frame)

@@ -141,10 +141,16 @@ gst_pirl_pretext_add (GstBuffer * buffer, const PirlPretextConfig * config,
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-gboolean
-gst_pirl_has_pretext (GstBuffer * buffer)
+static const GstStructure *
+structure_of (GstBuffer * buffer, GError ** error)
 {
-  return gst_buffer_get_custom_meta (buffer, GST_PIRL_PRETEXT_META) != NULL;
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_PRETEXT_META);
+
+  if (meta != NULL)
+    return gst_custom_meta_get_structure (meta);
+  g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
+      "a frame has no meta pirl-pretext; pirljigsaw attaches it");
+  return NULL;
 }
 
 static gboolean
@@ -308,16 +314,26 @@ gboolean
 gst_pirl_pretext_get (GstBuffer * buffer, PirlPretextConfig * config, PirlPretext * pretext,
     GError ** error)
 {
-  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_PRETEXT_META);
-  const GstStructure *s;
+  const GstStructure *s = structure_of (buffer, error);
 
-  if (meta == NULL) {
-    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
-        "a frame has no meta pirl-pretext; pirljigsaw attaches it");
+  if (s == NULL)
     return FALSE;
-  }
-  s = gst_custom_meta_get_structure (meta);
   memset (pretext, 0, sizeof (*pretext));
   return get_config (s, config, error) && get_permutation (s, config, pretext, error)
       && get_places (s, config, pretext, error) && get_colours (s, config, pretext, error);
+}
+
+gboolean
+gst_pirl_pretext_get_sizes (GstBuffer * buffer, gint * image, gint * patch, gint * patches,
+    GError ** error)
+{
+  const GstStructure *s = structure_of (buffer, error);
+  PirlPretextConfig config;
+
+  if (s == NULL || !get_config (s, &config, error))
+    return FALSE;
+  *image = config.image_size;
+  *patch = config.patch_size;
+  *patches = cells_of (&config);
+  return TRUE;
 }

@@ -22,7 +22,8 @@ void gst_pirl_pretext_add (GstBuffer * buffer, const PirlPretextConfig * config,
 gboolean gst_pirl_pretext_get (GstBuffer * buffer, PirlPretextConfig * config,
     PirlPretext * pretext, GError ** error);
 
-/** Whether the meta is there. */
-gboolean gst_pirl_has_pretext (GstBuffer * buffer);
+/** Reads only how large the views are and how many patches there are. */
+gboolean gst_pirl_pretext_get_sizes (GstBuffer * buffer, gint * image, gint * patch,
+    gint * patches, GError ** error);
 
 G_END_DECLS

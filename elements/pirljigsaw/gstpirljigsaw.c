@@ -15,9 +15,9 @@
  *
  * ## What leaves the source pad
  *
- * - `video/x-raw(meta:PirlPretext),format=RGB`: the untouched frame, with the meta `pirl-pretext` from
- *   which a consumer renders both views by itself, on the GPU. Only to a peer that names this feature;
- *   the caps have no size, since every frame may have another: the meta GstVideoMeta tells it.
+ * - `video/x-raw(meta:PirlPretext),format=RGB`: the untouched frame, with the meta `pirl-pretext`
+ *   from which a consumer renders both views by itself, on the GPU. Only to a peer that names this
+ *   feature; the caps have no size, since every frame may have another: GstVideoMeta tells it.
  * - `other/tensors,format=static,num_tensors=2,types="uint8,uint8",dimensions="3:S:S:1,3:P:P:N"`:
  *   both views, one memory each. The choice wherever else downstream can take it.
  * - `video/x-raw,format=RGB`: the shuffled patches as a mosaic with gaps of two pixels, to look at,
@@ -33,15 +33,15 @@
  * ## Meta
  *
  * Buffers keep `pirl-sample` and get `pirl-pretext`, all that was drawn: `transform` (string,
- * "jigsaw"), `permutation` (array of int: position i shows cell permutation[i]), `permutation-index`
- * (int, the number in the set of `permutations`, -1 when it was drawn from all), `rotation` (int,
- * degrees), `crops` (array of int: x, y, width, height of the image view's crop, then of the jigsaw
- * view's), `image-size`, `crop-size`, `patch-size`, `grid` (int), `offsets` (array of int: x, y of the
- * patch in every cell), `flips` (array of int: the image view, then every cell), `jitter` (array of
- * double: brightness, contrast, saturation, hue, grayscale, blur radius of the image view, then of
- * every cell), `orders` (array of int: 0 brightness, 1 contrast, 2 saturation, 3 hue, as they are
- * applied, for each likewise), `photometric` (array of double: whether, posterize bits, solarize
- * threshold, sharpness, for each likewise).
+ * "jigsaw"), `permutation` (array of int: position i shows cell permutation[i]),
+ * `permutation-index` (int, the number in the set of `permutations`, -1 when it was drawn from all),
+ * `rotation` (int, degrees), `crops` (array of int: x, y, width, height of the image view's crop,
+ * then of the jigsaw view's), `image-size`, `crop-size`, `patch-size`, `grid` (int), `offsets` (array
+ * of int: x, y of the patch in every cell), `flips` (array of int: the image view, then every cell),
+ * `jitter` (array of double: brightness, contrast, saturation, hue, grayscale, blur radius of the
+ * image view, then of every cell), `orders` (array of int: 0 brightness, 1 contrast, 2 saturation,
+ * 3 hue, as they are applied, for each likewise), `photometric` (array of double: whether, posterize
+ * bits, solarize threshold, sharpness, for each likewise).
  *
  * Quality of service is off by default, because a frame skipped is a sample not trained.
  *

@@ -9,6 +9,10 @@
  * and its jigsaw-shuffled self shall get the same embedding, other pictures a different one. With
  * `objective=supervised` it learns labels instead. The two views come from `pirljigsaw`; the samples from `pirldatasetsrc`, or from any video, a camera's too.
  *
+ * On a device that renders (a GPU) the sink takes frames with the meta `pirl-pretext` in place of
+ * rendered views, `video/x-raw(meta:PirlPretext)`, which `pirljigsaw` then sends by itself: they
+ * travel to the device while it trains, and it makes the views, with the same pixels.
+ *
  * The training runs on a thread of its own behind a queue of two batches. EOS waits until what came
  * before it has been trained and saved. Pausing and stopping take effect within a step; stopping
  * saves as well, so that an interrupted run goes on with `resume=true`, bit for bit.
@@ -54,6 +58,7 @@
 
 #include "common.h"
 #include "meta.h"
+#include "pretext.h"
 #include "settings.h"
 #include "training.h"
 
@@ -74,7 +79,10 @@ struct _GstPirlTrainSink
   GstPirlTraining *training;    /* from READY to PAUSED to READY */
   GstStructure *last_stats;     /* of the training before */
 
+  gboolean renders;             /* the device renders views; from READY to PAUSED to READY */
+
   gboolean refused;             /* an event: it comes again before each buffer */
+  gboolean frames;              /* the caps are those of frames, not of rendered views */
 };
 
 enum
@@ -88,7 +96,8 @@ static guint prop_training_stats;
 
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink",
     GST_PAD_SINK, GST_PAD_ALWAYS,
-    GST_STATIC_CAPS ("other/tensors, format = (string) static, num_tensors = (int) 2, "
+    GST_STATIC_CAPS (GST_PIRL_FRAMES_CAPS ", framerate = (fraction) [ 0/1, 2147483647/1 ]; "
+        "other/tensors, format = (string) static, num_tensors = (int) 2, "
         "types = (string) \"uint8,uint8\", framerate = (fraction) [ 0/1, 2147483647/1 ]"));
 
 #define gst_pirl_train_sink_parent_class parent_class
@@ -181,14 +190,55 @@ refuse (GstPirlTrainSink * self, GError * error)
   return FALSE;
 }
 
+/* Frames first, where the device renders; else rendered views only. Before it is known which device
+ * it will be, both. */
+static GstCaps *
+gst_pirl_train_sink_get_caps (GstBaseSink * sink, GstCaps * filter)
+{
+  GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (sink);
+  GstCaps *caps = gst_pad_get_pad_template_caps (GST_BASE_SINK_PAD (sink));
+  gboolean only_views;
+
+  GST_OBJECT_LOCK (self);
+  only_views = self->training != NULL && !self->renders;
+  GST_OBJECT_UNLOCK (self);
+  if (only_views) {
+    caps = gst_caps_make_writable (caps);
+    gst_caps_remove_structure (caps, 0);
+  }
+  if (filter != NULL) {
+    GstCaps *all = caps;
+
+    caps = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref (all);
+  }
+  return caps;
+}
+
+/* The caps of frames do not say how large the views will be: each frame's meta does. */
+static gboolean
+take_frame (GstPirlTrainSink * self, GstBuffer * buffer)
+{
+  GstPirlViews views = {.frames = TRUE };
+  GError *error = NULL;
+
+  return !self->frames
+      || (gst_pirl_pretext_get_sizes (buffer, &views.image, &views.patch, &views.patches, &error)
+      && gst_pirl_training_set_views (self->training, &views, &error)) || refuse (self, error);
+}
+
 static gboolean
 gst_pirl_train_sink_set_caps (GstBaseSink * sink, GstCaps * caps)
 {
   GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (sink);
-  GstPirlViews views;
+  GstPirlViews views = { 0 };
   GError *error = NULL;
   gchar *reason = NULL;
 
+  self->frames = gst_caps_features_contains (gst_caps_get_features (caps, 0),
+      GST_PIRL_PRETEXT_FEATURE);
+  if (self->frames)
+    return TRUE;
   if (!gst_pirl_views_caps_parse (caps, &views.image, &views.patch, &views.patches, &reason)) {
     GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", reason), (NULL));
     g_free (reason);
@@ -201,11 +251,21 @@ gst_pirl_train_sink_set_caps (GstBaseSink * sink, GstCaps * caps)
 
 /* ---- buffers ------------------------------------------------------------------------------- */
 
+static gboolean
+is_gap (GstBuffer * buffer)
+{
+  return GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP) && gst_buffer_get_size (buffer) == 0;
+}
+
 /* The buffer comes again, to render; what takes long may begin now. */
 static GstFlowReturn
 gst_pirl_train_sink_preroll (GstBaseSink * sink, GstBuffer * buffer)
 {
-  gst_pirl_training_prepare (GST_PIRL_TRAIN_SINK (sink)->training);
+  GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (sink);
+
+  if (!is_gap (buffer) && !take_frame (self, buffer))
+    return GST_FLOW_ERROR;
+  gst_pirl_training_prepare (self->training);
   return GST_FLOW_OK;
 }
 
@@ -215,8 +275,10 @@ gst_pirl_train_sink_render (GstBaseSink * sink, GstBuffer * buffer)
   GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (sink);
   GstFlowReturn ret;
 
-  if (GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP) && gst_buffer_get_size (buffer) == 0)
+  if (is_gap (buffer))
     return GST_FLOW_OK;
+  if (!take_frame (self, buffer))
+    return GST_FLOW_ERROR;
   while ((ret = gst_pirl_training_push (self->training, buffer)) == GST_PIRL_FLOW_UNLOCKED) {
     ret = gst_base_sink_wait_preroll (sink);
     if (ret != GST_FLOW_OK)
@@ -315,10 +377,12 @@ begin_training (GstPirlTrainSink * self)
   GstPirlTrainSettings settings;
   GstPirlTraining *training;
   GError *error = NULL;
+  gboolean renders;
 
   GST_OBJECT_LOCK (self);
   gst_pirl_train_settings_copy (&settings, &self->settings);
   GST_OBJECT_UNLOCK (self);
+  renders = pirl_device_renders_views (settings.device);
   training = gst_pirl_training_new (GST_ELEMENT (self), &settings, &error);
   gst_pirl_train_settings_clear (&settings);
   if (training == NULL) {
@@ -327,6 +391,7 @@ begin_training (GstPirlTrainSink * self)
   }
   self->refused = FALSE;
   GST_OBJECT_LOCK (self);
+  self->renders = renders;
   self->training = training;
   GST_OBJECT_UNLOCK (self);
   return TRUE;
@@ -426,6 +491,7 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_change_state);
 
+  sink_class->get_caps = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_get_caps);
   sink_class->set_caps = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_set_caps);
   sink_class->preroll = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_preroll);
   sink_class->render = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_render);

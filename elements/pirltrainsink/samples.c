@@ -6,6 +6,9 @@
 
 #include "samples.h"
 
+#include "pretext.h"
+
+#include <gst/video/video.h>
 #include <string.h>
 
 /* ---- queue -------------------------------------------------------------------------------- */
@@ -92,6 +95,8 @@ gst_pirl_sample_batch_clear (GstPirlSampleBatch * batch)
   g_clear_pointer (&batch->maps, g_free);
   g_clear_pointer (&batch->images, g_free);
   g_clear_pointer (&batch->patches, g_free);
+  g_clear_pointer (&batch->image_views, g_free);
+  g_clear_pointer (&batch->patch_views, g_free);
   g_clear_pointer (&batch->rows, g_free);
   g_clear_pointer (&batch->labels, g_free);
 }
@@ -123,19 +128,27 @@ gst_pirl_sample_batch_unmap (GstPirlSampleBatch * batch)
   }
 }
 
-/* Maps memory @nth of @buffer; NULL when it does not hold @size bytes. */
-static const guint8 *
-map_memory (GstPirlSampleBatch * batch, GstBuffer * buffer, guint nth, gsize size)
+/* Maps @memory, which it takes; NULL when that is not possible. */
+static const GstMapInfo *
+map_memory (GstPirlSampleBatch * batch, GstMemory * memory)
 {
   GstMapInfo *map = &batch->maps[batch->n_maps];
-  GstMemory *memory = gst_buffer_get_memory (buffer, nth);
 
   if (!gst_memory_map (memory, map, GST_MAP_READ)) {
     gst_memory_unref (memory);
     return NULL;
   }
   batch->n_maps++;
-  return map->size == size ? map->data : NULL;
+  return map;
+}
+
+/* Maps memory @nth of @buffer; NULL when it does not hold @size bytes. */
+static const guint8 *
+map_view (GstPirlSampleBatch * batch, GstBuffer * buffer, guint nth, gsize size)
+{
+  const GstMapInfo *map = map_memory (batch, gst_buffer_get_memory (buffer, nth));
+
+  return map && map->size == size ? map->data : NULL;
 }
 
 /* Two memories, one a view, as the caps promise; an element that merges them is put up with. */
@@ -147,10 +160,10 @@ map_sample (GstPirlSampleBatch * batch, guint i, const GstPirlViews * views, GEr
   const gsize patches = (gsize) 3 * views->patches * views->patch * views->patch;
 
   if (gst_buffer_n_memory (buffer) == 2) {
-    batch->images[i] = map_memory (batch, buffer, 0, image);
-    batch->patches[i] = map_memory (batch, buffer, 1, patches);
+    batch->images[i] = map_view (batch, buffer, 0, image);
+    batch->patches[i] = map_view (batch, buffer, 1, patches);
   } else if (gst_buffer_n_memory (buffer) == 1) {
-    batch->images[i] = map_memory (batch, buffer, 0, image + patches);
+    batch->images[i] = map_view (batch, buffer, 0, image + patches);
     batch->patches[i] = batch->images[i] ? batch->images[i] + image : NULL;
   } else {
     batch->images[i] = batch->patches[i] = NULL;
@@ -162,6 +175,64 @@ map_sample (GstPirlSampleBatch * batch, guint i, const GstPirlViews * views, GEr
       "which have %" G_GSIZE_FORMAT " and %" G_GSIZE_FORMAT " bytes",
       gst_buffer_n_memory (buffer), gst_buffer_get_size (buffer), image, patches);
   return FALSE;
+}
+
+/* The frame's pixels as its GstVideoMeta says. */
+static gboolean
+map_frame (GstPirlSampleBatch * batch, GstBuffer * buffer, PirlImage * image, GError ** error)
+{
+  const GstVideoMeta *video = gst_buffer_get_video_meta (buffer);
+  const GstMapInfo *map;
+
+  if (video != NULL && video->format == GST_VIDEO_FORMAT_RGB && video->stride[0] > 0
+      && (map = map_memory (batch, gst_buffer_get_all_memory (buffer))) != NULL
+      && map->size >= video->offset[0] + (gsize) video->stride[0] * (video->height - 1)
+      + 3 * (gsize) video->width) {
+    *image = (PirlImage) { video->width, video->height, video->stride[0],
+      map->data + video->offset[0] };
+    return TRUE;
+  }
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "a buffer of %" G_GSIZE_FORMAT " bytes is not "
+      "the RGB frame that its caps and its GstVideoMeta say", gst_buffer_get_size (buffer));
+  return FALSE;
+}
+
+static gboolean
+box_fits (const PirlBox * box, const PirlImage * image)
+{
+  return box->x >= 0 && box->y >= 0 && box->width > 0 && box->height > 0
+      && box->width <= image->width - box->x && box->height <= image->height - box->y;
+}
+
+/* The recipes of sample @i: they point into its frame. */
+static gboolean
+map_recipes (GstPirlSampleBatch * batch, guint i, const GstPirlViews * views, GError ** error)
+{
+  GstBuffer *buffer = batch->samples[i].buffer;
+  PirlPretextConfig config;
+  PirlPretext pretext;
+  PirlImage image;
+
+  if (!gst_pirl_pretext_get (buffer, &config, &pretext, error)
+      || !map_frame (batch, buffer, &image, error))
+    return FALSE;
+  if (config.image_size != views->image || config.patch_size != views->patch
+      || config.grid * config.grid != views->patches || !box_fits (&pretext.image_crop, &image)
+      || !box_fits (&pretext.patch_crop, &image)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "the meta pirl-pretext of a frame of "
+        "%d x %d is not about this frame, or not about these views", image.width, image.height);
+    return FALSE;
+  }
+  pirl_pretext_views (&config, &pretext, &image, &batch->image_views[i],
+      &batch->patch_views[(gsize) i * views->patches]);
+  return TRUE;
+}
+
+static gboolean
+map_any (GstPirlSampleBatch * batch, guint i, const GstPirlViews * views, GError ** error)
+{
+  return views->frames ? map_recipes (batch, i, views, error)
+      : map_sample (batch, i, views, error);
 }
 
 static gboolean
@@ -183,18 +254,25 @@ gboolean
 gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * views,
     guint64 bank_rows, PirlBatch * mapped, GError ** error)
 {
+  if (views->frames && !batch->image_views) {
+    batch->image_views = g_new (PirlView, batch->size);
+    batch->patch_views = g_new (PirlView, (gsize) batch->size * views->patches);
+  }
   for (guint i = 0; i < batch->n; i++) {
     batch->labels[i] = batch->samples[i].label;
     if ((bank_rows > 0 && !find_row (batch, i, bank_rows, error))
-        || !map_sample (batch, i, views, error)) {
+        || !map_any (batch, i, views, error)) {
       gst_pirl_sample_batch_unmap (batch);
       return FALSE;
     }
   }
-  mapped->images = batch->images;
-  mapped->patches = batch->patches;
-  mapped->rows = batch->rows;
-  mapped->labels = batch->labels;
-  mapped->epoch = batch->samples[0].epoch;
+  *mapped = (PirlBatch) {.rows = batch->rows,.labels = batch->labels,
+    .epoch = batch->samples[0].epoch,.image_views = batch->image_views,
+    .patch_views = batch->patch_views
+  };
+  if (!views->frames) {
+    mapped->images = batch->images;
+    mapped->patches = batch->patches;
+  }
   return TRUE;
 }

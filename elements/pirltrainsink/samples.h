@@ -45,6 +45,7 @@ typedef struct {
   GstMapInfo *maps;
   guint n_maps;
   const guint8 **images, **patches;
+  PirlView *image_views, *patch_views;  /* of frames; made when they are first mapped */
   guint32 *rows;
   gint *labels;
 } GstPirlSampleBatch;

@@ -45,9 +45,10 @@ gboolean gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, gui
 gboolean gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean * resumed,
     PirlPosition * position, GError ** error);
 
-/** Sizes of the two views. */
+/** The two views: their sizes, and whether the samples are frames from which they are rendered. */
 typedef struct {
   gint image, patch, patches;
+  gboolean frames;
 } GstPirlViews;
 
 /** The trainer's configuration for these views and this data set (NULL: a camera). Its strings

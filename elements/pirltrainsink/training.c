@@ -453,6 +453,7 @@ stage_next (GstPirlTraining * self)
   next->staged = pirl_trainer_stage (self->trainer, &next->views, NULL);
   gst_pirl_sample_batch_unmap (&next->samples);
   next->views.images = next->views.patches = NULL;
+  next->views.image_views = next->views.patch_views = NULL;
 }
 
 /* One batch. Cancelled, it stays where it is and is trained again when playing goes on. */
@@ -752,6 +753,12 @@ gst_pirl_training_free (GstPirlTraining * self)
 
 /* ---- from outside: what the stream is ------------------------------------------------------- */
 
+static const gchar *
+rendered_by (const GstPirlViews * views)
+{
+  return views->frames ? ", rendered here" : "";
+}
+
 gboolean
 gst_pirl_training_set_views (GstPirlTraining * self, const GstPirlViews * views, GError ** error)
 {
@@ -762,12 +769,13 @@ gst_pirl_training_set_views (GstPirlTraining * self, const GstPirlViews * views,
     self->views = *views;
     self->have_views = TRUE;
   } else if (self->have_views && (views->image != self->views.image
-          || views->patch != self->views.patch || views->patches != self->views.patches)) {
+          || views->patch != self->views.patch || views->patches != self->views.patches
+          || views->frames != self->views.frames)) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
-        "the views changed from %d px and %d patches of %d px to %d px and %d patches of %d px; "
-        "a training keeps its sizes: set pirljigsaw's image-size and patch-size",
-        self->views.image, self->views.patches, self->views.patch, views->image, views->patches,
-        views->patch);
+        "the views changed from %d px and %d patches of %d px%s to %d px and %d patches of "
+        "%d px%s; a training keeps its sizes: set pirljigsaw's image-size and patch-size",
+        self->views.image, self->views.patches, self->views.patch, rendered_by (&self->views),
+        views->image, views->patches, views->patch, rendered_by (views));
     ok = FALSE;
   }
   g_mutex_unlock (&self->lock);

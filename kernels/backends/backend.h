@@ -325,4 +325,7 @@ typedef const PirlBackend *(*PirlCudaEntry) (guint version);
 PIRL_API PirlDevice *pirl_device_open (const gchar *name, guint n_threads, gboolean deterministic,
     GError **error);
 PIRL_API void pirl_device_close (PirlDevice *device);
+/** Whether the device of that name renders views. One of the CUDA module is opened and closed to
+ * see; FALSE when it cannot be opened. */
+PIRL_API gboolean pirl_device_renders_views (const gchar *name);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlDevice, pirl_device_close)

@@ -77,18 +77,30 @@ find_backend (const gchar *name, GError **error)
   return NULL;
 }
 
+static gboolean
+is_auto (const gchar *name)
+{
+  return name == NULL || strcmp (name, "auto") == 0;
+}
+
+static gboolean
+is_cuda (const gchar *name)
+{
+  return strcmp (name, CUDA) == 0 || g_str_has_prefix (name, CUDA ":");
+}
+
 PirlDevice *
 pirl_device_open (const gchar *name, guint n_threads, gboolean deterministic, GError **error)
 {
   const PirlBackend *backend;
 
-  if (name == NULL || strcmp (name, "auto") == 0) {
+  if (is_auto (name)) {
     PirlDevice *device = open_cuda (0, n_threads, deterministic, NULL);
 
     return device ? device
         : open_backend (known_backends[0].backend (), 0, n_threads, deterministic, error);
   }
-  if (strcmp (name, CUDA) == 0 || g_str_has_prefix (name, CUDA ":"))
+  if (is_cuda (name))
     return open_cuda_by_name (name, n_threads, deterministic, error);
   backend = find_backend (name, error);
   return backend ? open_backend (backend, 0, n_threads, deterministic, error) : NULL;
@@ -99,4 +111,19 @@ pirl_device_close (PirlDevice *device)
 {
   if (device != NULL)
     device->backend->close (device);
+}
+
+gboolean
+pirl_device_renders_views (const gchar *name)
+{
+  const gboolean automatic = is_auto (name);
+  g_autoptr (PirlDevice) device = NULL;
+  const PirlBackend *backend;
+
+  if (!automatic && !is_cuda (name)) {
+    backend = find_backend (name, NULL);
+    return backend != NULL && backend->renders_views;
+  }
+  device = automatic ? open_cuda (0, 1, FALSE, NULL) : open_cuda_by_name (name, 1, FALSE, NULL);
+  return device != NULL && device->backend->renders_views;
 }

@@ -3,7 +3,7 @@
  *
  * Batch norm, with x^ = (x - mean) / sqrt (var + eps), means over the column:
  *   forward   y = act (gamma x^ + beta)
- *   backward  dx = gamma / sqrt (var + eps) (d - mean (d) - x^ mean (d x^)), d behind the activation
+ *   backward  dx = gamma / sqrt (var + eps) (d - mean (d) - x^ mean (d x^)), d masked by act
  * Mean and variance in two passes: the mean, then the deviations from it, whose own mean corrects
  * what rounding left (sum of d^2 - (sum of d)^2 / n). One pass over squares would lose the
  * variance of columns with a large mean.

@@ -6,8 +6,8 @@
  * level into one of many. Hence the __fmul_rn and their like: what C computes in two roundings must
  * not become one fused multiplication here.
  *
- * A block renders a view. Its pixels stay on a canvas of 8-bit RGB between passes; a pass ends where
- * the next needs its neighbours or a sum of all pixels:
+ * A block renders a view. Its pixels stay on a canvas of 8-bit RGB between passes; a pass ends
+ * where the next needs its neighbours or a sum of all pixels:
  *
  *   tables    weights of the resize, in 1/2^22, per output column and row
  *   resize    and the jitter in front of contrast; sums the grey for contrast

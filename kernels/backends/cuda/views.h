@@ -23,8 +23,8 @@ typedef struct {
   PirlBlurBox blur;
 } PirlGpuView;
 
-/** Bytes of an axis' table for @size outputs, where @from pixels are scaled to @to: first tap, number
- * of taps, weights. */
+/** Bytes of an axis' table for @size outputs, where @from pixels are scaled to @to: first tap,
+ * number of taps, weights. */
 static inline gsize
 pirl_gpu_view_table (gint from, gint to, gint size)
 {
@@ -33,8 +33,8 @@ pirl_gpu_view_table (gint from, gint to, gint size)
   return (2 + taps) * size * sizeof (gint32);
 }
 
-/** Renders the @n views at *@batch (an address that is in device memory itself), @size x @size each,
- * normalises them and writes pictures with @stored channels. @canvas: room for 2 n size^2 packed
+/** Renders the @n views at *@batch (an address that is in device memory itself), @size x @size
+ * each, normalises them and writes pictures with @stored channels. @canvas: room for 2 n size^2 packed
  * pixels. */
 void pirl_gpu_render_views (guint8 *const *batch, gint n, gint size, gint stored,
     const PirlGpuNormalise *normalise, PirlDType dtype, guint8 *canvas, gpointer out,
