@@ -13,6 +13,7 @@
 #include "backends/cuda/pictures.h"
 
 #define BLOCK 256
+#define RESIDENT 4              /* blocks on a multiprocessor: 64 registers, so that none spills */
 #define LANES 8
 
 /* Its number among all threads. */
@@ -42,7 +43,7 @@ blocks_for (unsigned threads)
 /* --- INPUT --- */
 
 /* A thread fills a pixel: 3 bytes read, stored channels written. */
-template <typename T> __global__ void __launch_bounds__ (BLOCK)
+template <typename T> __global__ void __launch_bounds__ (BLOCK, RESIDENT)
 normalise_kernel (const unsigned char *const *rgb, unsigned pixels, int stored,
     PirlGpuNormalise normalise, T *out)
 {
@@ -112,7 +113,7 @@ store_places (unsigned char *dst, const unsigned from[LANES])
   *reinterpret_cast<unsigned long long *> (dst) = packed;
 }
 
-template <typename T> __global__ void __launch_bounds__ (BLOCK)
+template <typename T> __global__ void __launch_bounds__ (BLOCK, RESIDENT)
 maxpool_kernel (PirlGpuPool pool, const T *__restrict__ in, T *__restrict__ out,
     unsigned char *__restrict__ place, unsigned threads)
 {
@@ -158,7 +159,7 @@ first_window (int y, const PirlGpuPool &pool)
   return last_before < 0 ? 0 : last_before / pool.stride + 1;
 }
 
-template <typename T> __global__ void __launch_bounds__ (BLOCK)
+template <typename T> __global__ void __launch_bounds__ (BLOCK, RESIDENT)
 maxpool_backward_kernel (PirlGpuPool pool, const T *__restrict__ d_out,
     const unsigned char *__restrict__ place, int accumulate, T *__restrict__ d_in,
     unsigned threads)
@@ -232,7 +233,7 @@ pirl_gpu_maxpool_backward (const PirlGpuPool *pool, PirlDType dtype, gconstpoint
 /* --- AVGPOOL --- */
 
 /* A thread sums 8 channels of a picture. */
-template <typename T> __global__ void __launch_bounds__ (BLOCK)
+template <typename T> __global__ void __launch_bounds__ (BLOCK, RESIDENT)
 avgpool_kernel (int pixels, int channels, int stored, const T *__restrict__ in,
     float *__restrict__ out, unsigned threads)
 {
@@ -262,7 +263,7 @@ avgpool_kernel (int pixels, int channels, int stored, const T *__restrict__ in,
 }
 
 /* A thread fills 8 channels of a pixel. */
-template <typename T> __global__ void __launch_bounds__ (BLOCK)
+template <typename T> __global__ void __launch_bounds__ (BLOCK, RESIDENT)
 avgpool_backward_kernel (int pixels, int channels, int stored, const float *__restrict__ d_out,
     int accumulate, T *__restrict__ d_in, unsigned threads)
 {

@@ -117,7 +117,7 @@ const PirlCudaUnit pirl_cuda_linear = { "linear", sizeof (LinearPlan), TRUE, lin
 
 /* --- BATCHNORM ------------------------------------------------------------------------------- */
 
-/* Saved: mean and 1 / sqrt (var + eps) of each channel. */
+/* Saved: the mean in two numbers and 1 / sqrt (var + eps) of each channel. */
 typedef struct {
   PirlUnitPlan base;
   gfloat *folded;               /* INFER: scale, then shift; device memory */
@@ -128,11 +128,11 @@ static gboolean
 batchnorm_plan (PirlUnitPlan *plan, PirlUnitMemory *memory, GError **error)
 {
   BatchnormPlan *p = (BatchnormPlan *) plan;
-  const gsize bytes = 2 * (gsize) plan->desc.output.c * sizeof (gfloat);
+  const gsize channels = (gsize) plan->desc.output.c * sizeof (gfloat);
 
   if (plan->desc.mode == PIRL_MODE_INFER)
-    return pirl_cuda_ok (cudaMalloc ((void **) &p->folded, bytes), "device memory", error);
-  memory->saved = bytes;
+    return pirl_cuda_ok (cudaMalloc ((void **) &p->folded, 2 * channels), "device memory", error);
+  memory->saved = 3 * channels;
   return TRUE;
 }
 
@@ -175,7 +175,8 @@ batchnorm_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GErr
 
   if (desc->mode == PIRL_MODE_INFER)
     return batchnorm_infer ((BatchnormPlan *) plan, pass, b, error);
-  norm.inverse = norm.mean + desc->output.c;
+  norm.rest = norm.mean + desc->output.c;
+  norm.inverse = norm.rest + desc->output.c;
   if (pass == PIRL_PASS_FORWARD) {
     if (b->update_statistics) {
       norm.running_mean = param[PIRL_SLOT_BN_MEAN];

@@ -4,8 +4,8 @@
  * Batch norm, with x^ = (x - mean) / sqrt (var + eps), means over the column:
  *   forward   y = act (gamma x^ + beta)
  *   backward  dx = gamma / sqrt (var + eps) (d - mean (d) - x^ mean (d x^)), d masked by act
- * Mean and variance in two passes: the mean, then the deviations from it, whose own mean corrects
- * what rounding left (sum of d^2 - (sum of d)^2 / n). One pass over squares would lose the
+ * Mean and variance in two passes: the mean, then the deviations from it, whose own mean is what
+ * rounding left of the first (var = mean (d^2) - mean (d)^2). One pass over squares would lose the
  * variance of columns with a large mean.
  *
  * Sums over columns: a block owns 8 columns (32 bytes of a row, the least that memory moves) and
@@ -143,15 +143,17 @@ pirl_gpu_rows_backward (gfloat *d, const gfloat *out, gint n, gint c, PirlActiva
 
 /* By the first thread of a column. */
 static __device__ void
-keep_statistics (const PirlGpuRowsNorm &norm, int column, float mean, float var, float inverse)
+keep_statistics (const PirlGpuRowsNorm &norm, int column, float mean, float rest, float var,
+    float inverse)
 {
   norm.mean[column] = mean;
+  norm.rest[column] = rest;
   norm.inverse[column] = inverse;
   if (norm.running_mean) {
     const float momentum = (float) PIRL_BN_MOMENTUM;
     const float unbiased = var * ((float) norm.n / (norm.n - 1));
 
-    norm.running_mean[column] += momentum * (mean - norm.running_mean[column]);
+    norm.running_mean[column] += momentum * (mean - norm.running_mean[column] + rest);
     norm.running_var[column] += momentum * (unbiased - norm.running_var[column]);
   }
 }
@@ -167,32 +169,31 @@ rows_norm_kernel (PirlGpuRowsNorm norm)
   for (int row = column.row; column.exists && row < norm.n; row += COLUMN_ROWS)
     sum += x[(size_t) row * norm.c];
 
-  const float rough = column_sum (sum, partial) / norm.n;
+  const float mean = column_sum (sum, partial) / norm.n;
 
   for (int row = column.row; column.exists && row < norm.n; row += COLUMN_ROWS) {
-    const float deviation = x[(size_t) row * norm.c] - rough;
+    const float deviation = x[(size_t) row * norm.c] - mean;
 
     deviations += deviation;
     squares += deviation * deviation;
   }
-  deviations = column_sum (deviations, partial) / norm.n;
   squares = column_sum (squares, partial) / norm.n;
 
-  const float mean = rough + deviations;
-  const float var = fmaxf (squares - deviations * deviations, 0.0f);
+  const float rest = column_sum (deviations, partial) / norm.n;
+  const float var = fmaxf (squares - rest * rest, 0.0f);
   const float inverse = 1.0f / sqrtf (var + (float) PIRL_BN_EPSILON);
 
   if (!column.exists)
     return;
   if (column.row == 0)
-    keep_statistics (norm, column.number, mean, var, inverse);
+    keep_statistics (norm, column.number, mean, rest, var, inverse);
 
   const float scale = norm.gamma[column.number] * inverse, shift = norm.beta[column.number];
   float *out = norm.out + column.number;
 
   for (int row = column.row; row < norm.n; row += COLUMN_ROWS)
     out[(size_t) row * norm.c]
-        = activate ((x[(size_t) row * norm.c] - mean) * scale + shift, norm.act);
+        = activate ((x[(size_t) row * norm.c] - mean - rest) * scale + shift, norm.act);
 }
 
 extern "C" void
@@ -207,6 +208,7 @@ rows_norm_backward_kernel (PirlGpuRowsNorm norm)
   __shared__ Partial partial;
   const Column column = my_column (norm.c);
   const float mean = column.exists ? norm.mean[column.number] : 0.0f;
+  const float rest = column.exists ? norm.rest[column.number] : 0.0f;
   const float inverse = column.exists ? norm.inverse[column.number] : 0.0f;
   float sum = 0.0f, product = 0.0f;
 
@@ -215,7 +217,7 @@ rows_norm_backward_kernel (PirlGpuRowsNorm norm)
     const float d = masked (norm.d_out[i], norm.out[i], norm.act);
 
     sum += d;
-    product += d * ((norm.x[i] - mean) * inverse);
+    product += d * ((norm.x[i] - mean - rest) * inverse);
   }
   sum = column_sum (sum, partial);
   product = column_sum (product, partial);
@@ -233,7 +235,7 @@ rows_norm_backward_kernel (PirlGpuRowsNorm norm)
   for (int row = column.row; norm.d_x && row < norm.n; row += COLUMN_ROWS) {
     const size_t i = (size_t) row * norm.c + column.number;
     const float d = masked (norm.d_out[i], norm.out[i], norm.act);
-    const float gradient = scale * (d - sum - (norm.x[i] - mean) * inverse * product);
+    const float gradient = scale * (d - sum - (norm.x[i] - mean - rest) * inverse * product);
 
     norm.d_x[i] = norm.accumulate ? norm.d_x[i] + gradient : gradient;
   }

@@ -26,7 +26,9 @@ typedef struct {
   PirlActivation act;
   const gfloat *x, *gamma, *beta;
   gfloat *out;
-  gfloat *mean, *inverse;       /* [c], inverse = 1 / sqrt (var + eps): written, later read */
+  /* [c]: written, later read. The mean is mean + rest, in more digits than a float has; inverse =
+   * 1 / sqrt (var + eps). */
+  gfloat *mean, *rest, *inverse;
   gfloat *running_mean, *running_var;   /* NULL: they stay */
 
   gfloat *d_out;                /* backward only, from here; read */
