@@ -20,7 +20,6 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include <deque>
 #include <vector>
 
 uint3 threadIdx, blockIdx;
@@ -31,6 +30,8 @@ namespace pirl_emulator
 namespace
 {
 constexpr size_t STACK = 64 << 10;
+/* Stacks end at different places of their last pages, not all in the same lines of the cache. */
+constexpr size_t STAGGER = 448, STAGGERED = 16 << 10;
 constexpr unsigned char POISON = 0xff;  /* no number in any of the types of floats */
 constexpr size_t SHARED_GUARD = 256;
 
@@ -55,6 +56,19 @@ struct Warp {
   unsigned int waiting;         /* for the others of their mask */
 };
 
+/* Threads that may go on, in this order: each is there once at most. */
+class Queue
+{
+public:
+  bool empty () const { return taken == put; }
+  void push (unsigned int thread) { threads[put++ % MAX_THREADS] = (uint16_t) thread; }
+  unsigned int pop () { return threads[taken++ % MAX_THREADS]; }
+
+private:
+  uint16_t threads[MAX_THREADS];
+  unsigned int taken = 0, put = 0;
+};
+
 /* The block that runs. */
 struct Block {
   const Kernel *kernel;
@@ -63,7 +77,8 @@ struct Block {
   int true_values, barrier_result;
   Thread threads[MAX_THREADS];
   Warp warps[MAX_THREADS / WARP];
-  std::deque<unsigned int> ready;
+  Queue ready;
+  bool backward;                /* last things first */
 } block;
 
 bool running = false;
@@ -78,6 +93,7 @@ void fiber_main ();
 Fiber *
 fiber_new ()
 {
+  static size_t n_fibers = 0;
   const size_t page = (size_t) sysconf (_SC_PAGESIZE);
   Fiber *fiber = new Fiber ();
   void *stack = mmap (nullptr, STACK + page, PROT_READ | PROT_WRITE,
@@ -87,7 +103,7 @@ fiber_new ()
     fail ("no memory for the stack of a thread");
   getcontext (&fiber->entry);
   fiber->entry.uc_stack.ss_sp = static_cast<char *> (stack) + page;
-  fiber->entry.uc_stack.ss_size = STACK;
+  fiber->entry.uc_stack.ss_size = STACK - n_fibers++ * STAGGER % STAGGERED;
   fiber->entry.uc_link = nullptr;
   makecontext (&fiber->entry, fiber_main, 0);
   return fiber;
@@ -158,12 +174,8 @@ deadlock ()
 Fiber *
 next_fiber ()
 {
-  if (!block.ready.empty ()) {
-    Fiber *fiber = block.threads[block.ready.front ()].fiber;
-
-    block.ready.pop_front ();
-    return fiber;
-  }
+  if (!block.ready.empty ())
+    return block.threads[block.ready.pop ()].fiber;
   return block.started < block.n_threads ? idle_fiber () : nullptr;
 }
 
@@ -239,7 +251,7 @@ collective_release (unsigned int first, unsigned int lanes, unsigned int self)
   block.warps[first / WARP].waiting &= ~lanes;
   for (int lane = 0; lane < WARP; lane++)
     if (lanes >> lane & 1 && first + lane != self)
-      block.ready.push_back (first + lane);
+      block.ready.push (first + lane);
 }
 
 /* A lane less may be all that others waited for. */
@@ -265,8 +277,7 @@ void
 thread_begin (Fiber *fiber)
 {
   const unsigned int order = block.started++;
-  Thread &thread = block.threads[current = manner ().backward ? block.n_threads - 1 - order
-      : order];
+  Thread &thread = block.threads[current = block.backward ? block.n_threads - 1 - order : order];
 
   thread.fiber = fiber;
   threadIdx = thread.index;
@@ -304,6 +315,7 @@ block_prepare (const Kernel &kernel)
   const dim3 size = kernel.block;
 
   block.kernel = &kernel;
+  block.backward = manner ().backward;
   block.n_threads = size.x * size.y * size.z;
   for (unsigned int t = 0; t < block.n_threads; t++)
     block.threads[t].index = { t % size.x, t / size.x % size.y, t / (size.x * size.y) };
@@ -366,10 +378,10 @@ barrier (int value)
   block.true_values = 0;
   block.arrived = 0;
   for (unsigned int i = 0; i < block.n_threads; i++) {
-    const unsigned int t = manner ().backward ? block.n_threads - 1 - i : i;
+    const unsigned int t = block.backward ? block.n_threads - 1 - i : i;
 
     if (t != self)
-      block.ready.push_back (t);
+      block.ready.push (t);
   }
   return block.barrier_result;
 }
@@ -397,7 +409,7 @@ run_grid (const Kernel &kernel)
   gridDim = grid;
   block_prepare (kernel);
   for (uint64_t i = 0; i < n_blocks; i++) {
-    const uint64_t b = manner ().backward ? n_blocks - 1 - i : i;
+    const uint64_t b = block.backward ? n_blocks - 1 - i : i;
 
     block_run ({ (unsigned int) (b % grid.x), (unsigned int) (b / grid.x % grid.y),
         (unsigned int) (b / grid.x / grid.y) });

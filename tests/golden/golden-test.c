@@ -113,6 +113,7 @@ configure_supervised (Golden *golden)
   config->weight_decay = setting (golden, "weight-decay");
   config->seed = (guint64) setting (golden, "seed");
   config->device = (gchar *) device;
+  config->precision = (gchar *) "f32";
 }
 
 static void
@@ -149,6 +150,7 @@ configure (Golden *golden)
   config->bn_statistics = (PirlBnStatistics) choice (golden, "bn-statistics", statistics);
   config->seed = (guint64) setting (golden, "seed");
   config->device = (gchar *) device;
+  config->precision = (gchar *) "f32";
 }
 
 /* Noise on a coarse pattern: cells of 8 x 8 pixels; three parts pattern, one part noise. */

@@ -13,6 +13,15 @@
 #define PATCH 16
 #define PATCHES 4
 
+/* The device that is tested; another for the cpu's tests to run on (PIRL_TEST_DEVICE). */
+static inline gchar *
+test_device (void)
+{
+  const gchar *named = g_getenv ("PIRL_TEST_DEVICE");
+
+  return (gchar *) (named ? named : "cpu");
+}
+
 static inline void
 small_config (PirlTrainerConfig *config)
 {
@@ -26,7 +35,7 @@ small_config (PirlTrainerConfig *config)
   config->bank_rows = ROWS;
   config->schedule = (PirlSchedule) { PIRL_SCHEDULE_COSINE, 0.05, 0.001, 2, 40 };
   config->seed = 3;
-  config->device = (gchar *) "cpu";
+  config->device = test_device ();
   config->n_threads = 2;
   config->deterministic = TRUE;
 }
