@@ -382,10 +382,9 @@ compare_chains (const Chain *tested, const Chain *reference, PirlMode mode, gdou
       if (mode == PIRL_MODE_TRAIN && slot < PIRL_SLOT_BN_MEAN)
         note (details, i, units_role_name (ROLE_GRAD + slot), compare_blocks (tested,
                 &a->grad[slot], &a->param_desc[slot], reference, &b->grad[slot],
-                &b->param_desc[slot]), value_limit, &worst[0]);
+                &b->param_desc[slot]), gradient_limit, &worst[1]);
     }
   }
-  return worst;
 }
 
 static guint
