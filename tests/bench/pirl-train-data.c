@@ -12,6 +12,8 @@
 
 #include "base/rng.h"
 
+/* Side of a coloured square in a picture. */
+#define CELL 8
 #define RUNS 7
 /* A device with steps runs two of them plainly and records the third. */
 #define UNTIMED_RUNS 3
@@ -19,25 +21,28 @@
 
 /* --- pictures --- */
 
-/* Noise of a quarter of the range on one random colour a picture. */
+/* Squares of CELL pixels in random colours, three parts of four, and noise. */
 static void
-draw_pictures (guint8 *dst, gsize picture_bytes, gsize n, guint64 stream)
+draw_picture (guint8 *dst, gsize side, guint64 stream, guint64 index)
 {
-  const gsize words = (picture_bytes + 3) / 4;
-  g_autofree guint32 *noise = g_new (guint32, words);
+  const gsize cells = (side + CELL - 1) / CELL, words = (3 * (cells * cells + side * side) + 3) / 4;
+  g_autofree guint32 *drawn = g_new (guint32, words);
+  const guint8 *colour = (const guint8 *) drawn, *noise = colour + 3 * cells * cells;
+  PirlRng rng;
 
-  for (gsize i = 0; i < n; i++) {
-    guint8 *picture = dst + i * picture_bytes, colour[3];
-    PirlRng rng;
+  pirl_rng_init (&rng, stream, 0, index, PIRL_PURPOSE_TEST);
+  pirl_rng_fill_u32 (&rng, drawn, words);
+  for (gsize y = 0; y < side; y++)
+    for (gsize x = 0; x < side; x++)
+      for (gsize c = 0; c < 3; c++)
+        *dst++ = (guint8) ((3 * colour[(y / CELL * cells + x / CELL) * 3 + c] + *noise++) / 4);
+}
 
-    pirl_rng_init (&rng, stream, 0, i, PIRL_PURPOSE_TEST);
-    for (guint c = 0; c < 3; c++)
-      colour[c] = (guint8) pirl_rng_below (&rng, 192);
-    pirl_rng_fill_u32 (&rng, noise, words);
-    memcpy (picture, noise, picture_bytes);
-    for (gsize j = 0; j < picture_bytes; j++)
-      picture[j] = (guint8) (colour[j % 3] + picture[j] / 4);
-  }
+static void
+draw_pictures (guint8 *dst, gsize side, gsize n, guint64 stream)
+{
+  for (gsize i = 0; i < n; i++)
+    draw_picture (dst + i * side * side * 3, side, stream, i);
 }
 
 void
@@ -52,9 +57,9 @@ bench_data_init (BenchData *data, const PirlTrainerConfig *config, guint n)
     .patch_bytes = bank ? patch * patch * 3 * (gsize) config->patches : 0 };
   data->images = g_malloc (samples * data->image_bytes);
   data->patches = g_malloc (MAX (samples * data->patch_bytes, 1));
-  draw_pictures (data->images, data->image_bytes, samples, 1);
+  draw_pictures (data->images, side, samples, 1);
   if (bank)
-    draw_pictures (data->patches, patch * patch * 3, samples * (gsize) config->patches, 2);
+    draw_pictures (data->patches, patch, samples * (gsize) config->patches, 2);
   data->image = g_new (const guint8 *, samples);
   data->patch = g_new (const guint8 *, samples);
   data->rows = g_new (guint32, samples);
