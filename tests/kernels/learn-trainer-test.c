@@ -200,6 +200,53 @@ test_cancel_leaves_no_trace (void)
   data_clear (&data);
 }
 
+/* A step in two halves, its pictures brought while the step before it runs. */
+static void
+train_overlapped (PirlTrainer *trainer, Data *data, guint step)
+{
+  PirlBatch batch = *data_batch (data, step);
+  g_autoptr (GError) error = NULL;
+  PirlStepStats stats;
+
+  if (step > 0)
+    batch.images = batch.patches = NULL;        /* staged */
+  pirl_trainer_begin (trainer, &batch, NULL, &error);
+  g_assert_no_error (error);
+  pirl_trainer_stage (trainer, data_batch (data, step + 1), &error);
+  g_assert_no_error (error);
+  pirl_trainer_end (trainer, &stats, &error);
+  g_assert_no_error (error);
+}
+
+/* A device that records its steps and replays them, and is brought the next pictures meanwhile,
+ * does what one does that runs them as they come. */
+static void
+test_overlap_bits (void)
+{
+  static const gchar *const precisions[] = { "f32", "auto" };
+  Data data;
+
+  data_init (&data);
+  for (guint i = 0; i < G_N_ELEMENTS (precisions); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) plain = NULL, overlapped = NULL;
+
+    small_config (&config);
+    config.precision = (gchar *) precisions[i];
+    config.loss = i == 0 ? PIRL_LOSS_NCE : PIRL_LOSS_INFONCE;
+    g_setenv ("PIRL_CUDA_GRAPHS", "0", TRUE);
+    plain = new_trainer (&config);
+    g_unsetenv ("PIRL_CUDA_GRAPHS");
+    overlapped = new_trainer (&config);
+    for (guint step = 0; step < 7; step++) {
+      train_step (plain, &data, step);
+      train_overlapped (overlapped, &data, step);
+    }
+    assert_same_bits (plain, overlapped);
+  }
+  data_clear (&data);
+}
+
 static void
 test_resume_bits (void)
 {
@@ -656,6 +703,7 @@ main (int argc, char **argv)
   g_test_add_func ("/trainer/npid", test_npid);
   g_test_add_func ("/trainer/negatives", test_negatives);
   g_test_add_func ("/trainer/cancel-leaves-no-trace", test_cancel_leaves_no_trace);
+  g_test_add_func ("/trainer/overlap-bits", test_overlap_bits);
   g_test_add_func ("/trainer/resume-bits", test_resume_bits);
   g_test_add_func ("/trainer/labels-learnt", test_labels_learnt);
   g_test_add_func ("/trainer/labels-resume-bits", test_labels_resume_bits);
