@@ -490,10 +490,13 @@ embed_worker_submit (EmbedWorker * self, guint64 tag)
 }
 
 void
-embed_worker_close_batch (EmbedWorker * self)
+embed_worker_close_batch (EmbedWorker * self, gboolean at_all_events)
 {
+  gboolean close;
+
   g_mutex_lock (&self->lock);
-  if (self->collected > 0)
+  close = at_all_events || (!self->busy && g_queue_is_empty (&self->results));
+  if (close && self->collected > 0)
     self->due = MIN (self->due, g_get_monotonic_time ());
   g_cond_broadcast (&self->changed);
   g_mutex_unlock (&self->lock);

@@ -60,8 +60,9 @@ PirlImage *embed_worker_acquire (EmbedWorker * worker, gboolean block);
 /** Embeds the picture of embed_worker_acquire(): at once, or with its batch. Batches need tags that
  * rise. */
 void embed_worker_submit (EmbedWorker * worker, guint64 tag);
-/** Lets the batch that is collected wait for no more pictures. */
-void embed_worker_close_batch (EmbedWorker * worker);
+/** Lets the batch that is collected wait for no more pictures. @at_all_events FALSE: not while other
+ * results are there or on their way. */
+void embed_worker_close_batch (EmbedWorker * worker, gboolean at_all_events);
 /** Waits until the thread has nothing to do; FALSE when flushing ended the wait. */
 gboolean embed_worker_drain (EmbedWorker * worker);
 /** Batch of one: the newest result (transfer full), or NULL, with @error set when the last inference

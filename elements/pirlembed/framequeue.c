@@ -242,7 +242,7 @@ wait_for_room (FrameQueue * self)
   g_mutex_lock (&self->lock);
   if (self->frames >= capacity) {
     g_mutex_unlock (&self->lock);
-    self->funcs->pausing (element);
+    self->funcs->full (element);
     g_mutex_lock (&self->lock);
   }
   while (takes_frames (self) && self->frames >= capacity)

@@ -956,10 +956,17 @@ frame_arrived (GstElement * element, GstBuffer * buffer, guint64 * ticket)
   return GST_FLOW_OK;
 }
 
+/* With other results to come, frames leave, and there will be room to fill the batch. */
+static void
+frames_are_full (GstElement * element)
+{
+  embed_worker_close_batch (GST_PIRL_EMBED (element)->worker, FALSE);
+}
+
 static void
 frames_pause (GstElement * element)
 {
-  embed_worker_close_batch (GST_PIRL_EMBED (element)->worker);
+  embed_worker_close_batch (GST_PIRL_EMBED (element)->worker, TRUE);
 }
 
 static guint
@@ -1003,6 +1010,7 @@ frame_leaves (GstElement * element, guint64 ticket)
 
 static const FrameQueueFuncs queue_funcs = {
   .arrived = frame_arrived,
+  .full = frames_are_full,
   .pausing = frames_pause,
   .leaving = frame_leaves,
   .capacity = frames_held,

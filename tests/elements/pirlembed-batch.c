@@ -203,6 +203,14 @@ pull_own (GstHarness * h, gint width, gint height, guint number)
   gst_buffer_unref (buffer);
 }
 
+/* A probe that makes downstream slow: @user_data, microseconds a frame. */
+static GstPadProbeReturn
+dawdle (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
+{
+  g_usleep (GPOINTER_TO_INT (user_data));
+  return GST_PAD_PROBE_OK;
+}
+
 static GstMessage *
 wait_for (GstElement * pipeline, GstMessageType types)
 {
@@ -608,6 +616,21 @@ GST_START_TEST (a_batch_does_not_wait_for_more_than_the_queue_holds)
 
 GST_END_TEST;
 
+/* Where downstream is the bottleneck, there is time to fill every batch. */
+GST_START_TEST (batches_are_full_behind_a_slow_peer)
+{
+  GstHarness *h = batch_harness (model_a, "interval=1 batch-size=4 " WAIT_UNTIL_FULL);
+
+  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, dawdle, GINT_TO_POINTER (2000), NULL);
+  set_format (h, "RGB", 50, 37);
+  push_frames (h, 0, 40);
+  drain (h);
+  fail_unless_equals_uint64 (statistic (h, "batches"), 10);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
 /* 2 frames are at work on a slow network, 2 have been collected: the others pass, in order, with the
  * embedding of the last one before them that has one. */
 GST_START_TEST (as_the_machine_manages)
@@ -931,7 +954,8 @@ GST_START_TEST (a_segment_begins_anew_after_the_end)
 
   gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, refuse_frames, &refusing, NULL);
   set_format (h, "RGB", 50, 37);
-  push_frames (h, 0, 2);
+  push_frames (h, 0, 1);
+  gst_harness_push (h, frame (50, 37, 1, 1));   /* may be refused already */
   drain (h);
   fail_unless_equals_int (gst_harness_push (h, frame (50, 37, 2, 2)), GST_FLOW_EOS);
   g_atomic_int_set (&refusing, FALSE);
@@ -1005,13 +1029,6 @@ black_frame (guint number)
   return buffer;
 }
 
-static GstPadProbeReturn
-dawdle (GstPad * pad, GstPadProbeInfo * info, gpointer user_data)
-{
-  g_usleep (200000);
-  return GST_PAD_PROBE_OK;
-}
-
 /* The end of the stream is in the queue already: the element's own word is the only one. Later
  * batches are done when the one that failed has its turn. */
 GST_START_TEST (a_batch_that_fails_is_an_error_in_its_place)
@@ -1024,7 +1041,8 @@ GST_START_TEST (a_batch_that_fails_is_an_error_in_its_place)
   GError *error = NULL;
 
   gst_element_set_bus (embed, bus);
-  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, dawdle, NULL, NULL);
+  gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER, dawdle, GINT_TO_POINTER (200000),
+      NULL);
   set_format (h, "RGB", 50, 37);
   for (guint i = 0; i < 6; i++)
     fail_unless_equals_int (gst_harness_push (h, i == 3 ? frame (50, 37, i, i) : black_frame (i)),
@@ -1243,6 +1261,7 @@ batch_suite (void)
   tcase_add_test (tc, upstream_is_asked_for_buffers_and_nobody_may_pull);
   tcase_add_test (tc, every_third_frame_joins_a_batch);
   tcase_add_test (tc, a_batch_does_not_wait_for_more_than_the_queue_holds);
+  tcase_add_test (tc, batches_are_full_behind_a_slow_peer);
   tcase_add_test (tc, as_the_machine_manages);
   tcase_add_test (tc, upstream_waits_when_nothing_leaves);
   tcase_add_test (tc, a_new_model_takes_over_between_batches);
