@@ -62,6 +62,7 @@ class Queue
 public:
   bool empty () const { return taken == put; }
   void push (unsigned int thread) { threads[put++ % MAX_THREADS] = (uint16_t) thread; }
+  void push_first (unsigned int thread) { threads[--taken % MAX_THREADS] = (uint16_t) thread; }
   unsigned int pop () { return threads[taken++ % MAX_THREADS]; }
 
 private:
@@ -244,14 +245,19 @@ collective_complete (unsigned int first, int lane)
   return (needed & ~warp.waiting) == 0;
 }
 
-/* Lets those of @lanes but @self go on. */
+/* Lets those of @lanes but @self go on: after all others, or, backward, so that a warp runs ahead of
+ * the others as far as it can. */
 void
 collective_release (unsigned int first, unsigned int lanes, unsigned int self)
 {
   block.warps[first / WARP].waiting &= ~lanes;
   for (int lane = 0; lane < WARP; lane++)
-    if (lanes >> lane & 1 && first + lane != self)
-      block.ready.push (first + lane);
+    if (lanes >> lane & 1 && first + lane != self) {
+      if (block.backward)
+        block.ready.push_first (first + lane);
+      else
+        block.ready.push (first + lane);
+    }
 }
 
 /* A lane less may be all that others waited for. */

@@ -14,7 +14,7 @@ constexpr size_t SHARED_MOST = 227 << 10;       /* when it asked */
 /** How the emulator is to differ from its plainest order, from the environment: PIRL_EMULATED is a
  * list of these words. */
 struct Manner {
-  bool backward;                /* the last block first, its last thread first */
+  bool backward;                /* the last block and thread first, and warps run ahead */
   bool late;                    /* streams do nothing before somebody waits for them */
   bool locked;                  /* device memory is out of the host's reach between launches */
 };
