@@ -171,7 +171,7 @@ deadlock ()
   fail ("a barrier that not all threads reach; of %s", text);
 }
 
-/* The fiber that goes on when this one cannot; it has its thread already, or will take a new one. */
+/* The fiber that goes on when this one cannot; it has a thread already, or will take a new one. */
 Fiber *
 next_fiber ()
 {
@@ -245,8 +245,8 @@ collective_complete (unsigned int first, int lane)
   return (needed & ~warp.waiting) == 0;
 }
 
-/* Lets those of @lanes but @self go on: after all others, or, backward, so that a warp runs ahead of
- * the others as far as it can. */
+/* Lets those of @lanes but @self go on: after all others, or, backward, so that a warp runs ahead
+ * of the others as far as it can. */
 void
 collective_release (unsigned int first, unsigned int lanes, unsigned int self)
 {

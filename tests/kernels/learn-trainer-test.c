@@ -677,7 +677,7 @@ test_bn_statistics (void)
     PirlParams *params;
 
     small_config (&config);
-    config.precision = (gchar *) "f32"; /* no step is skipped, which would put its statistics back */
+    config.precision = (gchar *) "f32"; /* no step is skipped: its statistics would be lost */
     config.schedule.base = config.schedule.end = 0;
     config.objective = i == 0 ? PIRL_OBJECTIVE_NPID : PIRL_OBJECTIVE_PIRL;
     config.bn_statistics = i == 2 ? PIRL_BN_BOTH : PIRL_BN_IMAGES;

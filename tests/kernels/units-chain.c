@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* By type of activations. In F32 a ReLU or a window decided differently would be at 1e-4 and more. In
- * 16 bit some are, and each leaves its mark in the gradients behind it; a wrong one is at 1. */
+/* By type of activations. In F32 a ReLU or a window decided differently would be at 1e-4 and more.
+ * In 16 bit some are, and each leaves its mark in the gradients behind it; a wrong one is at 1. */
 static const struct {
   PirlDType dtype;
   gdouble value, gradient;

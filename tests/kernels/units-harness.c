@@ -315,7 +315,7 @@ units_takes_vectors (const UnitCase *unit_case)
   return kind == PIRL_UNIT_LINEAR || kind == PIRL_UNIT_BATCHNORM || kind == PIRL_UNIT_L2NORM;
 }
 
-/* Plans what leads from pictures to a value of @dims -- INPUT, a convolution, AVGPOOL for vectors --
+/* Plans what leads from pictures to a value of @dims (INPUT, a convolution, AVGPOOL for vectors)
  * only to learn how the backend keeps it. */
 static gboolean
 plan_producers (UnitRun *run, PirlDims dims, PirlUnitPlan *plan[UNITS_PRODUCERS],
