@@ -33,11 +33,12 @@ PirlBatch bench_data_batch (const BenchData *data, guint64 step);
 /** What is timed: queues work number @i on the device. */
 typedef gboolean (*BenchWork) (gconstpointer closure, guint i, GError **error);
 /**
- * Milliseconds of one of @repeats pieces of work: on a device with steps they make one step, and
- * replays of its graph are timed, elsewhere they run one after the other. The median of some runs;
- * negative on errors.
+ * Milliseconds of one piece of work, from many: on a device with steps they make one step, and
+ * replays of its graph are timed, elsewhere they run one after the other. @round: pieces that
+ * belong together, as many tensors as are used in turn. The median of some runs; negative on
+ * errors.
  */
-gdouble bench_time (PirlDevice *device, BenchWork work, gconstpointer closure, guint repeats,
+gdouble bench_time (PirlDevice *device, BenchWork work, gconstpointer closure, guint round,
     GError **error);
 /** Fills device memory with random values of @dtype, normal with this deviation. */
 gboolean bench_fill (PirlDevice *device, gpointer memory, gsize bytes, PirlDType dtype,

@@ -17,6 +17,9 @@
 #define RUNS 7
 /* A device with steps runs two of them plainly and records the third. */
 #define UNTIMED_RUNS 3
+/* A timed step takes about this long, so that starting it does not show. */
+#define STEP_MS 20.0
+#define MAX_REPEATS 256
 #define FILL_BYTES ((gsize) 16 << 20)
 
 /* --- pictures --- */
@@ -123,24 +126,61 @@ run_once (PirlDevice *device, BenchWork work, gconstpointer closure, guint repea
       && backend->step_end (device, &result, error));
 }
 
-gdouble
-bench_time (PirlDevice *device, BenchWork work, gconstpointer closure, guint repeats,
+/* A device that has recorded a step expects the same again, until its memory changes. */
+static gboolean
+forget_steps (PirlDevice *device, GError **error)
+{
+  gpointer memory = device->backend->alloc (device, 1, error);
+
+  if (memory)
+    device->backend->free (device, memory);
+  return memory != NULL;
+}
+
+/* Milliseconds of one step; negative on errors. */
+static gdouble
+time_step (PirlDevice *device, BenchWork work, gconstpointer closure, guint repeats,
     GError **error)
 {
+  const gint64 start = g_get_monotonic_time ();
+
+  if (!run_once (device, work, closure, repeats, error))
+    return -1;
+  return (gdouble) (g_get_monotonic_time () - start) / 1e3;
+}
+
+/* Whole rounds that take about STEP_MS; 0 on errors. */
+static guint
+choose_repeats (PirlDevice *device, BenchWork work, gconstpointer closure, guint round,
+    GError **error)
+{
+  gdouble ms;
+
+  /* The first one also loads what it needs. */
+  if (!forget_steps (device, error) || time_step (device, work, closure, round, error) < 0
+      || (ms = time_step (device, work, closure, round, error)) < 0
+      || !forget_steps (device, error))
+    return 0;
+  return round * (guint) CLAMP (STEP_MS / MAX (ms, 1e-3), 1, MAX_REPEATS / round + 1);
+}
+
+gdouble
+bench_time (PirlDevice *device, BenchWork work, gconstpointer closure, guint round,
+    GError **error)
+{
+  const guint repeats = choose_repeats (device, work, closure, round, error);
   gdouble ms[RUNS];
 
+  if (repeats == 0)
+    return -1;
   for (guint run = 0; run < UNTIMED_RUNS; run++)
     if (!run_once (device, work, closure, repeats, error))
       return -1;
-  for (guint run = 0; run < RUNS; run++) {
-    const gint64 start = g_get_monotonic_time ();
-
-    if (!run_once (device, work, closure, repeats, error))
+  for (guint run = 0; run < RUNS; run++)
+    if ((ms[run] = time_step (device, work, closure, repeats, error)) < 0)
       return -1;
-    ms[run] = (gdouble) (g_get_monotonic_time () - start) / 1e3 / repeats;
-  }
   qsort (ms, RUNS, sizeof *ms, bench_compare_doubles);
-  return ms[RUNS / 2];
+  return ms[RUNS / 2] / repeats;
 }
 
 gboolean

@@ -14,315 +14,18 @@
  * A mask is one bit an element. Tensors are used in turn, so that they come from memory, not from
  * a cache, where they are too large for it together.
  */
-#include "pirl-train-bench.h"
+#include "pirl-train-unit.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "net/precision.h"
+#include "net/trunk.h"
 
-/* Tensors of a unit are repeated until they fill this: several times a card's cache. */
-#define ROTATION_BYTES ((gsize) 256 << 20)
-#define MAX_ROTATION 32
-/* A timed step takes about this long, so that starting it does not show. */
-#define STEP_MS 20.0
-#define MAX_REPEATS 256
+/* Tensors of a unit are repeated until they fill a quarter of what is copied: several times a
+ * card's cache. */
+#define ROTATION_SHARE 4
 
 enum { FORWARD, BACKWARD, N_PASSES };
-
-/* Tensors of a unit that differ from copy to copy. */
-enum { INPUT, RESIDUAL, OUTPUT, SAVED, D_OUTPUT, D_INPUT, D_RESIDUAL, N_TENSORS };
-
-typedef struct {
-  PirlDevice *device;
-  PirlDType dtype;
-  gdouble copy_rate, matrix_rate;       /* bytes and operations a ms */
-} Roof;
-
-/* A unit with memory to run in. */
-typedef struct {
-  PirlDevice *device;
-  const PirlUnitDesc *desc;
-  PirlUnitPlan *plan;
-  gsize bytes[N_TENSORS];
-  guint copies;
-  gpointer tensor[MAX_ROTATION][N_TENSORS];
-  gpointer param[PIRL_N_SLOTS], grad[PIRL_N_SLOTS], scratch;
-} Bench;
-
-/* --- rates --- */
-
-typedef struct {
-  PirlDevice *device;
-  gpointer src, dst;
-  gsize bytes;
-} Copy;
-
-static gboolean
-copy_work (gconstpointer closure, guint i, GError **error)
-{
-  const Copy *copy = closure;
-
-  return copy->device->backend->copy (copy->device, copy->dst, copy->src, copy->bytes, error);
-}
-
-static gboolean
-measure_copy (Roof *roof, gsize bytes, GError **error)
-{
-  const PirlBackend *backend = roof->device->backend;
-  Copy copy = { roof->device, NULL, NULL, bytes };
-  gdouble ms = -1;
-
-  copy.src = backend->alloc (roof->device, bytes, error);
-  copy.dst = copy.src ? backend->alloc (roof->device, bytes, error) : NULL;
-  if (copy.dst && bench_fill (roof->device, copy.src, bytes, PIRL_DTYPE_F32, 1, error))
-    ms = bench_time (roof->device, copy_work, &copy, 8, error);
-  if (copy.src)
-    backend->free (roof->device, copy.src);
-  if (copy.dst)
-    backend->free (roof->device, copy.dst);
-  roof->copy_rate = 2 * (gdouble) bytes / ms;
-  return ms > 0;
-}
-
-/* --- a unit's memory --- */
-
-static gsize
-slot_count (const PirlUnitDesc *desc, PirlSlot slot)
-{
-  const gboolean norm = desc->batch_norm || desc->kind == PIRL_UNIT_BATCHNORM;
-
-  if (desc->kind == PIRL_UNIT_CONV && slot == PIRL_SLOT_WEIGHT)
-    return (gsize) desc->output.c * (desc->input.c / desc->groups) * desc->kernel * desc->kernel;
-  if (desc->kind == PIRL_UNIT_LINEAR && slot == PIRL_SLOT_WEIGHT)
-    return (gsize) desc->output.c * desc->input.c;
-  if (slot == PIRL_SLOT_WEIGHT)
-    return 0;
-  return (slot == PIRL_SLOT_BIAS ? desc->bias : norm) ? (gsize) desc->output.c : 0;
-}
-
-static gpointer
-filled (PirlDevice *device, gsize bytes, PirlDType dtype, gfloat deviation, GError **error)
-{
-  gpointer memory = bytes ? device->backend->alloc (device, bytes, error) : NULL;
-
-  if (memory && bench_fill (device, memory, bytes, dtype, deviation, error))
-    return memory;
-  if (memory)
-    device->backend->free (device, memory);
-  return NULL;
-}
-
-/* Weights as they are initialised; BN's factor and variance 1, the rest 0. */
-static gboolean
-bench_params (Bench *bench, GError **error)
-{
-  const PirlUnitDesc *desc = bench->desc;
-  const gsize fan_in = MAX (slot_count (desc, PIRL_SLOT_WEIGHT) / (gsize) desc->output.c, 1);
-
-  for (guint slot = 0; slot < PIRL_N_SLOTS; slot++) {
-    const gsize n = slot_count (desc, slot), bytes = n * sizeof (gfloat);
-    g_autofree gfloat *ones = g_new (gfloat, n + 1);
-
-    if (n == 0)
-      continue;
-    bench->param[slot] = filled (bench->device, bytes, PIRL_DTYPE_F32,
-        1 / sqrtf ((gfloat) fan_in), error);
-    bench->grad[slot] = bench->device->backend->alloc (bench->device, bytes, error);
-    for (gsize i = 0; i < n; i++)
-      ones[i] = slot == PIRL_SLOT_BN_WEIGHT || slot == PIRL_SLOT_BN_VAR;
-    if (!bench->param[slot] || !bench->grad[slot]
-        || (slot != PIRL_SLOT_WEIGHT && !bench->device->backend->upload (bench->device,
-                bench->param[slot], ones, bytes, error)))
-      return FALSE;
-  }
-  return TRUE;
-}
-
-static gboolean
-bench_tensors (Bench *bench, PirlDType input_dtype, PirlDType output_dtype, GError **error)
-{
-  gsize all = 0;
-
-  for (guint t = 0; t < N_TENSORS; t++)
-    all += bench->bytes[t];
-  bench->copies = (guint) CLAMP (ROTATION_BYTES / MAX (all, 1), 1, MAX_ROTATION);
-  for (guint i = 0; i < bench->copies; i++)
-    for (guint t = 0; t < N_TENSORS; t++) {
-      if (bench->bytes[t] == 0)
-        continue;
-      bench->tensor[i][t] = filled (bench->device, bench->bytes[t],
-          t == INPUT || t == D_INPUT ? input_dtype : output_dtype, 1, error);
-      if (!bench->tensor[i][t])
-        return FALSE;
-    }
-  return TRUE;
-}
-
-static void
-bench_clear (Bench *bench)
-{
-  const PirlBackend *backend = bench->device->backend;
-  gpointer *const groups[] = { bench->param, bench->grad, &bench->scratch, bench->tensor[0] };
-  const guint sizes[] = { PIRL_N_SLOTS, PIRL_N_SLOTS, 1, MAX_ROTATION * N_TENSORS };
-
-  for (guint g = 0; g < G_N_ELEMENTS (groups); g++)
-    for (guint i = 0; i < sizes[g]; i++)
-      if (groups[g][i])
-        backend->free (bench->device, groups[g][i]);
-}
-
-static gboolean
-bench_run (const Bench *bench, PirlPass pass, guint copy, GError **error)
-{
-  gpointer const *tensor = bench->tensor[copy % bench->copies];
-  PirlUnitBuffers b = { .input = tensor[INPUT], .residual = tensor[RESIDUAL],
-    .output = tensor[OUTPUT], .saved = tensor[SAVED], .scratch = bench->scratch,
-    .d_output = tensor[D_OUTPUT], .d_input = tensor[D_INPUT], .d_residual = tensor[D_RESIDUAL] };
-
-  memcpy (b.param, bench->param, sizeof b.param);
-  memcpy (b.grad, bench->grad, sizeof b.grad);
-  return bench->device->backend->unit_run (bench->plan, pass, &b, error);
-}
-
-static gboolean
-forward_work (gconstpointer closure, guint i, GError **error)
-{
-  return bench_run (closure, PIRL_PASS_FORWARD, i, error);
-}
-
-static gboolean
-backward_work (gconstpointer closure, guint i, GError **error)
-{
-  return bench_run (closure, PIRL_PASS_BACKWARD, i, error);
-}
-
-/* Memory, and a first run of every copy, so that a backward pass finds what it needs. */
-static gboolean
-bench_prepare (Bench *bench, const PirlTensorDesc *input, const PirlTensorDesc *output,
-    const PirlUnitMemory *memory, GError **error)
-{
-  const gboolean train = bench->desc->mode == PIRL_MODE_TRAIN;
-
-  bench->bytes[INPUT] = input->bytes;
-  bench->bytes[OUTPUT] = output->bytes;
-  bench->bytes[RESIDUAL] = bench->desc->residual ? output->bytes : 0;
-  if (train) {
-    bench->bytes[SAVED] = memory->saved;
-    bench->bytes[D_OUTPUT] = output->bytes;
-    bench->bytes[D_INPUT] = bench->desc->needs_input_gradient ? input->bytes : 0;
-    bench->bytes[D_RESIDUAL] = bench->bytes[RESIDUAL];
-  }
-  if (memory->scratch && !(bench->scratch = bench->device->backend->alloc (bench->device,
-              memory->scratch, error)))
-    return FALSE;
-  if (!bench_params (bench, error)
-      || !bench_tensors (bench, input->dtype, output->dtype, error)
-      || (!train && !bench_run (bench, PIRL_PASS_PREPARE, 0, error)))
-    return FALSE;
-  for (guint i = 0; i < bench->copies; i++)
-    if (!bench_run (bench, PIRL_PASS_FORWARD, i, error))
-      return FALSE;
-  return TRUE;
-}
-
-/* Rounded to a whole number of rounds through the copies. */
-static guint
-repeats_for (const Bench *bench, gdouble floor_ms)
-{
-  const guint n = (guint) CLAMP (STEP_MS / MAX (2 * floor_ms, 1e-3), 1, MAX_REPEATS);
-
-  return (n + bench->copies - 1) / bench->copies * bench->copies;
-}
-
-/* --- a graph's units --- */
-
-typedef struct {
-  PirlUnitDesc desc;
-  PirlUnitPlan *plan;           /* NULL: a view */
-  PirlTensorDesc output;
-  PirlUnitMemory memory;
-} Planned;
-
-static void
-planned_free (PirlDevice *device, Planned *planned, guint n)
-{
-  for (guint i = 0; i < n; i++)
-    if (planned[i].plan)
-      device->backend->unit_free (planned[i].plan);
-  g_free (planned);
-}
-
-/* Plans every unit as the planner would, each reading what the ones before it leave. */
-static Planned *
-plan_units (const Roof *roof, const PirlGraph *graph, PirlMode mode, GError **error)
-{
-  Planned *all = g_new0 (Planned, graph->units->len);
-
-  for (guint i = 0; i < graph->units->len; i++) {
-    const PirlUnit *unit = &g_array_index (graph->units, PirlUnit, i);
-    const PirlTensorDesc *input = i > 0 ? &all[unit->input].output : NULL;
-    const PirlTensorDesc *residual = unit->residual >= 0 ? &all[unit->residual].output : NULL;
-    Planned *planned = &all[i];
-
-    planned->desc = unit->desc;
-    planned->desc.mode = mode;
-    planned->desc.dtype = roof->dtype;
-    planned->desc.needs_input_gradient &= mode == PIRL_MODE_TRAIN;
-    planned->plan = roof->device->backend->unit_plan (roof->device, &planned->desc, input,
-        residual, &planned->output, &planned->memory, error);
-    if (!planned->plan) {
-      planned_free (roof->device, all, graph->units->len);
-      return NULL;
-    }
-  }
-  return all;
-}
-
-/* A convolution 1x1 of @side channels to as many, over @side pixels: 2 side^3 operations. */
-static gboolean
-measure_matrix (Roof *roof, gint side, GError **error)
-{
-  static const gfloat mean[3] = { 0 }, std[3] = { 1, 1, 1 };
-  const gint n = MAX (side / 64, 1);
-  g_autoptr (PirlGraph) graph = pirl_graph_new ();
-  const PirlValue input = pirl_graph_input (graph, n, 8, mean, std);
-  const PirlValue wide = pirl_graph_conv_bn (graph, input, "a", "a", side, 1, 1, 0, 1,
-      PIRL_NO_VALUE, PIRL_ACT_NONE);
-  const PirlValue product = pirl_graph_conv_bn (graph, wide, "b", "b", side, 1, 1, 0, 1,
-      PIRL_NO_VALUE, PIRL_ACT_NONE);
-  Planned *planned = plan_units (roof, graph, PIRL_MODE_INFER, error);
-  Bench bench = { .device = roof->device };
-  gdouble ms = -1;
-
-  if (!planned)
-    return FALSE;
-  bench.desc = &planned[product].desc;
-  bench.plan = planned[product].plan;
-  if (bench_prepare (&bench, &planned[wide].output, &planned[product].output,
-          &planned[product].memory, error))
-    ms = bench_time (roof->device, forward_work, &bench, 8, error);
-  bench_clear (&bench);
-  planned_free (roof->device, planned, graph->units->len);
-  roof->matrix_rate = 2.0 * n * 64 * side * side / ms;
-  return ms > 0;
-}
-
-/* Measures both rates, or takes what was given where that is more. */
-static gboolean
-measure_roof (const BenchOptions *o, Roof *roof, GString *json, GError **error)
-{
-  if (!measure_copy (roof, (gsize) o->copy_mb << 20, error)
-      || !measure_matrix (roof, o->matrix, error))
-    return FALSE;
-  g_print ("%s: copy %.0f GB/s, product %.1f TFLOP/s\n", roof->device->description,
-      roof->copy_rate * 1e-6, roof->matrix_rate * 1e-9);
-  g_string_append_printf (json, ", \"copy_gb_s\": %.1f, \"product_tflop_s\": %.2f",
-      roof->copy_rate * 1e-6, roof->matrix_rate * 1e-9);
-  roof->copy_rate = MAX (roof->copy_rate, o->copy_rate * 1e6);
-  roof->matrix_rate = MAX (roof->matrix_rate, o->matrix_rate * 1e9);
-  return TRUE;
-}
 
 /* --- the floor --- */
 
@@ -332,7 +35,7 @@ typedef struct {
 } Work;
 
 static void
-add_kernel (const Roof *roof, Work *work, gdouble bytes, gdouble operations)
+add_kernel (const BenchRoof *roof, Work *work, gdouble bytes, gdouble operations)
 {
   work->bytes += bytes;
   work->operations += operations;
@@ -341,10 +44,10 @@ add_kernel (const Roof *roof, Work *work, gdouble bytes, gdouble operations)
 
 /* The floor of a convolution with batch norm (see above). */
 static void
-conv_floor (const Roof *roof, const PirlUnitDesc *d, gdouble x, gdouble y, Work work[N_PASSES])
+conv_floor (const BenchRoof *roof, const PirlUnitDesc *d, gdouble x, gdouble y, Work work[N_PASSES])
 {
   const gdouble element = (gdouble) pirl_dtype_size (d->dtype);
-  const gdouble weight = (gdouble) slot_count (d, PIRL_SLOT_WEIGHT);
+  const gdouble weight = (gdouble) bench_slot_count (d, PIRL_SLOT_WEIGHT);
   const gdouble operations = 2 * weight * d->output.n * d->output.h * d->output.w;
   const gdouble mask = d->activation == PIRL_ACT_NONE ? 0 : y / element / 8;
   const gdouble residual = d->residual ? y : 0;
@@ -359,9 +62,9 @@ conv_floor (const Roof *roof, const PirlUnitDesc *d, gdouble x, gdouble y, Work 
 }
 
 static void
-unit_floor (const Roof *roof, const PirlUnitDesc *d, gdouble x, gdouble y, Work work[N_PASSES])
+unit_floor (const BenchRoof *roof, const PirlUnitDesc *d, gdouble x, gdouble y, Work work[N_PASSES])
 {
-  const gdouble weight = (gdouble) slot_count (d, PIRL_SLOT_WEIGHT);
+  const gdouble weight = (gdouble) bench_slot_count (d, PIRL_SLOT_WEIGHT);
   const gdouble operations = 2 * weight * d->output.n;
   /* Which pixel was the largest. */
   const gdouble index = d->kind == PIRL_UNIT_MAXPOOL ? y / (gdouble) pirl_dtype_size (d->dtype) : 0;
@@ -421,7 +124,7 @@ row_clear (gpointer row)
 
 /* One row for each kind of unit, in order; pictures go in by another way and are left out. */
 static GArray *
-list_rows (const PirlGraph *graph, const Planned *planned)
+list_rows (const PirlGraph *graph, const BenchPlanned *planned)
 {
   GArray *rows = g_array_new (FALSE, FALSE, sizeof (Row));
 
@@ -460,20 +163,21 @@ report_pass (const Row *row, const PirlUnitDesc *d, guint pass, const Work *work
 
 /* Times both passes of a row; adds to @sum. */
 static gboolean
-measure_row (const Roof *roof, const Planned *planned, const PirlUnit *unit, const Row *row,
-    Work sum[N_PASSES], gdouble sum_ms[N_PASSES], GString *json, GError **error)
+measure_row (const BenchRoof *roof, const BenchPlanned *planned, const PirlUnit *unit,
+    const Row *row, Work sum[N_PASSES], gdouble sum_ms[N_PASSES], GString *json, GError **error)
 {
-  static const BenchWork works[N_PASSES] = { forward_work, backward_work };
-  const Planned *own = &planned[row->unit];
+  static const BenchWork works[N_PASSES] = { bench_forward, bench_backward };
+  const BenchPlanned *own = &planned[row->unit];
   const PirlTensorDesc *input = &planned[unit->input].output;
-  Bench bench = { .device = roof->device, .desc = &own->desc, .plan = own->plan };
+  BenchUnit bench = { .device = roof->device, .desc = &own->desc, .plan = own->plan,
+    .rotation = roof->rotation };
   Work work[N_PASSES];
-  gboolean good = bench_prepare (&bench, input, &own->output, &own->memory, error);
+  gboolean good = bench_unit_prepare (&bench, input, &own->output, &own->memory, error);
 
   unit_floor (roof, &own->desc, (gdouble) input->bytes, (gdouble) own->output.bytes, work);
   for (guint pass = 0; good && pass < N_PASSES; pass++) {
-    const gdouble ms = bench_time (roof->device, works[pass], &bench,
-        repeats_for (&bench, work[pass].ms), error);
+    const gdouble ms = bench_time (roof->device, works[pass], &bench, bench.copies,
+        error);
 
     good = ms > 0;
     if (!good)
@@ -484,7 +188,7 @@ measure_row (const Roof *roof, const Planned *planned, const PirlUnit *unit, con
     sum[pass].ms += row->times * work[pass].ms;
     sum_ms[pass] += row->times * ms;
   }
-  bench_clear (&bench);
+  bench_unit_clear (&bench);
   return good;
 }
 
@@ -503,19 +207,19 @@ report_sum (const Work sum[N_PASSES], const gdouble ms[N_PASSES], GString *json)
 }
 
 static gboolean
-measure_trunk (const Roof *roof, const PirlTrainerConfig *config, gint n, gint size,
+measure_trunk (const BenchRoof *roof, const PirlTrainerConfig *config, gint n, gint size,
     GString *json, GError **error)
 {
   g_autoptr (PirlGraph) graph = pirl_graph_new ();
   const PirlValue input = pirl_graph_input (graph, n, size, config->mean, config->std);
-  Planned *planned;
+  BenchPlanned *planned;
   GArray *rows;
   Work sum[N_PASSES] = { { 0 } };
   gdouble sum_ms[N_PASSES] = { 0 };
   gboolean good = TRUE;
 
   pirl_graph_avgpool (graph, pirl_trunk_build (graph, &config->trunk, input, NULL));
-  planned = plan_units (roof, graph, PIRL_MODE_TRAIN, error);
+  planned = bench_plan_units (roof, graph, PIRL_MODE_TRAIN, error);
   if (!planned)
     return FALSE;
   rows = list_rows (graph, planned);
@@ -530,7 +234,7 @@ measure_trunk (const Roof *roof, const PirlTrainerConfig *config, gint n, gint s
   if (good)
     report_sum (sum, sum_ms, json);
   g_array_unref (rows);
-  planned_free (roof->device, planned, graph->units->len);
+  bench_planned_free (roof->device, planned, graph->units->len);
   return good;
 }
 
@@ -538,7 +242,7 @@ gboolean
 bench_layers (const BenchOptions *o, GString *json, GError **error)
 {
   PirlTrainerConfig config;
-  Roof roof = { 0 };
+  BenchRoof roof = { 0 };
   g_autoptr (PirlDevice) device = NULL;
   const PirlPrecision *precision;
 
@@ -548,9 +252,10 @@ bench_layers (const BenchOptions *o, GString *json, GError **error)
     return FALSE;
   roof.device = device;
   roof.dtype = precision->dtype;
+  roof.rotation = ((gsize) o->copy_mb << 20) / ROTATION_SHARE;
   g_string_append_printf (json, ", \"device\": \"%s\", \"precision\": \"%s\", \"batch\": %d",
       device->description, precision->name, o->batch);
-  if (!measure_roof (o, &roof, json, error))
+  if (!bench_measure_roof (o, &roof, json, error))
     return FALSE;
   g_string_append (json, ", \"images\": {\"units\": [");
   if (!measure_trunk (&roof, &config, o->batch, o->size, json, error))

@@ -15,8 +15,8 @@ export OMP_NUM_THREADS=1
 # follow STEPS OPTIONS...: the first losses within 1e-4, those after an update within 1e-3.
 follow() {
   steps=$1; shift
-  "$bench" --device cpu --precision f32 --threads 1 --width 16 --size 64 --patch 32 --batch 16 --bank 512 \
-    --negatives 64 --rate 3e-5 --steps "$steps" --dump "$scratch/dump" "$@" >/dev/null
+  "$bench" --device cpu --precision f32 --threads 1 --width 16 --size 64 --patch 32 --batch 16 \
+    --bank 512 --negatives 64 --rate 3e-5 --steps "$steps" --dump "$scratch/dump" "$@" >/dev/null
   "$python" "$here/peers/pirl_train.py" --device cpu --threads 1 --check "$scratch/dump"
 }
 follow 3 --arch resnet18

@@ -51,7 +51,8 @@ report_steps (const BenchOptions *o, PirlTrainer *trainer, const gdouble *rates,
       rates[o->windows - 1], 1e3 * o->batch / median, stats->loss);
   g_string_append_printf (json, ", \"device\": \"%s\", \"precision\": \"%s\", \"objective\": "
       "\"%s\", \"batch\": %d, \"size\": %d, \"negatives\": %" G_GINT64_FORMAT ", \"bank\": %"
-      G_GINT64_FORMAT ", \"images_per_second\": %.2f, \"slowest\": %.2f, \"fastest\": %.2f, \"step_ms\": %.4f, "
+      G_GINT64_FORMAT ", \"images_per_second\": %.2f, \"slowest\": %.2f, \"fastest\": %.2f, "
+      "\"step_ms\": %.4f, "
       "\"windows\": %d, \"steps\": %d, \"bytes\": %" G_GSIZE_FORMAT ", \"loss\": %.9g, "
       "\"loss_scale\": %g", pirl_trainer_device (trainer), pirl_trainer_precision (trainer),
       o->objective ? o->objective : "pirl", o->batch, o->size, o->negatives, o->bank, median,
@@ -231,7 +232,7 @@ time_parts (const Parts *parts, GString *json, GError **error)
 
     if (!cases[i].used)
       continue;
-    ms = bench_time (parts->device, cases[i].work, parts, 8, error);
+    ms = bench_time (parts->device, cases[i].work, parts, 1, error);
     if (ms < 0)
       return FALSE;
     g_print ("  %-9s %.3f ms x %u\n", cases[i].name, ms, cases[i].times);
