@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * All inferences happen on one thread, because OpenMP keeps a team of threads for every thread that
- * asks for one. There are two batches of pictures: one is collected, one is at work. The caller fills
- * a picture of its own that changes places with the next one of the batch, so that the thread may
- * take the batch at any time.
+ * asks for one. There are two batches of pictures: one is collected, one is at work. The caller
+ * fills a picture of its own that changes places with the next one of the batch, so that the thread
+ * may take the batch at any time.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -201,8 +201,8 @@ embed_worker_load (EmbedWorker * self, const gchar * path)
   g_mutex_unlock (&self->lock);
 }
 
-/* With the lock, while not busy: the model that was loaded takes over. Returns the old one, which is
- * to be freed without the lock; NULL when there is no new one. */
+/* With the lock, while not busy: the model that was loaded takes over. Returns the old one, to be
+ * freed without the lock; NULL when there is no new one. */
 static PirlEmbedder *
 take_over (EmbedWorker * self)
 {

@@ -54,19 +54,19 @@ void embed_worker_free (EmbedWorker * worker);
 guint embed_worker_size (EmbedWorker * worker);
 
 /** The picture to fill for the next inference; NULL when there is no room for it and @block is
- * FALSE, or while flushing. There is room when the thread is not at work, or, with batches, when the
- * one that is collected is not full. */
+ * FALSE, or while flushing. There is room when the thread is not at work, or, with batches, when
+ * the one that is collected is not full. */
 PirlImage *embed_worker_acquire (EmbedWorker * worker, gboolean block);
 /** Embeds the picture of embed_worker_acquire(): at once, or with its batch. Batches need tags that
  * rise. */
 void embed_worker_submit (EmbedWorker * worker, guint64 tag);
-/** Lets the batch that is collected wait for no more pictures. @at_all_events FALSE: not while other
- * results are there or on their way. */
+/** Lets the batch that is collected wait for no more pictures. @at_all_events FALSE: not while
+ * other results are there or on their way. */
 void embed_worker_close_batch (EmbedWorker * worker, gboolean at_all_events);
 /** Waits until the thread has nothing to do; FALSE when flushing ended the wait. */
 gboolean embed_worker_drain (EmbedWorker * worker);
-/** Batch of one: the newest result (transfer full), or NULL, with @error set when the last inference
- * failed. */
+/** Batch of one: the newest result (transfer full), or NULL, with @error set when the last
+ * inference failed. */
 EmbedResult *embed_worker_latest (EmbedWorker * worker, GError ** error);
 /** Batches: waits for the result of the picture with this tag (transfer full) and forgets those
  * before it. NULL while flushing, or, with @error set, when its batch or one before failed. */

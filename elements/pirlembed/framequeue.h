@@ -13,13 +13,13 @@
 typedef struct _FrameQueue FrameQueue;
 
 typedef struct {
-  /** Streaming thread: a frame came in. @ticket: what leaving() is to be given; 0 from the start. */
+  /** Streaming thread: a frame came in. @ticket: what leaving() is to be given; it begins as 0. */
   GstFlowReturn (*arrived) (GstElement * element, GstBuffer * frame, guint64 * ticket);
   /** Streaming thread: no frame comes before one that arrived has left. */
   void (*full) (GstElement * element);
   /** Streaming thread: perhaps no frame comes before all that arrived have left. */
   void (*pausing) (GstElement * element);
-  /** Task: the frame with this ticket goes to the base class next. Reports the errors it returns. */
+  /** Task: the frame with this ticket goes to the base class next. Posts the errors it returns. */
   GstFlowReturn (*leaving) (GstElement * element, guint64 ticket);
   /** Streaming thread: frames that may be queued before upstream has to wait. */
   guint (*capacity) (GstElement * element);

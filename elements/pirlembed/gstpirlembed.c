@@ -31,18 +31,20 @@
  * ## Batches
  *
  * With `batch-size=N` above 1, frames are collected and N of them go through the network together,
- * on a thread of the element's own, while the next ones are collected; a task of the source pad then
- * sends them on in order, with the stream's events in their places between them. A batch that is not
- * full after `batch-timeout` (counted from its first frame), at the end of the stream, or when caps
- * change is run with the frames it has: the network is planned for N, and the empty places compute
- * the last frame again, so that a vector does not depend on how full its batch was, and a batch
- * costs the same. Every frame waits for its batch, also behind a live source; the LATENCY query then
- * gets N - 1 frames' time or `batch-timeout`, whichever is less, and the measured time of a batch.
+ * on a thread of the element's own, while the next ones are collected; a task of the source pad
+ * then sends them on in order, with the stream's events in their places between them. A batch that
+ * is not full after `batch-timeout` (counted from its first frame), at the end of the stream, or
+ * when caps change is run with the frames it has: the network is planned for N, and the empty
+ * places compute the last frame again, so that a vector does not depend on how full its batch was,
+ * and a batch costs the same. Every frame waits for its batch, also behind a live source; the
+ * LATENCY query then gets N - 1 frames' time or `batch-timeout`, whichever is less, and the
+ * measured time of a batch.
+ *
  * `interval` says which frames are embedded, as without batches: with 1 (the default unless live)
- * upstream waits when a batch is at work and the next one is full, with 0 (the default behind a live
- * source) frames that find no place carry the embedding of the last frame before them that did. Up
- * to two batches of frames are held, with frames between them that are not embedded up to 200; the
- * ALLOCATION query asks for so many buffers more.
+ * upstream waits when a batch is at work and the next one is full, with 0 (the default behind a
+ * live source) frames that find no place carry the embedding of the last frame before them that
+ * did. Up to two batches of frames are held, with frames between them that are not embedded up to
+ * 200; the ALLOCATION query asks for the batches' buffers in addition.
  *
  * ## Models
  *
@@ -77,6 +79,7 @@
 #endif
 
 #include "common.h"
+#include "embedcaps.h"
 #include "embedworker.h"
 #include "framequeue.h"
 #include "meta.h"
@@ -153,15 +156,11 @@ struct _GstPirlEmbed {
   guint64 ticket;               /* of the last frame that joined a batch */
 };
 
-#define TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)1, types=(string)float32, " \
-    "framerate=(fraction)[0,max]"
-
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
-    GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_VIDEO_CAPS_MAKE (GST_VIDEO_FORMATS_ALL)));
+    GST_PAD_ALWAYS, GST_STATIC_CAPS (EMBED_VIDEO_CAPS));
 
 static GstStaticPadTemplate src_template = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC,
-    GST_PAD_ALWAYS,
-    GST_STATIC_CAPS (GST_VIDEO_CAPS_MAKE (GST_VIDEO_FORMATS_ALL) "; " TENSORS_CAPS));
+    GST_PAD_ALWAYS, GST_STATIC_CAPS (EMBED_VIDEO_CAPS "; " EMBED_TENSORS_CAPS));
 
 G_DEFINE_FINAL_TYPE (GstPirlEmbed, gst_pirl_embed, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (pirlembed, "pirlembed", GST_RANK_NONE, GST_TYPE_PIRL_EMBED)
@@ -418,71 +417,19 @@ gst_pirl_embed_change_state (GstElement * element, GstStateChange transition)
 
 /* ---- negotiation -------------------------------------------------------------------------- */
 
-static gboolean
-is_video (const GstStructure * structure)
-{
-  return gst_structure_has_name (structure, "video/x-raw");
-}
-
-/* The tensors that frames like @video become; without dimensions while no model is loaded. */
 static GstCaps *
-tensors_for (GstPirlEmbed * self, const GstStructure * video, gboolean fixed)
+gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection direction, GstCaps * caps,
+    GstCaps * filter)
 {
-  const GValue *rate = gst_structure_get_value (video, "framerate");
-  GstCaps *caps;
+  GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  GstCaps *result;
   guint size;
 
   GST_OBJECT_LOCK (self);
   size = self->size;
   GST_OBJECT_UNLOCK (self);
-  caps = size > 0 ? gst_pirl_embedding_caps (size, 0, 1) : gst_caps_from_string (TENSORS_CAPS);
-  if (rate != NULL)
-    gst_caps_set_value (caps, "framerate", rate);
-  else if (!fixed)
-    gst_caps_set_simple (caps, "framerate", GST_TYPE_FRACTION_RANGE, 0, 1, G_MAXINT, 1, NULL);
-  return caps;
-}
-
-static GstCaps *
-caps_for_src (GstPirlEmbed * self, const GstCaps * caps)
-{
-  GstCaps *result = gst_caps_copy (caps);
-  gboolean fixed = gst_caps_is_fixed (caps);
-
-  for (guint i = 0; i < gst_caps_get_size (caps); i++)
-    result = gst_caps_merge (result, tensors_for (self, gst_caps_get_structure (caps, i), fixed));
-  return result;
-}
-
-static GstCaps *
-caps_for_sink (const GstCaps * caps)
-{
-  GstCaps *result = gst_caps_new_empty ();
-
-  for (guint i = 0; i < gst_caps_get_size (caps); i++) {
-    const GstStructure *s = gst_caps_get_structure (caps, i);
-    GstCaps *video;
-
-    if (is_video (s)) {
-      video = gst_caps_copy_nth (caps, i);
-    } else {
-      const GValue *rate = gst_structure_get_value (s, "framerate");
-
-      video = gst_caps_make_writable (gst_static_pad_template_get_caps (&sink_template));
-      if (rate != NULL)
-        gst_caps_set_value (video, "framerate", rate);
-    }
-    result = gst_caps_merge (result, video);
-  }
-  return result;
-}
-
-static GstCaps *
-gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection direction, GstCaps * caps,
-    GstCaps * filter)
-{
-  GstCaps *result = direction == GST_PAD_SINK
-      ? caps_for_src (GST_PIRL_EMBED (trans), caps) : caps_for_sink (caps);
+  result = direction == GST_PAD_SINK ? embed_caps_for_src (caps, size)
+      : embed_caps_for_sink (caps);
 
   if (filter != NULL) {
     GstCaps *all = result;
@@ -553,7 +500,7 @@ gst_pirl_embed_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * o
     return FALSE;
   }
   set_frame_duration (self);
-  self->tensors = !is_video (gst_caps_get_structure (outcaps, 0));
+  self->tensors = !embed_caps_are_video (outcaps);
   gst_base_transform_set_in_place (trans, !self->tensors);
   return TRUE;
 }
@@ -1072,6 +1019,36 @@ gst_pirl_embed_finalize (GObject * object)
 }
 
 static void
+install_batch_properties (GObjectClass * klass)
+{
+  const GParamFlags rw = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
+
+  /**
+   * GstPirlEmbed:batch-size:
+   *
+   * Frames that go through the network together; 1 = each by itself, on its way. See the section on
+   * batches.
+   */
+  g_object_class_install_property (klass, PROP_BATCH_SIZE,
+      g_param_spec_uint ("batch-size", "Batch size",
+          "Frames that go through the network together (1 = each by itself; more are collected, "
+          "and frames wait for their batch)", 1, MAX_BATCH_SIZE, DEFAULT_BATCH_SIZE,
+          rw | GST_PARAM_MUTABLE_READY));
+  /**
+   * GstPirlEmbed:batch-timeout:
+   *
+   * How long the first frame of a batch waits for the others before it goes with those that are
+   * there, in nanoseconds; 0 = until the batch is full or the stream ends. A source that is slower
+   * than this makes batches of one, each of which costs as much as a full one: for a camera choose
+   * the time of `batch-size` frames.
+   */
+  g_object_class_install_property (klass, PROP_BATCH_TIMEOUT,
+      g_param_spec_uint64 ("batch-timeout", "Batch timeout",
+          "Nanoseconds that the first frame of a batch waits for it to fill (0 = until it is full)",
+          0, G_MAXUINT64, DEFAULT_BATCH_TIMEOUT, rw | GST_PARAM_MUTABLE_READY));
+}
+
+static void
 install_properties (GObjectClass * klass)
 {
   const GParamFlags rw = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
@@ -1103,37 +1080,14 @@ install_properties (GObjectClass * klass)
    * GstPirlEmbed:interval:
    *
    * 1 = every frame, N = every Nth, 0 = as the machine manages, without ever holding a frame back
-   * (with batches: without ever holding upstream back for the network), -1 = 0 behind a live source,
-   * else 1.
+   * (with batches: without ever holding upstream back for the network), -1 = 0 behind a live
+   * source, else 1.
    */
   g_object_class_install_property (klass, PROP_INTERVAL,
       g_param_spec_int ("interval", "Interval",
           "Embed every Nth frame (0 = as the machine manages, holding no frame back; "
           "-1 = 0 behind a live source, else 1)", INTERVAL_AUTO, G_MAXINT, DEFAULT_INTERVAL,
           rw | GST_PARAM_MUTABLE_PLAYING));
-  /**
-   * GstPirlEmbed:batch-size:
-   *
-   * Frames that go through the network together; 1 = each by itself, on its way. See the section on
-   * batches.
-   */
-  g_object_class_install_property (klass, PROP_BATCH_SIZE,
-      g_param_spec_uint ("batch-size", "Batch size",
-          "Frames that go through the network together (1 = each by itself; more are collected, "
-          "and frames wait for their batch)", 1, MAX_BATCH_SIZE, DEFAULT_BATCH_SIZE,
-          rw | GST_PARAM_MUTABLE_READY));
-  /**
-   * GstPirlEmbed:batch-timeout:
-   *
-   * How long the first frame of a batch waits for the others before it goes with those that are
-   * there, in nanoseconds; 0 = until the batch is full or the stream ends. A source that is slower
-   * than this makes batches of one, each of which costs as much as a full one: for a camera choose
-   * the time of `batch-size` frames.
-   */
-  g_object_class_install_property (klass, PROP_BATCH_TIMEOUT,
-      g_param_spec_uint64 ("batch-timeout", "Batch timeout",
-          "Nanoseconds that the first frame of a batch waits for it to fill (0 = until it is full)",
-          0, G_MAXUINT64, DEFAULT_BATCH_TIMEOUT, rw | GST_PARAM_MUTABLE_READY));
   /**
    * GstPirlEmbed:stats:
    *
@@ -1162,6 +1116,7 @@ gst_pirl_embed_class_init (GstPirlEmbedClass * klass)
   object_class->get_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_get_property);
   object_class->finalize = GST_DEBUG_FUNCPTR (gst_pirl_embed_finalize);
   install_properties (object_class);
+  install_batch_properties (object_class);
 
   /**
    * GstPirlEmbed::model-updated:

@@ -631,8 +631,8 @@ GST_START_TEST (batches_are_full_behind_a_slow_peer)
 
 GST_END_TEST;
 
-/* 2 frames are at work on a slow network, 2 have been collected: the others pass, in order, with the
- * embedding of the last one before them that has one. */
+/* 2 frames are at work on a slow network, 2 have been collected: the others pass, in order, with
+ * the embedding of the last one before them that has one. */
 GST_START_TEST (as_the_machine_manages)
 {
   GstHarness *h = batch_harness (model_slow, "interval=0 device=reference batch-size=2 "

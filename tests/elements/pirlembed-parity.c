@@ -236,7 +236,8 @@ parity_suite (void)
 int
 main (int argc, char **argv)
 {
-  const gchar *data = g_getenv ("PIRL_TEST_DATA") ? g_getenv ("PIRL_TEST_DATA") : "../shared/data";
+  const gchar *given = g_getenv ("PIRL_TEST_DATA");
+  g_autofree gchar *data = g_canonicalize_filename (given ? given : "../shared/data", NULL);
   int failed;
   Suite *s;
 

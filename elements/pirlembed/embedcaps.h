@@ -1,0 +1,17 @@
+/* gst-pirl: what may enter and leave pirlembed.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "meta.h"
+
+#include <gst/video/video.h>
+
+#define EMBED_VIDEO_CAPS GST_VIDEO_CAPS_MAKE (GST_VIDEO_FORMATS_ALL)
+#define EMBED_TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)1, " \
+    "types=(string)float32, framerate=(fraction)[0,max]"
+
+/** What frames of @caps leave as: the same, or tensors of @size floats (0: no model is loaded). */
+GstCaps *embed_caps_for_src (const GstCaps * caps, guint size);
+/** What may enter for @caps to leave. */
+GstCaps *embed_caps_for_sink (const GstCaps * caps);
+gboolean embed_caps_are_video (const GstCaps * caps);
