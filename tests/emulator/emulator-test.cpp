@@ -262,7 +262,7 @@ test_graph ()
   int *out = card<int> (4), ran = 0, *counter = &ran;
   int *pinned = nullptr, values[4];
   cudaStream_t stream, fork;
-  cudaEvent_t begin, end;
+  cudaEvent_t begin = nullptr, end = nullptr;
   cudaGraph_t graph;
   cudaGraphExec_t exec;
   size_t nodes = 0;

@@ -195,8 +195,8 @@ __double_as_longlong (double x)
 }
 static inline double __longlong_as_double (long long x) { return pirl_emulator_bits<double> (x); }
 
-static inline float rsqrtf (float x) { return 1.0f / sqrtf (x); }
-/* The C library has its own functions of these names. */
+/* The C library has, or will have, its own functions of these names. */
+#define rsqrtf(x) (1.0f / sqrtf (x))
 #define __expf(x) expf (x)
 #define __logf(x) logf (x)
 #define __powf(x, y) powf (x, y)
