@@ -539,4 +539,4 @@ conv_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError **
   }
 }
 
-const PirlCpuUnit pirl_cpu_conv = { "conv", sizeof (ConvPlan), conv_plan, conv_run, conv_clear };
+const PirlCpuUnit pirl_cpu_conv = { sizeof (ConvPlan), conv_plan, conv_run, conv_clear };

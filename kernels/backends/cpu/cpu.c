@@ -4,6 +4,7 @@
  * Every entry runs under the device's number of OpenMP threads and puts the caller's setting back.
  */
 #include "backends/cpu/cpu.h"
+#include "backends/check.h"
 #include "backends/host.h"
 
 #include <math.h>
@@ -277,60 +278,11 @@ static const PirlCpuUnit *const units[] = {
   [PIRL_UNIT_VECTORS] = NULL,
 };
 
-static void
-explain (const PirlUnitDesc *desc, GError **error)
-{
-  g_prefix_error (error, "%s, %d x (%d,%d,%d) -> (%d,%d,%d)%s: ", units[desc->kind]->name,
-      desc->input.n, desc->input.c, desc->input.h, desc->input.w, desc->output.c, desc->output.h,
-      desc->output.w, desc->mode == PIRL_MODE_TRAIN ? " in training" : "");
-}
-
 static gboolean
 invalid (GError **error, const gchar *text)
 {
   g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID, text);
   return FALSE;
-}
-
-static gboolean
-window_fits (gint input, gint output, const PirlUnitDesc *desc)
-{
-  const gint reach = input + 2 * desc->padding - desc->kernel;
-
-  return reach >= 0 && output == reach / desc->stride + 1;
-}
-
-/* What must hold before oneDNN is asked. */
-static gboolean
-check_desc (const PirlUnitDesc *desc, const PirlTensorDesc *input, const PirlTensorDesc *residual,
-    GError **error)
-{
-  const PirlDims in = desc->input, out = desc->output;
-  const gboolean window = desc->kind == PIRL_UNIT_CONV || desc->kind == PIRL_UNIT_MAXPOOL;
-  const gboolean norm = desc->kind == PIRL_UNIT_BATCHNORM
-      || (desc->kind == PIRL_UNIT_CONV && desc->batch_norm);
-
-  const gboolean vectors = desc->kind == PIRL_UNIT_LINEAR || desc->kind == PIRL_UNIT_BATCHNORM
-      || desc->kind == PIRL_UNIT_L2NORM;
-
-  if (MIN (MIN (in.n, in.c), MIN (in.h, in.w)) < 1
-      || MIN (MIN (out.n, out.c), MIN (out.h, out.w)) < 1 || in.n != out.n)
-    return invalid (error, "every dimension must be at least 1, and the batch stay the same");
-  if (window && (desc->kernel < 1 || desc->stride < 1 || desc->padding < 0
-          || !window_fits (in.h, out.h, desc) || !window_fits (in.w, out.w, desc)))
-    return invalid (error, "the output's size does not follow from kernel, stride and padding");
-  if (vectors && (in.h != 1 || in.w != 1))
-    return invalid (error, "it takes vectors: the height and width of its input must be 1");
-  if (desc->kind == PIRL_UNIT_CONV
-      && (desc->groups < 1 || in.c % desc->groups || out.c % desc->groups))
-    return invalid (error, "groups must divide the channels of input and output");
-  if (desc->kind != PIRL_UNIT_INPUT && !input)
-    return invalid (error, "the unit has no input");
-  if (desc->residual && (!residual || memcmp (&residual->dims, &out, sizeof out) != 0))
-    return invalid (error, "the residual must have the shape of the output");
-  if (norm && desc->mode == PIRL_MODE_TRAIN && (gsize) out.n * out.h * out.w < 2)
-    return invalid (error, "batch norm needs more than one value per channel to train");
-  return TRUE;
 }
 
 static PirlDnnFormat *
@@ -361,8 +313,8 @@ cpu_unit_plan (PirlDevice *base, const PirlUnitDesc *desc, const PirlTensorDesc 
 {
   PirlCpuDevice *device = (PirlCpuDevice *) base;
   const PirlCpuUnit *unit = desc->kind < G_N_ELEMENTS (units) ? units[desc->kind] : NULL;
+  const gchar *problem, *reason;
   PirlUnitPlan *plan;
-  const gchar *reason;
   gboolean planned;
   gint threads;
 
@@ -375,8 +327,10 @@ cpu_unit_plan (PirlDevice *base, const PirlUnitDesc *desc, const PirlTensorDesc 
     g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, reason);
     return NULL;
   }
-  if (!check_desc (desc, input, residual, error)) {
-    explain (desc, error);
+  problem = pirl_unit_problem (desc, input, residual);
+  if (problem) {
+    invalid (error, problem);
+    pirl_unit_explain (desc, error);
     return NULL;
   }
   plan = g_malloc0 (unit->size);
@@ -394,7 +348,7 @@ cpu_unit_plan (PirlDevice *base, const PirlUnitDesc *desc, const PirlTensorDesc 
   leave (threads);
   if (planned)
     return plan;
-  explain (desc, error);
+  pirl_unit_explain (desc, error);
   cpu_unit_free (plan);
   return NULL;
 }
@@ -411,7 +365,7 @@ cpu_unit_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *buffers,
     done = units[plan->desc.kind]->run (plan, pass, buffers, error);
   leave (threads);
   if (!done)
-    explain (&plan->desc, error);
+    pirl_unit_explain (&plan->desc, error);
   return done;
 }
 

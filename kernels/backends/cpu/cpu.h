@@ -24,7 +24,6 @@ struct _PirlUnitPlan {
 
 /** One kind of unit. */
 typedef struct {
-  const gchar *name;
   gsize size;                   /* of its plan; zeroed before plan() */
   /* Fills the rest of the plan; must end with pirl_cpu_set_output(). */
   gboolean (*plan) (PirlUnitPlan *plan, PirlTensorDesc *output, PirlUnitMemory *memory,

@@ -68,7 +68,7 @@ input_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError *
   return TRUE;
 }
 
-const PirlCpuUnit pirl_cpu_input = { "input", sizeof (PirlUnitPlan), input_plan, input_run, NULL };
+const PirlCpuUnit pirl_cpu_input = { sizeof (PirlUnitPlan), input_plan, input_run, NULL };
 
 /* --- MAXPOOL --------------------------------------------------------------------------------- */
 
@@ -162,7 +162,7 @@ maxpool_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError
           && pirl_cpu_moved (m->move_out, dst, b->output, pad, error));
 }
 
-const PirlCpuUnit pirl_cpu_maxpool = { "maxpool", sizeof (MaxpoolPlan), maxpool_plan, maxpool_run,
+const PirlCpuUnit pirl_cpu_maxpool = { sizeof (MaxpoolPlan), maxpool_plan, maxpool_run,
   maxpool_clear };
 
 /* --- AVGPOOL --------------------------------------------------------------------------------- */
@@ -198,7 +198,7 @@ avgpool_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError
   return TRUE;
 }
 
-const PirlCpuUnit pirl_cpu_avgpool = { "avgpool", sizeof (AvgpoolPlan), avgpool_plan, avgpool_run,
+const PirlCpuUnit pirl_cpu_avgpool = { sizeof (AvgpoolPlan), avgpool_plan, avgpool_run,
   NULL };
 
 /* --- LINEAR ---------------------------------------------------------------------------------- */
@@ -253,7 +253,7 @@ linear_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError 
   return pass == PIRL_PASS_PREPARE || linear_backward (plan, b, error);
 }
 
-const PirlCpuUnit pirl_cpu_linear = { "linear", sizeof (PirlUnitPlan), linear_plan, linear_run,
+const PirlCpuUnit pirl_cpu_linear = { sizeof (PirlUnitPlan), linear_plan, linear_run,
   NULL };
 
 /* --- BATCHNORM ------------------------------------------------------------------------------- */
@@ -338,7 +338,7 @@ batchnorm_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GErr
   return TRUE;
 }
 
-const PirlCpuUnit pirl_cpu_batchnorm = { "batchnorm", sizeof (BatchnormPlan), batchnorm_plan,
+const PirlCpuUnit pirl_cpu_batchnorm = { sizeof (BatchnormPlan), batchnorm_plan,
   batchnorm_run, batchnorm_clear };
 
 /* --- L2NORM ---------------------------------------------------------------------------------- */
@@ -356,5 +356,5 @@ l2norm_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError 
 }
 
 /* Needs of memory what LINEAR needs. */
-const PirlCpuUnit pirl_cpu_l2norm = { "l2norm", sizeof (PirlUnitPlan), linear_plan, l2norm_run,
+const PirlCpuUnit pirl_cpu_l2norm = { sizeof (PirlUnitPlan), linear_plan, l2norm_run,
   NULL };

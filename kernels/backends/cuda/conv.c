@@ -12,6 +12,14 @@
  *
  * Saved by FORWARD: packed weights, for the gradient of in, and with batch norm y, its table
  * (norm.h) and, where a residual makes it necessary, the activation's mask.
+ *
+ * In F16 a value between two such units may stay *pending*: the first one's output is y, and behind
+ * it scale and shift in F16; the second one's convolution and gradient of the weights read
+ * relu (scale y + shift) (cuDNN's prologues, convolution.h), which nobody writes. So y is in memory
+ * instead of both, and a pass that reads it and writes the other is saved. The shift, rounded to 11
+ * bits, is wrong by up to 2^-12 |mean| / deviation: as y itself is, in F16. PIRL_CUDA_FUSE in the
+ * environment: 0 = never, 1 = wherever cuDNN can; else where timing shows that it pays, so never on
+ * a device that is to be deterministic.
  */
 #include "backends/cuda/cuda.h"
 #include "backends/cuda/depthwise.h"
@@ -26,6 +34,8 @@ typedef struct {
   PirlGpuDepthwise filters;     /* of a depthwise one */
   PirlConvKind forward_kind;
   PirlConv *forward, *d_input, *d_weight;       /* NULL: depthwise, or not needed */
+  gboolean pending;             /* the output is */
+  gboolean prologue;            /* the input is */
   /* Offsets in saved. */
   gsize at_weights, at_y, at_table, at_mask;
   /* Offsets in scratch. Batch norm and then each gradient have it to themselves. */
@@ -81,6 +91,23 @@ static gsize
 output_bytes (const ConvPlan *c)
 {
   return values_bytes (&c->base, c->base.desc.output, c->base.output_stored);
+}
+
+/* Where behind the @bytes of a pending value's pixels its scale is; its shift follows. */
+static gsize
+pending_at (gsize bytes)
+{
+  gsize end = 0;
+
+  pirl_cuda_region (&end, bytes);
+  return end;
+}
+
+/* Of its scale, or its shift. */
+static gsize
+pending_bytes (gint stored)
+{
+  return stored * pirl_dtype_size (PIRL_DTYPE_F16);
 }
 
 static gsize
@@ -148,6 +175,18 @@ describe_shapes (ConvPlan *c)
   };
 }
 
+static gboolean
+fuse_always (void)
+{
+  return g_strcmp0 (g_getenv ("PIRL_CUDA_FUSE"), "1") == 0;
+}
+
+static gboolean
+fuse_never (void)
+{
+  return g_strcmp0 (g_getenv ("PIRL_CUDA_FUSE"), "0") == 0;
+}
+
 static PirlConv *
 new_conv (ConvPlan *c, PirlConvKind kind, GError **error)
 {
@@ -166,6 +205,8 @@ new_conv (ConvPlan *c, PirlConvKind kind, GError **error)
     problem.activation = desc->activation;
     problem.residual = desc->residual;
   }
+  problem.prologue = c->prologue;
+  problem.deterministic |= c->prologue && fuse_always ();
   return pirl_conv_new (base->device->conv, &problem, error);
 }
 
@@ -225,7 +266,7 @@ lay_out_training (ConvPlan *c, PirlUnitMemory *memory)
 
   c->at_weights = pirl_cuda_region (&saved, weights_bytes (c));
   if (normalises (desc)) {
-    c->at_y = pirl_cuda_region (&saved, output_bytes (c));
+    c->at_y = pirl_cuda_region (&saved, c->pending ? 0 : output_bytes (c));
     c->at_table = pirl_cuda_region (&saved, table_bytes (c));
   }
   if (needs_mask (desc))
@@ -268,6 +309,54 @@ conv_plan (PirlUnitPlan *plan, PirlUnitMemory *memory, GError **error)
   if (is_inference (&plan->desc))
     return plan_inference (c, error);
   lay_out_training (c, memory);
+  return TRUE;
+}
+
+/* --- pending values --- */
+
+static gboolean
+can_be_pending (const PirlUnitDesc *desc)
+{
+  return normalises (desc) && !desc->residual && desc->activation == PIRL_ACT_RELU
+      && desc->dtype == PIRL_DTYPE_F16;
+}
+
+/* Plans of cuDNN that read a pending input, in place of those there are. FALSE: there are none, or
+ * they do not pay. */
+static gboolean
+plan_prologue (ConvPlan *c)
+{
+  PirlConv *forward, *d_weight;
+
+  c->prologue = TRUE;
+  forward = new_conv (c, PIRL_CONV_FORWARD_SUMS, NULL);
+  d_weight = forward ? new_conv (c, PIRL_CONV_D_WEIGHT, NULL) : NULL;
+  if (!d_weight) {
+    pirl_conv_free (forward);
+    c->prologue = FALSE;
+    return FALSE;
+  }
+  pirl_conv_free (c->forward);
+  pirl_conv_free (c->d_weight);
+  c->forward = forward;
+  c->forward_kind = PIRL_CONV_FORWARD_SUMS;
+  c->d_weight = d_weight;
+  return TRUE;
+}
+
+gboolean
+pirl_cuda_conv_fuse (PirlUnitPlan *producer, PirlUnitPlan *consumer, PirlTensorDesc *value,
+    PirlUnitMemory *memory)
+{
+  ConvPlan *from = (ConvPlan *) producer, *to = (ConvPlan *) consumer;
+
+  if (!can_be_pending (&producer->desc) || !normalises (&consumer->desc) || to->depthwise
+      || fuse_never () || (producer->device->base.deterministic && !fuse_always ())
+      || !plan_prologue (to))
+    return FALSE;
+  from->pending = TRUE;
+  lay_out_training (from, memory);
+  value->bytes = pending_at (output_bytes (from)) + 2 * pending_bytes (from->norm.stored);
   return TRUE;
 }
 
@@ -334,6 +423,26 @@ norm_params (const ConvPlan *c, const PirlUnitBuffers *b, gboolean running)
   return params;
 }
 
+/* What a convolution reads of the input. */
+static PirlConvTensors
+input_tensors (const ConvPlan *c, const PirlUnitBuffers *b)
+{
+  PirlConvTensors tensors = { .input = (gpointer) b->input };
+
+  if (c->prologue) {
+    tensors.scale = (const guint8 *) b->input + pending_at (input_bytes (c));
+    tensors.shift = (const guint8 *) tensors.scale + pending_bytes (c->base.input_stored);
+  }
+  return tensors;
+}
+
+/* y of a batch norm. */
+static gpointer
+product_of (const ConvPlan *c, const PirlUnitBuffers *b)
+{
+  return c->pending ? b->output : saved_at (b, c->at_y);
+}
+
 /* Convolution and all that follows it, without statistics; @table only adds a bias. */
 static gboolean
 forward_plain (ConvPlan *c, const PirlUnitBuffers *b, gpointer weights, const gfloat *table,
@@ -362,9 +471,12 @@ static gboolean
 forward_product (ConvPlan *c, const PirlUnitBuffers *b, gpointer weights, gpointer y,
     gfloat *partial, GError **error)
 {
-  const PirlConvTensors tensors = { .input = (gpointer) b->input, .weight = weights, .output = y,
-    .sum = partial, .squares = partial + c->norm.stored };
+  PirlConvTensors tensors = input_tensors (c, b);
 
+  tensors.weight = weights;
+  tensors.output = y;
+  tensors.sum = partial;
+  tensors.squares = partial + c->norm.stored;
   if (c->depthwise)
     pirl_gpu_depthwise_forward (&c->filters, b->input, weights, NULL, NULL, PIRL_ACT_NONE, y,
         stream_of (c));
@@ -379,14 +491,18 @@ static gboolean
 forward_normalised (ConvPlan *c, const PirlUnitBuffers *b, gpointer weights, GError **error)
 {
   const PirlUnitDesc *desc = &c->base.desc;
-  const PirlGpuNormParams params = norm_params (c, b, b->update_statistics);
+  PirlGpuNormParams params = norm_params (c, b, b->update_statistics);
   const gboolean sums = c->forward_kind == PIRL_CONV_FORWARD_SUMS;
-  gpointer y = saved_at (b, c->at_y);
+  gpointer y = product_of (c, b);
   gfloat *table = saved_at (b, c->at_table), *partial = scratch_at (b, c->at_partial);
 
+  if (c->pending)
+    params.pending = (guint8 *) y + pending_at (output_bytes (c));
   if (!forward_product (c, b, weights, y, partial, error))
     return FALSE;
   pirl_gpu_norm_finish (&c->norm, sums ? NULL : partial, partial, &params, table, stream_of (c));
+  if (c->pending)
+    return TRUE;
   pirl_gpu_norm_apply (&c->norm, table, y, desc->residual ? b->residual : NULL,
       needs_mask (desc) ? saved_at (b, c->at_mask) : NULL, b->output, stream_of (c));
   return TRUE;
@@ -416,7 +532,7 @@ backward_normalised (ConvPlan *c, const PirlUnitBuffers *b)
 {
   const PirlUnitDesc *desc = &c->base.desc;
   const PirlGpuNormGradient gradient = {
-    .table = saved_at (b, c->at_table), .y = saved_at (b, c->at_y),
+    .table = saved_at (b, c->at_table), .y = product_of (c, b),
     .mask = needs_mask (desc) ? saved_at (b, c->at_mask) : NULL, .d = b->d_output,
     .d_residual = desc->residual ? b->d_residual : NULL,
     .accumulate_residual = b->accumulate_residual
@@ -455,9 +571,10 @@ static gboolean
 backward_weights (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 {
   gfloat *grad = b->grad[PIRL_SLOT_WEIGHT];
-  const PirlConvTensors tensors = { .input = (gpointer) b->input, .weight = b->scratch,
-    .output = b->d_output };
+  PirlConvTensors tensors = input_tensors (c, b);
 
+  tensors.weight = b->scratch;
+  tensors.output = b->d_output;
   if (!grad)
     return TRUE;
   if (c->depthwise) {
@@ -553,6 +670,6 @@ conv_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError **
 }
 
 const PirlCudaUnit pirl_cuda_conv = {
-  .name = "conv", .size = sizeof (ConvPlan), .plan = conv_plan, .run = conv_run,
+  .size = sizeof (ConvPlan), .plan = conv_plan, .run = conv_run,
   .clear = conv_clear
 };

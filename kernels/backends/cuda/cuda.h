@@ -126,7 +126,6 @@ struct _PirlUnitPlan {
 
 /** One kind of unit. */
 typedef struct {
-  const gchar *name;
   gsize size;                   /* of its plan; zeroed before plan() */
   gboolean vectors;             /* takes rows, not pictures */
   /* Fills the rest of the plan and @memory; the output's desc is made by the caller. */
@@ -136,6 +135,9 @@ typedef struct {
 } PirlCudaUnit;
 
 extern const PirlCudaUnit pirl_cuda_conv;       /* conv.c */
+/** Of two CONV units; see PirlBackend's unit_fuse. */
+gboolean pirl_cuda_conv_fuse (PirlUnitPlan *producer, PirlUnitPlan *consumer,
+    PirlTensorDesc *value, PirlUnitMemory *memory);
 extern const PirlCudaUnit pirl_cuda_input;      /* input.c */
 extern const PirlCudaUnit pirl_cuda_maxpool, pirl_cuda_avgpool;  /* pictures.c */
 extern const PirlCudaUnit pirl_cuda_linear, pirl_cuda_batchnorm, pirl_cuda_l2norm; /* vectors.c */

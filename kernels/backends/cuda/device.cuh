@@ -43,6 +43,17 @@ template <> __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16> (
   return __float2bfloat16_rn (x);
 }
 
+/** Calls @f<T> (...) for the type of the values. */
+#define PIRL_FOR_DTYPE(dtype, f, ...) \
+  do { \
+    if ((dtype) == PIRL_DTYPE_F32) \
+      f<float> (__VA_ARGS__); \
+    else if ((dtype) == PIRL_DTYPE_F16) \
+      f<__half> (__VA_ARGS__); \
+    else \
+      f<__nv_bfloat16> (__VA_ARGS__); \
+  } while (0)
+
 /* --- eight channels at once: 16 bytes of 16-bit numbers, or twice 16 bytes of floats --- */
 
 template <typename T> struct __align__ (16) Eight { T v[8]; };

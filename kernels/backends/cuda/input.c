@@ -301,5 +301,5 @@ input_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError *
   return pass != PIRL_PASS_FORWARD || input_forward (p, b, error);
 }
 
-const PirlCudaUnit pirl_cuda_input = { "input", sizeof (InputPlan), FALSE, input_plan, input_run,
+const PirlCudaUnit pirl_cuda_input = { sizeof (InputPlan), FALSE, input_plan, input_run,
   input_clear };

@@ -63,7 +63,7 @@ maxpool_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError
   return TRUE;
 }
 
-const PirlCudaUnit pirl_cuda_maxpool = { "maxpool", sizeof (MaxpoolPlan), FALSE, maxpool_plan,
+const PirlCudaUnit pirl_cuda_maxpool = { sizeof (MaxpoolPlan), FALSE, maxpool_plan,
   maxpool_run, NULL };
 
 /* --- AVGPOOL --------------------------------------------------------------------------------- */
@@ -90,5 +90,5 @@ avgpool_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError
   return TRUE;
 }
 
-const PirlCudaUnit pirl_cuda_avgpool = { "avgpool", sizeof (PirlUnitPlan), FALSE, avgpool_plan,
+const PirlCudaUnit pirl_cuda_avgpool = { sizeof (PirlUnitPlan), FALSE, avgpool_plan,
   avgpool_run, NULL };

@@ -29,17 +29,6 @@ blocks_for (unsigned threads)
   return (threads + BLOCK - 1) / BLOCK;
 }
 
-/* Calls @f<T> (...) for the type of pictures. */
-#define FOR_DTYPE(dtype, f, ...) \
-  do { \
-    if ((dtype) == PIRL_DTYPE_F32) \
-      f<float> (__VA_ARGS__); \
-    else if ((dtype) == PIRL_DTYPE_F16) \
-      f<__half> (__VA_ARGS__); \
-    else \
-      f<__nv_bfloat16> (__VA_ARGS__); \
-  } while (0)
-
 /* --- INPUT --- */
 
 /* A thread fills a pixel: 3 bytes read, stored channels written. */
@@ -76,7 +65,7 @@ extern "C" void
 pirl_gpu_normalise (const guint8 *const *rgb, guint pixels, gint stored,
     const PirlGpuNormalise *normalise, PirlDType dtype, gpointer out, cudaStream_t stream)
 {
-  FOR_DTYPE (dtype, normalise_launch, rgb, pixels, stored, normalise, out, stream);
+  PIRL_FOR_DTYPE (dtype, normalise_launch, rgb, pixels, stored, normalise, out, stream);
 }
 
 /* --- MAXPOOL --- */
@@ -220,14 +209,14 @@ extern "C" void
 pirl_gpu_maxpool (const PirlGpuPool *pool, PirlDType dtype, gconstpointer in, gpointer out,
     guint8 *place, cudaStream_t stream)
 {
-  FOR_DTYPE (dtype, maxpool_launch, pool, in, out, place, stream);
+  PIRL_FOR_DTYPE (dtype, maxpool_launch, pool, in, out, place, stream);
 }
 
 extern "C" void
 pirl_gpu_maxpool_backward (const PirlGpuPool *pool, PirlDType dtype, gconstpointer d_out,
     const guint8 *place, gboolean accumulate, gpointer d_in, cudaStream_t stream)
 {
-  FOR_DTYPE (dtype, maxpool_backward_launch, pool, d_out, place, accumulate, d_in, stream);
+  PIRL_FOR_DTYPE (dtype, maxpool_backward_launch, pool, d_out, place, accumulate, d_in, stream);
 }
 
 /* --- AVGPOOL --- */
@@ -311,13 +300,13 @@ extern "C" void
 pirl_gpu_avgpool (gint n, gint pixels, gint channels, gint stored, PirlDType dtype,
     gconstpointer in, gfloat *out, cudaStream_t stream)
 {
-  FOR_DTYPE (dtype, avgpool_launch, n, pixels, channels, stored, in, out, stream);
+  PIRL_FOR_DTYPE (dtype, avgpool_launch, n, pixels, channels, stored, in, out, stream);
 }
 
 extern "C" void
 pirl_gpu_avgpool_backward (gint n, gint pixels, gint channels, gint stored, PirlDType dtype,
     const gfloat *d_out, gboolean accumulate, gpointer d_in, cudaStream_t stream)
 {
-  FOR_DTYPE (dtype, avgpool_backward_launch, n, pixels, channels, stored, d_out, accumulate, d_in,
+  PIRL_FOR_DTYPE (dtype, avgpool_backward_launch, n, pixels, channels, stored, d_out, accumulate, d_in,
       stream);
 }

@@ -22,17 +22,6 @@
 #define PIRL_BLOCK 256          /* threads */
 #define PIRL_EIGHT 8            /* channels of a thread */
 
-/** Calls @f<T> (...) for the type of the values. */
-#define PIRL_FOR_DTYPE(dtype, f, ...) \
-  do { \
-    if ((dtype) == PIRL_DTYPE_F32) \
-      f<float> (__VA_ARGS__); \
-    else if ((dtype) == PIRL_DTYPE_F16) \
-      f<__half> (__VA_ARGS__); \
-    else \
-      f<__nv_bfloat16> (__VA_ARGS__); \
-  } while (0)
-
 typedef struct {
   int stored;                   /* channels */
   int width, lanes;             /* threads of a block on channels, on rows */

@@ -112,7 +112,7 @@ linear_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError 
   return pass != PIRL_PASS_BACKWARD || linear_backward (l, b, error);
 }
 
-const PirlCudaUnit pirl_cuda_linear = { "linear", sizeof (LinearPlan), TRUE, linear_plan,
+const PirlCudaUnit pirl_cuda_linear = { sizeof (LinearPlan), TRUE, linear_plan,
   linear_run, linear_clear };
 
 /* --- BATCHNORM ------------------------------------------------------------------------------- */
@@ -194,7 +194,7 @@ batchnorm_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GErr
   return TRUE;
 }
 
-const PirlCudaUnit pirl_cuda_batchnorm = { "batchnorm", sizeof (BatchnormPlan), TRUE,
+const PirlCudaUnit pirl_cuda_batchnorm = { sizeof (BatchnormPlan), TRUE,
   batchnorm_plan, batchnorm_run, batchnorm_clear };
 
 /* --- L2NORM ---------------------------------------------------------------------------------- */
@@ -219,5 +219,5 @@ l2norm_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *b, GError 
   return TRUE;
 }
 
-const PirlCudaUnit pirl_cuda_l2norm = { "l2norm", sizeof (PirlUnitPlan), TRUE, l2norm_plan,
+const PirlCudaUnit pirl_cuda_l2norm = { sizeof (PirlUnitPlan), TRUE, l2norm_plan,
   l2norm_run, NULL };
