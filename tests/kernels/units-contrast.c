@@ -378,6 +378,45 @@ check_cross_entropy (const UnitsContext *context, guint classes, gfloat size, gd
   return units_report (context, nmse <= NMSE_LIMIT && scalar <= SCALAR_LIMIT, name, details);
 }
 
+/* Steps that are recorded give what the operation gives by itself, also after one outside of steps
+ * that needed more memory. The device is another one, whose memory is small before. */
+static guint
+check_recorded (const UnitsContext *context)
+{
+  enum { FEW = 2, MANY = 512, CLASSES = 3 };
+  const gchar *name = "cross-entropy: recorded, and a larger one between the steps";
+  const PirlBackend *backend = context->tested->backend;
+  g_autofree gfloat *z = random_rows (SEED, MANY, CLASSES, FALSE);
+  g_autofree gint *labels = g_new0 (gint, MANY);
+  g_autoptr (PirlDevice) device = NULL;
+  PirlEntropyStats expected, stats;
+  PirlStepResult result;
+  Array logits, d_logits;
+  gboolean ok;
+
+  if (!backend->step_begin || !units_selected (context, name))
+    return 0;
+  device = pirl_device_open (backend->name, context->tested->n_threads, TRUE, NULL);
+  ok = device && (array_init (&logits, device, MANY * CLASSES, z)
+      & array_init (&d_logits, device, MANY * CLASSES, NULL));
+  if (!ok)
+    return units_report (context, FALSE, name, " no device");
+  ok = backend->cross_entropy (device, FEW, CLASSES, logits.block.memory, labels,
+      d_logits.block.memory, &expected, NULL);
+  for (guint step = 0; ok && step < 8; step++) {
+    stats.loss = NAN;
+    ok = (step != 4 || backend->cross_entropy (device, MANY, CLASSES, logits.block.memory, labels,
+            d_logits.block.memory, &stats, NULL))
+        && backend->step_begin (device, NULL)
+        && backend->cross_entropy (device, FEW, CLASSES, logits.block.memory, labels,
+        d_logits.block.memory, &stats, NULL) && backend->step_launch (device, NULL)
+        && backend->step_end (device, &result, NULL) && stats.loss == expected.loss;
+  }
+  g_free (array_take (&logits));
+  g_free (array_take (&d_logits));
+  return units_report (context, ok, name, "");
+}
+
 /* ---- optimisers ---- */
 
 /* Three steps, so that the velocity counts. */
@@ -516,6 +555,7 @@ units_check_contrast (const UnitsContext *context)
   for (guint i = 0; i < 6; i++)
     failed += check_cross_entropy (context, (const guint[]) { 2, 10, 1000 }[i / 2],
         i % 2 ? 30 : 1, worst);
+  failed += check_recorded (context);
   for (guint i = 0; i < 6; i++)
     failed += check_sgd (context, (const gsize[]) { 1, 77, 65537 }[i % 3], i < 3 ? 0.9 : 0.0,
         &worst_update);

@@ -19,6 +19,7 @@ pirl_cuda_ok (cudaError_t status, const gchar *what, GError **error)
 {
   if (status == cudaSuccess)
     return TRUE;
+  cudaGetLastError ();          /* it is told once: not as that of the next launch too */
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_BACKEND, "cuda: %s: %s%s", what,
       cudaGetErrorString (status), status == cudaErrorMemoryAllocation
       ? "; a smaller batch-size or picture needs less" : "");
@@ -107,6 +108,7 @@ cuda_close (PirlDevice *base)
     cudaStreamDestroy (device->copies);
   if (device->stream)
     cudaStreamDestroy (device->stream);
+  cudaGetLastError ();          /* of a device that did not open: not the next one's */
   g_free (device->base.description);
   g_free (device);
 }
@@ -164,7 +166,6 @@ cuda_alloc (PirlDevice *base, gsize bytes, GError **error)
     return NULL;
   pirl_cuda_steps_forget (device);
   if (!pirl_cuda_ok (cudaMalloc (&memory, MAX (bytes, 1)), "device memory", error)) {
-    cudaGetLastError ();        /* the next operation may still work */
     g_prefix_error (error, "no memory for %" G_GSIZE_FORMAT " bytes: ", bytes);
     return NULL;
   }
@@ -415,15 +416,27 @@ cuda_unit_run (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *buffers
   } else if (pass == PIRL_PASS_STAGE) {
     done = unit->run (plan, pass, buffers, error);
   } else {
+    /* Only INPUT has something to do for the host: while a recorded step is replayed too, and to be
+     * waited for outside of steps. The others' work is all on the device and stays in its order. */
+    const gboolean input = plan->desc.kind == PIRL_UNIT_INPUT;
+
     pirl_cuda_steps_note (device, plan, pass, buffers->output);
-    /* Only INPUT has something to do for the host while a recorded step is replayed. */
-    if (pirl_cuda_launches (device) || plan->desc.kind == PIRL_UNIT_INPUT)
-      done = unit->run (plan, pass, buffers, error)
-          && pirl_cuda_launched ("launching", error) && pirl_cuda_settle (device, error);
+    if (pirl_cuda_launches (device) || input)
+      done = unit->run (plan, pass, buffers, error) && pirl_cuda_launched ("launching", error)
+          && (!input || pirl_cuda_settle (device, error));
   }
   if (!done)
     pirl_unit_explain (&plan->desc, error);
   return done;
+}
+
+static gboolean
+cuda_unit_fuse (PirlUnitPlan *producer, PirlUnitPlan *consumer, PirlTensorDesc *value,
+    PirlUnitMemory *memory)
+{
+  enter (&producer->device->base);
+  return producer->desc.kind == PIRL_UNIT_CONV && consumer->desc.kind == PIRL_UNIT_CONV
+      && pirl_cuda_conv_fuse (producer, consumer, value, memory);
 }
 
 /* --- the table --- */
@@ -459,6 +472,7 @@ static const PirlBackend cuda_backend = {
   .step_abort = pirl_cuda_step_abort,
   .set_loss_scale = pirl_cuda_set_loss_scale,
   .renders_views = TRUE,
+  .unit_fuse = cuda_unit_fuse,
 };
 
 /* What the library that opens the module looks for: PIRL_CUDA_ENTRY. */

@@ -241,6 +241,7 @@ pirl_cuda_scratch (PirlCudaDevice *device, gsize bytes, GError **error)
   }
   if (!pirl_cuda_ok (cudaStreamSynchronize (device->stream), "waiting for the device", error))
     return NULL;
+  pirl_cuda_steps_forget (device);      /* a recorded step has the old address */
   cudaFree (device->scratch);
   device->scratch = NULL;
   device->scratch_bytes = 0;
@@ -335,6 +336,7 @@ launch_graph (PirlCudaDevice *device, GError **error)
   PirlCudaSteps *steps = device->steps;
 
   if (steps->identity != steps->recorded) {
+    pirl_cuda_steps_forget (device);    /* what comes next may be recorded anew */
     g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_BACKEND,
         "cuda: this step's operations are not those of the recorded step");
     return FALSE;
@@ -355,6 +357,7 @@ pirl_cuda_step_launch (PirlDevice *base, GError **error)
   PirlCudaDevice *device = (PirlCudaDevice *) base;
   PirlCudaSteps *steps = device->steps;
 
+  cudaSetDevice (device->ordinal);
   if (pirl_cuda_launches (device))
     pirl_gpu_scale_end (device->scale, device->stream);
   if (!pirl_cuda_launched ("queueing a step", error)
@@ -398,6 +401,7 @@ pirl_cuda_step_abort (PirlDevice *base)
   PirlCudaDevice *device = (PirlCudaDevice *) base;
   PirlCudaSteps *steps = device->steps;
 
+  cudaSetDevice (device->ordinal);
   if (steps->state == RECORDING) {
     cudaGraph_t graph = NULL;
 
@@ -424,6 +428,6 @@ pirl_cuda_set_loss_scale (PirlDevice *base, const PirlLossScale *scale)
   };
 
   cudaSetDevice (device->ordinal);
+  cudaMemcpyAsync (device->scale, &values, sizeof values, cudaMemcpyHostToDevice, device->stream);
   cudaStreamSynchronize (device->stream);
-  cudaMemcpy (device->scale, &values, sizeof values, cudaMemcpyHostToDevice);
 }
