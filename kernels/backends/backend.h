@@ -16,7 +16,7 @@
 #include "base/rng.h"
 #include "base/view.h"
 
-#define PIRL_BACKEND_VERSION 2
+#define PIRL_BACKEND_VERSION 3
 
 /** n samples of c channels of h x w. Vectors have h = w = 1. */
 typedef struct {
@@ -296,6 +296,15 @@ struct _PirlBackend {
   void (*set_loss_scale) (PirlDevice *device, const PirlLossScale *scale);
   /* Whether INPUT units take views as well as pictures; they render what kernels/vision renders. */
   gboolean renders_views;
+
+  /* NULL = not offered. Asked once both are planned, about a value of @producer that only @consumer
+   * reads, as its input, and nobody else after the pass: may it stay as it is inside of @producer
+   * (before batch norm and activation, say), and @consumer do the rest when it reads it? TRUE: it
+   * is done so from then on; @value's bytes and @memory, both of @producer, are what they are now.
+   * FALSE: it does not pay, or there is no such thing; nothing has changed. Other values are never
+   * kept so: who looks at one sees what its unit computes. */
+  gboolean (*unit_fuse) (PirlUnitPlan *producer, PirlUnitPlan *consumer, PirlTensorDesc *value,
+      PirlUnitMemory *memory);
 };
 
 /** Naive, double precision: the truth the others are compared with. */

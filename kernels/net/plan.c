@@ -214,6 +214,41 @@ node_plan (PirlPlan *plan, Node *node, PirlDType dtype, GError **error)
   return node->backend != NULL;
 }
 
+/* The only unit that reads the value of @node, and that as its input; NULL: there is none, or there
+ * are others. */
+static Node *
+plan_only_reader (PirlPlan *plan, const Node *node)
+{
+  const PirlValue value = (PirlValue) (node - plan->nodes);
+  Node *reader = NULL;
+
+  for (guint i = 0; i < plan->n; i++) {
+    Node *other = &plan->nodes[i];
+
+    if (other->step < 0 || (other->unit.input != value && other->unit.residual != value))
+      continue;
+    if (reader || other->unit.residual == value)
+      return NULL;
+    reader = other;
+  }
+  return reader;
+}
+
+/* Lets the backend leave values half done between two units. */
+static void
+plan_fuse (PirlPlan *plan)
+{
+  const PirlBackend *backend = plan->device->backend;
+
+  for (guint i = 0; backend->unit_fuse && i < plan->n; i++) {
+    Node *node = &plan->nodes[i];
+    const Node *reader = node->backend && !node->kept ? plan_only_reader (plan, node) : NULL;
+
+    if (reader && reader->backend)
+      backend->unit_fuse (node->backend, reader->backend, &node->desc, &node->memory);
+  }
+}
+
 static gint
 plan_add_block (PirlPlan *plan, gsize bytes, gint first, gint last)
 {
@@ -380,6 +415,7 @@ pirl_plan_new (PirlGraph *graph, PirlParams *params, PirlPool *pool, PirlMode mo
             || !node_plan (plan, node, dtype, error)))
       return NULL;
   }
+  plan_fuse (plan);
   plan_layout (plan);
   if (!pool_grow (pool, plan->bytes, error))
     return NULL;

@@ -4,6 +4,8 @@
  *   y[n][p][q][o] = sum over r, s, c of x[n][p * stride + r - pad][q * stride + s - pad][c]
  *                   * w[o][r][s][c]
  *
+ * and with a prologue of relu (scale x + shift), rounded to x's type, in place of x.
+ *
  * Numbers are widened to floats, products summed in floats in a fixed order, results rounded once:
  * what cuDNN's engines do in some order. What cuDNN has no engine for is refused here too.
  */
@@ -81,15 +83,25 @@ pirl_conv_problem_describe (const PirlConvProblem *problem)
 {
   const PirlDims in = problem->input;
 
-  return g_strdup_printf ("%s %dx%d/%d %dx%dx%dx%d -> %d, %s", kind_names[problem->kind],
-      problem->kernel, problem->kernel, problem->stride, in.n, in.h, in.w, in.c,
-      problem->output.c, pirl_dtype_name (problem->dtype));
+  return g_strdup_printf ("%s%s %dx%d/%d %dx%dx%dx%d -> %d, %s", kind_names[problem->kind],
+      problem->prologue ? " behind a prologue" : "", problem->kernel, problem->kernel,
+      problem->stride, in.n, in.h, in.w, in.c, problem->output.c,
+      pirl_dtype_name (problem->dtype));
 }
 
 static gint
 window_output (gint size, const PirlConvProblem *problem)
 {
   return (size + 2 * problem->padding - problem->kernel) / problem->stride + 1;
+}
+
+/* Whether there shall be nothing that cuDNN may refuse, so that the passes in its place are tried. */
+static gboolean
+is_plain (void)
+{
+  const gchar *words = g_getenv ("PIRL_EMULATED");
+
+  return words && strstr (words, "plain");
 }
 
 /* Why cuDNN would not do it; NULL = it does. */
@@ -110,6 +122,14 @@ refusal (const PirlConvProblem *problem)
     return "the output's size is not that of the input, the kernel, the stride and the padding";
   if (problem->residual && problem->kind != PIRL_CONV_FORWARD_EPILOGUE)
     return "only the epilogue takes a residual";
+  if (problem->prologue && (problem->dtype != PIRL_DTYPE_F16
+          || (problem->kind != PIRL_CONV_FORWARD_SUMS && problem->kind != PIRL_CONV_D_WEIGHT)))
+    return "only forward with sums and the weight gradient have a prologue, in F16";
+  if (problem->prologue && !problem->deterministic)
+    return "nothing is timed here, so no prologue is faster";
+  if (is_plain () && (problem->kind == PIRL_CONV_FORWARD_SUMS
+          || problem->kind == PIRL_CONV_FORWARD_EPILOGUE))
+    return "PIRL_EMULATED=plain: nothing but convolutions";
   return NULL;
 }
 
@@ -273,6 +293,23 @@ channel_sums (const Job *job)
   }
 }
 
+/* Padding stays zero: it is none of the input's pixels. */
+static void
+prologue (const Job *job, gfloat *x)
+{
+  const PirlConvProblem *p = &job->problem;
+  const gsize n = pirl_dims_count (p->input), channels = (gsize) p->input.c;
+  g_autofree gfloat *scale = g_new (gfloat, channels), *shift = g_new (gfloat, channels);
+  g_autofree guint16 *rounded = g_new (guint16, n);
+
+  pirl_to_float (p->dtype, job->tensors.scale, scale, channels);
+  pirl_to_float (p->dtype, job->tensors.shift, shift, channels);
+  for (gsize i = 0; i < n; i++)
+    x[i] = activate (scale[i % channels] * x[i] + shift[i % channels], PIRL_ACT_RELU);
+  pirl_from_float (p->dtype, x, rounded, n);
+  pirl_to_float (p->dtype, rounded, x, n);
+}
+
 static gfloat *
 operand (const Job *job, gconstpointer memory, gsize n, gboolean read)
 {
@@ -302,6 +339,8 @@ job_run (gpointer closure)
   const Operands operands = { p, input, weight, output };
 
   memset (job->workspace, 0xff, NAIVE_WORKSPACE);
+  if (p->prologue)
+    prologue (job, input);
   each_meeting (&operands, meets[p->kind]);
   if (p->kind == PIRL_CONV_FORWARD_EPILOGUE)
     epilogue (job, output);
@@ -322,12 +361,15 @@ check_tensors (const Job *job, GError **error)
   const PirlConvTensors *t = &job->tensors;
   const gsize size = pirl_dtype_size (p->dtype), n_out = pirl_dims_count (p->output);
   const gsize channels = (gsize) p->output.c * sizeof (gfloat);
+  const gsize pending = (gsize) p->input.c * size;
   const gboolean sums = p->kind == PIRL_CONV_FORWARD_SUMS;
 
   return naive_on_card (job->workspace, NAIVE_WORKSPACE, "workspace", error)
       && naive_on_card (t->input, pirl_dims_count (p->input) * size, "input", error)
       && naive_on_card (t->weight, weight_count (p) * size, "weight", error)
       && naive_on_card (t->output, n_out * size, "output", error)
+      && (!p->prologue || (naive_on_card (t->scale, pending, "scale", error)
+              && naive_on_card (t->shift, pending, "shift", error)))
       && (!p->residual || naive_on_card (t->residual, n_out * size, "residual", error))
       && (!sums || naive_on_card (t->sum, channels, "sums", error))
       && (!sums || naive_on_card (t->squares, channels, "sums of squares", error))

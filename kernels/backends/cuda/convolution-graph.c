@@ -7,11 +7,16 @@
  *   D_INPUT            x = conv's gradient from y and w
  *   D_WEIGHT           w = conv's gradient from x and y
  *
+ * With a prologue relu (scale x + shift) takes x's place.
+ *
  * Dimensions go to cuDNN in the order n, c, h, w, strides say that c is innermost. What passes
- * between the operations of an epilogue is float and never in memory. The types and orders of the
+ * between the operations of an epilogue is float and never in memory; what a prologue hands to the
+ * convolution has the tensors' type. The types and orders of the
  * epilogue are those that cuDNN 9.19 has precompiled kernels for (asked for sm_90, see the test
  * cuda-plans): residual before bias, a bias of the tensors' own type; a clip at 6 has none of
- * these, and kernels that cuDNN compiles when a plan is made take a bias of floats.
+ * these, and kernels that cuDNN compiles when a plan is made take a bias of floats. A prologue is
+ * precompiled in F16 only, with scale and shift in F16; in floats, or for BF16, cuDNN compiles
+ * FORWARD_SUMS with one when it is planned and has none of D_WEIGHT.
  */
 #include "backends/cuda/convolution-private.h"
 
@@ -141,6 +146,9 @@ pirl_conv_count (const PirlConvProblem *problem, PirlConvTensorId tensor)
     case PIRL_CONV_OUTPUT:
     case PIRL_CONV_RESIDUAL:
       return pirl_dims_count (problem->output);
+    case PIRL_CONV_SCALE:
+    case PIRL_CONV_SHIFT:
+      return (gsize) problem->input.c;
     default:
       return (gsize) problem->output.c;
   }
@@ -171,10 +179,13 @@ tensor (Draft *draft, gint64 id, PirlDims d, PirlDType dtype)
   return finish (draft, t, "describing a tensor");
 }
 
+/* A number a channel. */
 static cudnnBackendDescriptor_t
 channel_tensor (Draft *draft, const PirlConvProblem *problem, gint64 id, PirlDType dtype)
 {
-  return tensor (draft, id, (PirlDims) { 1, problem->output.c, 1, 1 }, dtype);
+  const gint channels = (gint) pirl_conv_count (problem, id);
+
+  return tensor (draft, id, (PirlDims) { 1, channels, 1, 1 }, dtype);
 }
 
 /* --- operations --- */
@@ -231,13 +242,12 @@ geometry (Draft *draft, const PirlConvProblem *problem)
 
 static cudnnBackendDescriptor_t
 convolution (Draft *draft, const PirlConvProblem *problem, const ConvOperation *as,
-    cudnnBackendDescriptor_t y)
+    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t y)
 {
   cudnnBackendDescriptor_t operation = begin (draft, as->type);
   const gdouble alpha = 1, beta = 0;
 
-  set_descriptor (draft, operation, as->x,
-      tensor (draft, PIRL_CONV_INPUT, problem->input, problem->dtype));
+  set_descriptor (draft, operation, as->x, x);
   set_descriptor (draft, operation, as->w,
       tensor (draft, PIRL_CONV_WEIGHT, weight_dims (problem), problem->dtype));
   set_descriptor (draft, operation, as->y, y);
@@ -266,42 +276,41 @@ sums (Draft *draft, const PirlConvProblem *problem, cudnnBackendDescriptor_t y)
   return finish (draft, operation, "describing sums");
 }
 
-/* @y = @x + @b, or with @b NULL the activation of @x. */
+/* @y = @x @mode @b; RELU_FWD has no @b, and is clipped for @activation RELU6. */
 static cudnnBackendDescriptor_t
-pointwise (Draft *draft, const PirlConvProblem *problem, cudnnBackendDescriptor_t x,
-    cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t y)
+pointwise (Draft *draft, cudnnPointwiseMode_t mode, PirlActivation activation,
+    cudnnBackendDescriptor_t x, cudnnBackendDescriptor_t b, cudnnBackendDescriptor_t y)
 {
   cudnnBackendDescriptor_t what = begin (draft, CUDNN_BACKEND_POINTWISE_DESCRIPTOR), operation;
-  const cudnnPointwiseMode_t mode = b ? CUDNN_POINTWISE_ADD : CUDNN_POINTWISE_RELU_FWD;
   const cudnnDataType_t precision = CUDNN_DATA_FLOAT;
   const gdouble low = 0, high = CLIP;
 
   set (draft, what, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
   set (draft, what, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &precision);
-  if (!b && problem->activation == PIRL_ACT_RELU6) {
+  if (mode == CUDNN_POINTWISE_RELU_FWD && activation == PIRL_ACT_RELU6) {
     set (draft, what, CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, 1, &low);
     set (draft, what, CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, 1, &high);
   }
-  finish (draft, what, "describing an epilogue");
+  finish (draft, what, "describing arithmetic");
   operation = begin (draft, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
   set_descriptor (draft, operation, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, what);
   set_descriptor (draft, operation, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
   if (b)
     set_descriptor (draft, operation, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b);
   set_descriptor (draft, operation, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y);
-  return finish (draft, operation, "describing an epilogue");
+  return finish (draft, operation, "describing arithmetic");
 }
 
 /* --- graphs --- */
 
-#define MOST_OPERATIONS 4       /* convolution, residual, bias, activation */
+#define MOST_OPERATIONS 5       /* scale, shift, activation, convolution, sums */
 
 /* Appends the operations behind the convolution, whose output @y is virtual. */
 static guint
 epilogue (Draft *draft, const PirlConvProblem *problem, cudnnBackendDescriptor_t y,
     cudnnBackendDescriptor_t operations[])
 {
-  cudnnBackendDescriptor_t operand[MOST_OPERATIONS - 1];
+  cudnnBackendDescriptor_t operand[3];
   guint n = 0;
 
   if (problem->residual)
@@ -315,10 +324,33 @@ epilogue (Draft *draft, const PirlConvProblem *problem, cudnnBackendDescriptor_t
         last ? PIRL_CONV_OUTPUT : PIRL_CONV_VIRTUAL + 1 + i, problem->output,
         last ? problem->dtype : PIRL_DTYPE_F32);
 
-    operations[i] = pointwise (draft, problem, y, operand[i], next);
+    operations[i] = pointwise (draft, operand[i] ? CUDNN_POINTWISE_ADD : CUDNN_POINTWISE_RELU_FWD,
+        problem->activation, y, operand[i], next);
     y = next;
   }
   return n;
+}
+
+/* Appends the operations before the convolution, which change @x to what it reads. */
+static guint
+prologue (Draft *draft, const PirlConvProblem *problem, cudnnBackendDescriptor_t *x,
+    cudnnBackendDescriptor_t operations[])
+{
+  static const cudnnPointwiseMode_t mode[] = { CUDNN_POINTWISE_MUL, CUDNN_POINTWISE_ADD,
+    CUDNN_POINTWISE_RELU_FWD };
+  const cudnnBackendDescriptor_t operand[] = {
+    channel_tensor (draft, problem, PIRL_CONV_SCALE, problem->dtype),
+    channel_tensor (draft, problem, PIRL_CONV_SHIFT, problem->dtype), NULL
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (mode); i++) {
+    cudnnBackendDescriptor_t next = tensor (draft, PIRL_CONV_VIRTUAL + i, problem->input,
+        operand[i] ? PIRL_DTYPE_F32 : problem->dtype);
+
+    operations[i] = pointwise (draft, mode[i], PIRL_ACT_RELU, *x, operand[i], next);
+    *x = next;
+  }
+  return G_N_ELEMENTS (mode);
 }
 
 static guint
@@ -326,16 +358,17 @@ operations_of (Draft *draft, const PirlConvProblem *problem,
     cudnnBackendDescriptor_t operations[MOST_OPERATIONS])
 {
   const gboolean in_memory = problem->kind != PIRL_CONV_FORWARD_EPILOGUE;
+  cudnnBackendDescriptor_t x = tensor (draft, PIRL_CONV_INPUT, problem->input, problem->dtype);
   cudnnBackendDescriptor_t y = tensor (draft, in_memory ? PIRL_CONV_OUTPUT : PIRL_CONV_VIRTUAL,
       problem->output, in_memory ? problem->dtype : PIRL_DTYPE_F32);
-  guint n = 1;
+  guint n = problem->prologue ? prologue (draft, problem, &x, operations) : 0;
 
-  operations[0] = convolution (draft, problem, problem->kind == PIRL_CONV_D_INPUT ? &d_input
-      : problem->kind == PIRL_CONV_D_WEIGHT ? &d_weight : &forward, y);
+  operations[n++] = convolution (draft, problem, problem->kind == PIRL_CONV_D_INPUT ? &d_input
+      : problem->kind == PIRL_CONV_D_WEIGHT ? &d_weight : &forward, x, y);
   if (problem->kind == PIRL_CONV_FORWARD_SUMS)
     operations[n++] = sums (draft, problem, y);
   else if (problem->kind == PIRL_CONV_FORWARD_EPILOGUE)
-    n += epilogue (draft, problem, y, operations + 1);
+    n += epilogue (draft, problem, y, operations + n);
   return n;
 }
 

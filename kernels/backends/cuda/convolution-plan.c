@@ -5,8 +5,9 @@
  * computes otherwise than asked (by its numerical notes), does not become a plan, or needs too much
  * workspace is left out. Without a device, or for the same bits every time, the first is used;
  * else the first few run, and the fastest is. A fused kind must then also beat the plain
- * convolution and the pass over the output that it saves: for bf16 and floats cuDNN's fused kernels
- * are made at run time for Ampere, its plain ones precompiled for the card.
+ * convolution and the pass over the output that it saves, a prologue the plain convolutions and the
+ * pass over the input: for bf16 and floats cuDNN's fused kernels are made at run time for Ampere,
+ * its plain ones precompiled for the card.
  */
 #include "backends/cuda/convolution-private.h"
 
@@ -256,19 +257,22 @@ search_plans (Search *search, GError **error)
 
 /* --- the choice --- */
 
-/* What cuDNN 9 has only its slow generic engine for is not asked for. */
+/* What cuDNN 9 has only its slow generic engine for, or only half of, is not asked for. */
 static gboolean
 is_offered (const PirlConvProblem *problem, GError **error)
 {
+  const gboolean exact = problem->dtype == PIRL_DTYPE_F32 && !problem->tf32;
+  const gboolean tensor_cores = problem->kind == PIRL_CONV_FORWARD_SUMS
+      || (problem->kind == PIRL_CONV_FORWARD_EPILOGUE && problem->activation == PIRL_ACT_RELU6);
   g_autofree gchar *text = NULL;
 
-  if (problem->dtype != PIRL_DTYPE_F32 || problem->tf32
-      || !(problem->kind == PIRL_CONV_FORWARD_SUMS || (problem->kind == PIRL_CONV_FORWARD_EPILOGUE
-              && problem->activation == PIRL_ACT_RELU6)))
+  if (!(exact && tensor_cores) && !(problem->prologue && problem->dtype != PIRL_DTYPE_F16))
     return TRUE;
   text = pirl_conv_problem_describe (problem);
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, "%s: cuDNN fuses this on tensor cores "
-      "only, which round floats to TF32; forward and a pass of its own do not", text);
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, "%s: %s", text, problem->prologue
+      ? "cuDNN has prologues of both forward and d_weight in F16 only"
+      : "cuDNN fuses this on tensor cores only, which round floats to TF32; forward and a pass of "
+      "its own do not");
   return FALSE;
 }
 
@@ -306,53 +310,117 @@ time_plans (GArray *plans, PirlConvBench *bench, GError **error)
   return TRUE;
 }
 
-/* The same convolution with nothing behind it. */
-static PirlConvProblem
-plain (const PirlConvProblem *problem)
+/* Milliseconds of the best plan for another kind of the same convolution, with nothing behind it; 0
+ * = there is none, or it was not timed. */
+static gdouble
+time_of (PirlConvEngine *engine, const PirlConvProblem *problem, PirlConvKind kind,
+    gboolean prologue)
 {
-  PirlConvProblem forward = *problem;
+  PirlConvProblem other = *problem;
+  PirlConv *conv;
+  gdouble ms;
 
-  forward.kind = PIRL_CONV_FORWARD;
-  forward.activation = PIRL_ACT_NONE;
-  forward.residual = FALSE;
-  return forward;
+  other.kind = kind;
+  other.prologue = prologue;
+  other.activation = PIRL_ACT_NONE;
+  other.residual = FALSE;
+  conv = pirl_conv_new (engine, &other, NULL);
+  ms = conv ? conv->plan.ms : 0;
+  pirl_conv_free (conv);
+  return ms;
 }
 
-/* Whether the fused @plan beats forward and the pass that it saves, which takes @pass. */
+/* Milliseconds of one way and of the other; 0 = not known. */
+typedef struct {
+  gdouble fused, apart;
+  const gchar *together, *alone;        /* what they consist of */
+} Contest;
+
+/* A fused kind against forward and the pass over its output. */
+static Contest
+weigh_kind (PirlConvEngine *engine, const PirlConvProblem *problem, const PirlConvPlan *plan,
+    const PirlConvPasses *passes)
+{
+  const gdouble forward = time_of (engine, problem, PIRL_CONV_FORWARD, FALSE);
+
+  return (Contest) { plan->ms, forward > 0 ? forward + passes->output : 0, "",
+    "forward alone and a pass over its output" };
+}
+
+/* A prologue of forward and of the weights' gradient against both without one, however forward then
+ * is done best, and the pass over the input. */
+static Contest
+weigh_prologue (PirlConvEngine *engine, const PirlConvProblem *problem, const PirlConvPlan *plan,
+    const PirlConvPasses *passes)
+{
+  const gdouble d_weight = time_of (engine, problem, PIRL_CONV_D_WEIGHT, TRUE);
+  const gdouble plain_d_weight = time_of (engine, problem, PIRL_CONV_D_WEIGHT, FALSE);
+  gdouble forward = time_of (engine, problem, PIRL_CONV_FORWARD_SUMS, FALSE);
+  Contest contest = { 0, 0, " and its d_weight", "both without and a pass over the input" };
+
+  if (forward == 0) {
+    forward = time_of (engine, problem, PIRL_CONV_FORWARD, FALSE);
+    forward += forward > 0 ? passes->output : 0;
+  }
+  if (d_weight > 0 && plain_d_weight > 0 && forward > 0) {
+    contest.fused = plan->ms + d_weight;
+    contest.apart = forward + plain_d_weight + passes->input;
+  }
+  return contest;
+}
+
+/* A way that is not known does not win: a fused kind stays then, a prologue does not. */
+static gboolean
+wins (const PirlConvProblem *problem, const Contest *contest)
+{
+  if (contest->apart == 0)
+    return !problem->prologue;
+  return contest->fused <= contest->apart;
+}
+
+/* Whether the fused @plan beats what it would be without. What was measured is kept. */
 static gboolean
 pays (PirlConvEngine *engine, const PirlConvProblem *problem, const PirlConvPlan *plan,
-    gdouble pass, GError **error)
+    const PirlConvPasses *passes, GError **error)
 {
-  const PirlConvProblem forward = plain (problem);
-  PirlConv *conv = pass > 0 ? pirl_conv_new (engine, &forward, NULL) : NULL;
-  const gdouble apart = conv ? conv->plan.ms : 0;
   g_autofree gchar *text = NULL, *refusal = NULL;
+  Contest contest;
 
-  pirl_conv_free (conv);
-  if (apart == 0 || plan->ms <= apart + pass)
+  if (passes->output == 0 && passes->input == 0)
+    return TRUE;
+  contest = problem->prologue ? weigh_prologue (engine, problem, plan, passes)
+      : weigh_kind (engine, problem, plan, passes);
+  if (wins (problem, &contest))
     return TRUE;
   text = pirl_conv_problem_describe (problem);
-  refusal = g_strdup_printf ("%s takes %.3f ms, forward alone and a pass over its output %.3f ms",
-      text, plan->ms, apart + pass);
-  pirl_conv_cache_save (engine, problem, NULL, refusal);
+  refusal = contest.apart > 0 ? g_strdup_printf ("%s%s takes %.3f ms, %s %.3f ms", text,
+      contest.together, contest.fused, contest.alone, contest.apart)
+      : g_strdup_printf ("%s%s: there is no time of it, or not of %s", text, contest.together,
+      contest.alone);
+  if (contest.apart > 0)
+    pirl_conv_cache_save (engine, problem, NULL, refusal);
   g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, refusal);
   return FALSE;
 }
 
-/* Without the memory to time them the heuristics' first stays. */
+/* Without the memory to time them the heuristics' first stays, but no prologue. */
 static gboolean
 choose_by_time (PirlConvEngine *engine, const PirlConvProblem *problem, GArray *plans,
     GError **error)
 {
-  PirlConvBench *bench = pirl_conv_bench_new (engine, problem, NULL);
-  gdouble pass = 0;
+  g_autoptr (GError) reason = NULL;
+  PirlConvBench *bench = pirl_conv_bench_new (engine, problem, &reason);
+  PirlConvPasses passes;
   gboolean ok;
 
+  if (!bench && problem->prologue)
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, "a prologue is used where it is "
+        "faster, and cannot be timed: %s", reason->message);
   if (!bench)
-    return TRUE;
-  ok = time_plans (plans, bench, error) && pirl_conv_bench_pass (bench, &pass, error);
+    return !problem->prologue;
+  ok = time_plans (plans, bench, error) && pirl_conv_bench_passes (bench, &passes, error);
   pirl_conv_bench_free (bench);
-  return ok && pays (engine, problem, &g_array_index (plans, PirlConvPlan, 0), pass, error);
+  return ok && pays (engine, problem, &g_array_index (plans, PirlConvPlan, 0), &passes, error);
 }
 
 gboolean
@@ -426,6 +494,10 @@ list_tensors (const PirlConvProblem *problem, const PirlConvTensors *t, gint64 i
     id[n] = PIRL_CONV_BIAS, address[n++] = t->bias;
     if (problem->residual)
       id[n] = PIRL_CONV_RESIDUAL, address[n++] = t->residual;
+  }
+  if (problem->prologue) {
+    id[n] = PIRL_CONV_SCALE, address[n++] = t->scale;
+    id[n] = PIRL_CONV_SHIFT, address[n++] = t->shift;
   }
   return n;
 }

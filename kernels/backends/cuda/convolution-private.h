@@ -36,7 +36,8 @@ gchar *pirl_cudnn_version (void);
 
 /* --- graphs --- */
 
-/** The tensors' numbers in graphs, and so in plans that were kept: never renumber. */
+/** The tensors' numbers in graphs, and so in plans that were kept: never renumber those that are in
+ * memory. */
 typedef enum {
   PIRL_CONV_INPUT = 1,
   PIRL_CONV_WEIGHT,
@@ -45,6 +46,8 @@ typedef enum {
   PIRL_CONV_SQUARES,
   PIRL_CONV_BIAS,
   PIRL_CONV_RESIDUAL,
+  PIRL_CONV_SCALE,
+  PIRL_CONV_SHIFT,
   PIRL_CONV_VIRTUAL,            /* and those after it: between operations, never in memory */
 } PirlConvTensorId;
 
@@ -111,8 +114,14 @@ void pirl_conv_bench_free (PirlConvBench *bench);
 /** Milliseconds of the fastest of a few runs. FALSE: it does not run. */
 gboolean pirl_conv_bench_time (PirlConvBench *bench, const PirlConvPlan *plan, gdouble *ms,
     GError **error);
-/** Milliseconds of the pass over the output that a fused kind saves; 0 for the others. */
-gboolean pirl_conv_bench_pass (PirlConvBench *bench, gdouble *ms, GError **error);
+
+/** Milliseconds of passes over memory that fused kinds save; 0 where they save none. */
+typedef struct {
+  gdouble output;               /* over the output */
+  gdouble input;                /* over the input: what a prologue does */
+} PirlConvPasses;
+
+gboolean pirl_conv_bench_passes (PirlConvBench *bench, PirlConvPasses *passes, GError **error);
 
 /* --- cache --- */
 

@@ -65,6 +65,10 @@ lay_out (PirlConvBench *bench)
   t->squares = carve (bench, &cursor, pirl_conv_count (problem, PIRL_CONV_SQUARES),
       sizeof (gfloat));
   t->bias = carve (bench, &cursor, pirl_conv_count (problem, PIRL_CONV_BIAS), sizeof (gfloat));
+  if (problem->prologue) {
+    t->scale = carve (bench, &cursor, pirl_conv_count (problem, PIRL_CONV_SCALE), size);
+    t->shift = carve (bench, &cursor, pirl_conv_count (problem, PIRL_CONV_SHIFT), size);
+  }
   return cursor;
 }
 
@@ -140,7 +144,7 @@ pirl_conv_bench_free (PirlConvBench *bench)
 
 /* --- time --- */
 
-/* What is timed: a plan bound to memory, or with @pack NULL the copy of @bytes. */
+/* What is timed: a plan bound to memory, or with @pack NULL the copy of @bytes to the output. */
 typedef struct {
   const PirlConvPlan *plan;
   cudnnBackendDescriptor_t pack;
@@ -198,28 +202,37 @@ pirl_conv_bench_time (PirlConvBench *bench, const PirlConvPlan *plan, gdouble *m
   return ok;
 }
 
-/* Sums read the output; a copy of half of it moves as many bytes. An epilogue reads it and writes
- * it, as a copy does, and reads the residual. */
-gboolean
-pirl_conv_bench_pass (PirlConvBench *bench, gdouble *ms, GError **error)
+/* A copy within the bench reads and writes @bytes. Where what is before the output, or the output,
+ * is less, the rest is in proportion. */
+static gboolean
+time_copy (PirlConvBench *bench, gsize bytes, gdouble *ms, GError **error)
 {
-  const PirlConvProblem *problem = bench->problem;
-  const gsize bytes = pirl_conv_count (problem, PIRL_CONV_OUTPUT)
-      * pirl_dtype_size (problem->dtype);
   const gsize before = (gsize) ((guint8 *) bench->tensors.output - (guint8 *) bench->memory);
-  Work work = { .bytes = problem->kind == PIRL_CONV_FORWARD_SUMS ? bytes / 2 : bytes };
-  gdouble factor = problem->residual ? 1.5 : 1;
+  const gsize most = MIN (before, bench->bytes - before);
+  const Work work = { .bytes = MIN (bytes, most) };
 
-  *ms = 0;
-  if (problem->kind != PIRL_CONV_FORWARD_SUMS && problem->kind != PIRL_CONV_FORWARD_EPILOGUE)
-    return TRUE;
-  /* From what is before the output; where that is less, the rest is in proportion. */
-  if (work.bytes > before) {
-    factor *= (gdouble) work.bytes / before;
-    work.bytes = before;
-  }
   if (!time_work (bench, &work, ms, error))
     return FALSE;
-  *ms *= factor;
+  *ms *= (gdouble) bytes / work.bytes;
   return TRUE;
+}
+
+/* Sums read the output; a copy of half of it moves as many bytes. An epilogue reads it and writes
+ * it, as a copy does, and reads the residual. A prologue does that with the input. */
+gboolean
+pirl_conv_bench_passes (PirlConvBench *bench, PirlConvPasses *passes, GError **error)
+{
+  const PirlConvProblem *problem = bench->problem;
+  const gsize size = pirl_dtype_size (problem->dtype);
+  const gsize output = pirl_conv_count (problem, PIRL_CONV_OUTPUT) * size;
+  const gsize input = pirl_conv_count (problem, PIRL_CONV_INPUT) * size;
+  const gboolean sums = problem->kind == PIRL_CONV_FORWARD_SUMS;
+
+  *passes = (PirlConvPasses) { 0 };
+  if ((sums || problem->kind == PIRL_CONV_FORWARD_EPILOGUE)
+      && !time_copy (bench, sums ? output / 2 : output, &passes->output, error))
+    return FALSE;
+  if (problem->residual)
+    passes->output *= 1.5;
+  return !(sums && problem->prologue) || time_copy (bench, input, &passes->input, error);
 }

@@ -163,9 +163,10 @@ pirl_conv_problem_describe (const PirlConvProblem *problem)
   g_autofree gchar *padding = same ? g_strdup ("")
       : g_strdup_printf (", padding %d", problem->padding);
 
-  return g_strdup_printf ("%s%s%s %dx%d/%d %dx%dx%dx%d -> %dx%dx%d%s, %s%s",
+  return g_strdup_printf ("%s%s%s%s %dx%d/%d %dx%dx%dx%d -> %dx%dx%d%s, %s%s",
       kind_names[problem->kind], fused && problem->residual ? " + residual" : "",
-      fused ? activation_names[problem->activation] : "", problem->kernel, problem->kernel,
+      fused ? activation_names[problem->activation] : "",
+      problem->prologue ? " of relu (scale x + shift)" : "", problem->kernel, problem->kernel,
       problem->stride, in.n, in.h, in.w, in.c, out.h, out.w, out.c, padding,
       problem->dtype == PIRL_DTYPE_F32 && problem->tf32 ? "TF32"
       : pirl_dtype_name (problem->dtype), problem->deterministic ? ", deterministic" : "");
@@ -184,8 +185,15 @@ check_problem (const PirlConvProblem *problem, GError **error)
       || problem->dtype == PIRL_DTYPE_BF16;
   const gint lanes = problem->dtype == PIRL_DTYPE_BF16 ? 8 : 4;
   const PirlDims in = problem->input, out = problem->output;
+  const gboolean prologue = problem->kind == PIRL_CONV_FORWARD_SUMS
+      || problem->kind == PIRL_CONV_D_WEIGHT;
   g_autofree gchar *text = NULL;
 
+  if (problem->prologue && !prologue) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "%s has no prologue; forward and sums and "
+        "d_weight have one", kind_names[problem->kind]);
+    return FALSE;
+  }
   if (type && problem->kernel > 0 && problem->stride > 0 && problem->padding >= 0 && in.n > 0
       && in.n == out.n && in.c > 0 && in.c % lanes == 0 && out.c > 0 && out.c % 8 == 0
       && extent_fits (in.h, out.h, problem) && extent_fits (in.w, out.w, problem))

@@ -29,6 +29,8 @@ typedef struct {
   gint kernel, stride, padding; /* square, zeros */
   PirlActivation activation;    /* of the epilogue */
   gboolean residual;            /* of the epilogue */
+  gboolean prologue;            /* F16, of FORWARD_SUMS and D_WEIGHT: what is convolved is
+                                 * relu (scale input + shift), by channel; zeros pad it */
 } PirlConvProblem;
 
 /** All device memory. D_INPUT writes @input, D_WEIGHT writes @weight. @sum, @squares, @bias:
@@ -38,6 +40,7 @@ typedef struct {
   gfloat *sum, *squares;
   const gfloat *bias;
   gconstpointer residual;
+  gconstpointer scale, shift;   /* of the prologue: one a channel of the input, in its type */
 } PirlConvTensors;
 
 typedef struct _PirlConvEngine PirlConvEngine;
@@ -57,7 +60,12 @@ const gchar *pirl_conv_engine_description (const PirlConvEngine *engine);
  *
  * %PIRL_ERROR_UNSUPPORTED when cuDNN has no plan within the workspace, and for FORWARD_SUMS and
  * FORWARD_EPILOGUE also when timing shows that FORWARD and a pass over its output of the caller's
- * take less: callers fall back to that. The text has the problem in words. */
+ * take less: callers fall back to that. The text has the problem in words.
+ *
+ * With a prologue FORWARD_SUMS and D_WEIGHT are judged together, when the first is planned: it is
+ * refused so, too, unless timing shows that both take less than both without one and the pass that
+ * reads the input and writes what they would read. On a device that is there only @deterministic
+ * ones come unjudged. */
 PirlConv *pirl_conv_new (PirlConvEngine *engine, const PirlConvProblem *problem, GError **error);
 void pirl_conv_free (PirlConv *conv);
 /** Queues it on @stream. @workspace: at least pirl_conv_workspace() bytes. */

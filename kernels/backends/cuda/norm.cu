@@ -217,6 +217,19 @@ store_table (float *table, int stored, int channel, float mean, float scale, flo
   table[PIRL_GPU_NORM_INVERSE_STD * stored + channel] = inverse_std;
 }
 
+/* The shift belongs to the scale as it was rounded, so that only its own rounding takes from the
+ * mean. An infinity would make every pixel one: numbers end before. */
+static __device__ __forceinline__ void
+store_pending (void *pending, int stored, int channel, double mean, double scale, double shift)
+{
+  const Limits largest = { -65504.0f, 65504.0f };
+  __half *at = (__half *) pending + channel;
+
+  at[0] = from_float<__half> (clamp (largest, (float) scale));
+  shift -= mean * to_float (at[0]);
+  at[stored] = from_float<__half> (clamp (largest, (float) shift));
+}
+
 /* From mean and sum of squared deviations of a channel to its table, and to the running ones. */
 static __device__ __forceinline__ void
 finish_channel (const PirlGpuNormParams &params, int channels, int stored, int channel,
@@ -227,12 +240,16 @@ finish_channel (const PirlGpuNormParams &params, int channels, int stored, int c
 
   if (channel >= channels) {
     store_table (table, stored, channel, 0.0f, 0.0f, 0.0f, 0.0f);
+    if (params.pending)
+      store_pending (params.pending, stored, channel, 0.0, 0.0, 0.0);
     return;
   }
   scale = params.weight[channel] * inverse_std;
   /* What rounding takes from the mean goes into the shift. */
   store_table (table, stored, channel, (float) mean, (float) scale,
       (float) (params.bias[channel] - (mean - (float) mean) * scale), (float) inverse_std);
+  if (params.pending)
+    store_pending (params.pending, stored, channel, mean, scale, params.bias[channel]);
   if (params.running_mean) {
     const double seen = mean + (params.conv_bias ? params.conv_bias[channel] : 0.0f);
     const double old = params.running_mean[channel], old_var = params.running_var[channel];

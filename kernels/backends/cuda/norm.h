@@ -45,6 +45,9 @@ typedef struct {
   const gfloat *weight, *bias;
   const gfloat *conv_bias;      /* added in front of it and not in y; NULL = none */
   gfloat *running_mean, *running_var;   /* brought up to date; NULL = left alone */
+  /* Gets two arrays of F16, scale and shift - scale mean, a number a stored channel, for who reads
+   * relu (scale y + shift) (a prologue, convolution.h); NULL = not wanted. */
+  gpointer pending;
 } PirlGpuNormParams;
 
 /** The batch's statistics and what follows from them, into @table. Either from @partial or, with
