@@ -302,7 +302,8 @@ finish_sums_kernel (double rows, const float *sums, int channels, int stored,
   const double mean = sums[channel] / rows;
   const double deviations = sums[stored + channel] - rows * mean * mean;
 
-  finish_channel (params, channels, stored, channel, mean, deviations > 0.0 ? deviations : 0.0,
+  /* A NaN stays one. */
+  finish_channel (params, channels, stored, channel, mean, deviations < 0.0 ? 0.0 : deviations,
       rows, table);
 }
 

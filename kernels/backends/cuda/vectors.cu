@@ -180,7 +180,8 @@ rows_norm_kernel (PirlGpuRowsNorm norm)
   squares = column_sum (squares, partial) / norm.n;
 
   const float rest = column_sum (deviations, partial) / norm.n;
-  const float var = fmaxf (squares - rest * rest, 0.0f);
+  const float rounded = squares - rest * rest;
+  const float var = rounded < 0.0f ? 0.0f : rounded;    /* a NaN stays one */
   const float inverse = 1.0f / sqrtf (var + (float) PIRL_BN_EPSILON);
 
   if (!column.exists)
