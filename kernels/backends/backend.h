@@ -245,6 +245,7 @@ struct _PirlBackend {
       const PirlTensorDesc *input, const PirlTensorDesc *residual, PirlTensorDesc *output,
       PirlUnitMemory *memory, GError **error);
   void (*unit_free) (PirlUnitPlan *plan);
+  /* May return before the device is done; what brings something to the host waits. */
   gboolean (*unit_run) (PirlUnitPlan *plan, PirlPass pass, const PirlUnitBuffers *buffers,
       GError **error);
 
@@ -314,9 +315,10 @@ PIRL_API const PirlBackend *pirl_backend_cpu (void);
 
 /**
  * The CUDA backend, from the module libpirl-cuda.so, opened at the first call: the file that
- * PIRL_CUDA_MODULE names, else the one beside this library, in its folder gst-pirl, or where the
- * build left it. NULL with %PIRL_ERROR_UNSUPPORTED says what is missing (the module, cuDNN) or
- * which version does not fit; a driver or a card that is missing is what its open() says.
+ * PIRL_CUDA_MODULE names ("off" = none at all), else the one beside this library, in its folder
+ * gst-pirl, or where the build left it. NULL with %PIRL_ERROR_UNSUPPORTED says what is missing (the
+ * module, cuDNN) or which version does not fit; a driver or a card that is missing is what its
+ * open() says.
  */
 PIRL_API const PirlBackend *pirl_backend_cuda (GError **error);
 /** In one line why there is no CUDA device: what pirl_backend_cuda() says, or else the device that

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 
 #define MODULE "libpirl-cuda.so"
+#define SWITCHED_OFF "off"       /* as a name in PIRL_CUDA_MODULE */
 
 /* Where the module may lie, from the folder of the library that this code is part of. */
 static const gchar *const places[] = {
@@ -42,6 +43,10 @@ module_find (gchar **reason)
   const gchar *named = g_getenv ("PIRL_CUDA_MODULE");
   g_autofree gchar *folder = own_folder ();
 
+  if (g_strcmp0 (named, SWITCHED_OFF) == 0) {
+    *reason = g_strdup ("switched off by PIRL_CUDA_MODULE=" SWITCHED_OFF);
+    return NULL;
+  }
   if (named != NULL && *named != '\0') {
     if (g_file_test (named, G_FILE_TEST_IS_REGULAR))
       return g_strdup (named);

@@ -10,12 +10,13 @@
 
 typedef struct {
   const gchar *name;
-  const gchar *module;          /* a variable with its path, or the path */
+  const gchar *module;          /* a variable with its path, or else its name */
   const gchar *fake;            /* FAKE_CUDA */
   const gchar *reason;          /* a part of it; NULL = there is a device */
 } Case;
 
 static const Case cases[] = {
+  {"off", "off", NULL, "switched off by PIRL_CUDA_MODULE=off"},
   {"missing", "/nonexistent/libpirl-cuda.so", NULL, "libpirl-cuda.so, which is no file"},
   {"no-library", "/proc/self/exe", NULL, "does not load"},
   {"foreign", "PIRL_OTHER_LIBRARY", NULL, "is no CUDA module"},
@@ -35,7 +36,7 @@ opened_as (const gchar *name, GError **error)
 static void
 use_module (const Case *c)
 {
-  const gchar *path = g_str_has_prefix (c->module, "/") ? c->module : g_getenv (c->module);
+  const gchar *path = g_str_has_prefix (c->module, "PIRL_") ? g_getenv (c->module) : c->module;
 
   g_assert_nonnull (path);
   g_setenv ("PIRL_CUDA_MODULE", path, TRUE);
