@@ -562,6 +562,96 @@ test_fused (Fixture *f, gconstpointer unused)
   pirl_conv_free (conv);
 }
 
+static PirlConvProblem
+prologue_of (PirlConvKind kind)
+{
+  PirlConvProblem problem = problem_of (kind, PIRL_DTYPE_F16);
+
+  problem.prologue = TRUE;
+  return problem;
+}
+
+/* Makes @problem, which must be refused with @words. */
+static void
+refuse (Fixture *f, const PirlConvProblem *problem, gint code, const gchar *words)
+{
+  GError *error = NULL;
+
+  g_assert_null (pirl_conv_new (f->engine, problem, &error));
+  g_assert_error (error, PIRL_ERROR, code);
+  g_assert_nonnull (strstr (error->message, words));
+  g_error_free (error);
+}
+
+/* Both with a prologue take @cost each, as do sums; without anything more a convolution takes 1 ms,
+ * a pass over the input 0.5 ms, over the output's sums 0.25 ms. */
+static void
+card_with_prologues (const gdouble *cost, guint n_costs)
+{
+  card_reset (cost, n_costs);
+  card.plain = 1;
+  card.bytes_a_ms = 8 * 64 * 16 * 16 * 2 / 0.5;
+}
+
+/* Two convolutions are worth it, or not: against two without, the forward one with sums where that
+ * is worth it. */
+static void
+test_prologue (Fixture *f, gconstpointer unused)
+{
+  static const gdouble slow[] = { 1.5 }, fast[] = { 1.25 };
+  const PirlConvProblem forward = prologue_of (PIRL_CONV_FORWARD_SUMS);
+  const PirlConvProblem d_weight = prologue_of (PIRL_CONV_D_WEIGHT);
+  PirlConv *conv;
+  guint runs;
+
+  for (guint i = 0; i < 2; i++) {
+    card_with_prologues (slow, 1);
+    refuse (f, &forward, PIRL_ERROR_UNSUPPORTED, "takes 3.000 ms, both without and a pass over "
+        "the input 2.750 ms");
+    if (i == 1)                 /* known by now */
+      g_assert_cmpuint (card.runs, ==, 0);
+  }
+  remove_folder (f->cache);
+  card_with_prologues (fast, 1);
+  conv = make (f, &forward);
+  g_assert_cmpfloat (conv->plan.ms, ==, 1.25);
+  g_assert_nonnull (strstr (pirl_conv_description (conv),
+          "forward and sums of relu (scale x + shift) 3x3/1 8x16x16x64 -> 16x16x64, F16: engine "));
+  pirl_conv_free (conv);
+  /* What it was weighed with was kept on the way. */
+  runs = card.runs;
+  conv = make (f, &d_weight);
+  pirl_conv_free (conv);
+  g_assert_cmpuint (card.runs, ==, runs);
+}
+
+/* Without its time, or that of the other, a prologue is not used. */
+static void
+test_prologue_unknown (Fixture *f, gconstpointer unused)
+{
+  const PirlConvProblem forward = prologue_of (PIRL_CONV_FORWARD_SUMS);
+  static const gdouble once[] = { 1, 1, 1, 1, 1, 1, 1, 1, -1 };
+  PirlConvProblem other = forward;
+  PirlConv *conv;
+
+  card.no_memory = TRUE;
+  refuse (f, &forward, PIRL_ERROR_UNSUPPORTED, "cannot be timed");
+  g_assert_false (g_file_test (f->cache, G_FILE_TEST_EXISTS));
+  card_with_prologues (once, G_N_ELEMENTS (once));
+  refuse (f, &forward, PIRL_ERROR_UNSUPPORTED, "there is no time of it");
+  /* Unjudged. */
+  other.deterministic = TRUE;
+  card_reset (NULL, 0);
+  conv = make (f, &other);
+  g_assert_cmpuint (card.runs, ==, 0);
+  pirl_conv_free (conv);
+  other = forward;
+  other.dtype = PIRL_DTYPE_BF16;
+  refuse (f, &other, PIRL_ERROR_UNSUPPORTED, "in F16 only");
+  other = prologue_of (PIRL_CONV_FORWARD);
+  refuse (f, &other, PIRL_ERROR_INVALID, "forward has no prologue");
+}
+
 /* --- keeping --- */
 
 static void
@@ -656,7 +746,8 @@ test_no_folder (Fixture *f, gconstpointer unused)
 
 static const PirlConvTensors tensors = { .input = (gpointer) 0x1000, .weight = (gpointer) 0x2000,
   .output = (gpointer) 0x3000, .sum = (gpointer) 0x4000, .squares = (gpointer) 0x5000,
-  .bias = (gpointer) 0x6000, .residual = (gpointer) 0x7000 };
+  .bias = (gpointer) 0x6000, .residual = (gpointer) 0x7000, .scale = (gpointer) 0x8000,
+  .shift = (gpointer) 0xa000 };
 
 static void
 run (PirlConv *conv, const PirlConvTensors *t, gpointer workspace, gpointer stream)
@@ -753,6 +844,35 @@ test_epilogue (Fixture *f, gconstpointer unused)
 }
 
 static void
+test_run_prologue (Fixture *f, gconstpointer unused)
+{
+  const gint64 sums[] = { PIRL_CONV_INPUT, PIRL_CONV_WEIGHT, PIRL_CONV_OUTPUT, PIRL_CONV_SUM,
+    PIRL_CONV_SQUARES, PIRL_CONV_SCALE, PIRL_CONV_SHIFT };
+  const gint64 d_weight[] = { PIRL_CONV_INPUT, PIRL_CONV_WEIGHT, PIRL_CONV_OUTPUT,
+    PIRL_CONV_SCALE, PIRL_CONV_SHIFT };
+  const gpointer of_sums[] = { tensors.input, tensors.weight, tensors.output, tensors.sum,
+    tensors.squares, (gpointer) tensors.scale, (gpointer) tensors.shift };
+  const gpointer of_d_weight[] = { tensors.input, tensors.weight, tensors.output,
+    (gpointer) tensors.scale, (gpointer) tensors.shift };
+  const gpointer workspace = (gpointer) 0x100000;
+
+  for (guint i = 0; i < 2; i++) {
+    PirlConvProblem problem = prologue_of (i ? PIRL_CONV_D_WEIGHT : PIRL_CONV_FORWARD_SUMS);
+    PirlConv *conv;
+
+    problem.deterministic = TRUE;
+    conv = make (f, &problem);
+    run (conv, &tensors, workspace, NULL);
+    if (i)
+      check_bound (G_N_ELEMENTS (d_weight), d_weight, of_d_weight, workspace);
+    else
+      check_bound (G_N_ELEMENTS (sums), sums, of_sums, workspace);
+    g_assert_cmpuint (card.conversions, ==, 0);
+    pirl_conv_free (conv);
+  }
+}
+
+static void
 test_not_there (void)
 {
   const PirlConvProblem problem = problem_of (PIRL_CONV_FORWARD, PIRL_DTYPE_F16);
@@ -804,11 +924,14 @@ main (int argc, char **argv)
   TEST ("none", test_none);
   TEST ("workspace", test_workspace);
   TEST ("fused", test_fused);
+  TEST ("prologue", test_prologue);
+  TEST ("prologue-unknown", test_prologue_unknown);
   TEST ("cache", test_cache);
   TEST ("compiled", test_compiled);
   TEST ("broken", test_broken);
   TEST ("no-folder", test_no_folder);
   TEST ("run", test_run);
+  TEST ("run-prologue", test_run_prologue);
   TEST ("epilogue", test_epilogue);
   g_test_add_func ("/cuda-convolution/not-there", test_not_there);
   status = g_test_run ();

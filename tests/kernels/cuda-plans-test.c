@@ -5,9 +5,10 @@
  *
  * Walks the networks as they are built, at the sizes and batches they are trained and run with,
  * and plans each convolution once: for training forward, forward with sums, and the gradients, for
- * inference forward with bias, residual and activation. A forward or a gradient without a plan
- * within the workspace is a failure, also when the same bits are wanted every time; so is a fused
- * kind where cuDNN is known to have one. Fused kinds that cuDNN compiles when they are planned take
+ * inference forward with bias, residual and activation, and in F16 what a prologue can be in front
+ * of. A forward or a gradient without a plan within the workspace is a failure, also when the same
+ * bits are wanted every time; so is a prologue, and a fused kind where cuDNN is known to have
+ * one. Fused kinds that cuDNN compiles when they are planned take
  * half a second each: they are at the first batch only, and without --all every COMPILED_STEP-th.
  *
  * DEVICE.json: the properties of an H200 (SXM), as cuDNN 9.19 writes and wants them: all of them.
@@ -72,13 +73,25 @@ static const Type types[] = {
   { "BF16", PIRL_DTYPE_BF16, FALSE },
 };
 
-static const gchar *const kinds[PIRL_N_CONV_KINDS] = {
+/* Kinds, and then those two that have a prologue, with one. */
+enum { FORWARD_PROLOGUE = PIRL_N_CONV_KINDS, D_WEIGHT_PROLOGUE, N_ROWS };
+
+static const gchar *const rows[N_ROWS] = {
   [PIRL_CONV_FORWARD] = "forward",
   [PIRL_CONV_FORWARD_SUMS] = "forward + sums",
   [PIRL_CONV_FORWARD_EPILOGUE] = "forward + epilogue",
   [PIRL_CONV_D_INPUT] = "d_input",
   [PIRL_CONV_D_WEIGHT] = "d_weight",
+  [FORWARD_PROLOGUE] = "prologue, + sums",
+  [D_WEIGHT_PROLOGUE] = "prologue, d_weight",
 };
+
+static guint
+row_of (const PirlConvProblem *problem)
+{
+  return !problem->prologue ? problem->kind
+      : problem->kind == PIRL_CONV_D_WEIGHT ? D_WEIGHT_PROLOGUE : FORWARD_PROLOGUE;
+}
 
 /* --- what is counted --- */
 
@@ -93,7 +106,7 @@ typedef struct {
   gboolean all, first;          /* all batches; the network's first */
   GHashTable *seen;             /* problems in words */
   guint compiled;               /* problems whose plan cuDNN compiles */
-  Cell cell[PIRL_N_CONV_KINDS][G_N_ELEMENTS (types)];
+  Cell cell[N_ROWS][G_N_ELEMENTS (types)];
   guint failures;
 } Count;
 
@@ -148,7 +161,7 @@ plan (Count *count, const PirlConvProblem *problem, Cell *cell)
 
   cell->asked++;
   cell->seconds += (g_get_monotonic_time () - start) / 1e6;
-  if (!is_fused (problem))
+  if (!is_fused (problem) || problem->prologue)
     plan_deterministic (count, problem);
   if (conv) {
     cell->planned++;
@@ -170,7 +183,7 @@ static void
 consider (Count *count, const PirlConvProblem *problem, guint type)
 {
   gchar *text = pirl_conv_problem_describe (problem);
-  Cell *cell = &count->cell[problem->kind][type];
+  Cell *cell = &count->cell[row_of (problem)][type];
 
   if (!g_hash_table_add (count->seen, text))
     return;
@@ -189,6 +202,17 @@ stored (PirlDims dims)
   return dims;
 }
 
+/* Whatever reads a value of another convolution, in the type that has prologues. */
+static void
+consider_prologues (Count *count, PirlConvProblem problem, guint type)
+{
+  problem.prologue = TRUE;
+  problem.kind = PIRL_CONV_FORWARD_SUMS;
+  consider (count, &problem, type);
+  problem.kind = PIRL_CONV_D_WEIGHT;
+  consider (count, &problem, type);
+}
+
 static void
 consider_unit (Count *count, const PirlUnitDesc *desc, gboolean infer)
 {
@@ -201,6 +225,8 @@ consider_unit (Count *count, const PirlUnitDesc *desc, gboolean infer)
       if (problem.kind != PIRL_CONV_FORWARD_EPILOGUE
           && (problem.kind != PIRL_CONV_D_INPUT || desc->needs_input_gradient))
         consider (count, &problem, t);
+    if (problem.dtype == PIRL_DTYPE_F16 && desc->needs_input_gradient)
+      consider_prologues (count, problem, t);
     problem.kind = PIRL_CONV_FORWARD_EPILOGUE;
     problem.activation = desc->activation;
     problem.residual = desc->residual;
@@ -241,12 +267,14 @@ print_table (const Count *count)
 {
   g_print ("%-20s %-5s %9s %9s %9s %12s %8s\n", "kind", "type", "problems", "asked", "planned",
       "workspace", "seconds");
-  for (guint k = 0; k < PIRL_N_CONV_KINDS; k++)
+  for (guint r = 0; r < N_ROWS; r++)
     for (guint t = 0; t < G_N_ELEMENTS (types); t++) {
-      const Cell *cell = &count->cell[k][t];
+      const Cell *cell = &count->cell[r][t];
 
-      g_print ("%-20s %-5s %9u %9u %9u %8.2f MiB %8.2f\n", kinds[k], types[t].name, cell->problems,
-          cell->asked, cell->planned, cell->workspace / 1048576.0, cell->seconds);
+      if (cell->problems > 0)
+        g_print ("%-20s %-5s %9u %9u %9u %8.2f MiB %8.2f\n", rows[r], types[t].name,
+            cell->problems, cell->asked, cell->planned, cell->workspace / 1048576.0,
+            cell->seconds);
     }
 }
 

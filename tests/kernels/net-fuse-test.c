@@ -190,8 +190,8 @@ net_step (Net *net, const guint8 *const *pictures, gboolean in_step)
   }
 }
 
-/* What the input of a depthwise convolution is multiplied with, the batch norm behind it takes away:
- * there is no gradient but rounding. */
+/* What the input of a depthwise convolution is multiplied with, the batch norm behind it takes
+ * away: there is no gradient but rounding. */
 #define WITHOUT_GRADIENT "block3.bn1.weight"
 
 /* Values or gradients: a GArray of floats for each parameter, empty where there are none. */
