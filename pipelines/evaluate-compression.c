@@ -74,7 +74,8 @@ static const GOptionEntry entries[] = {
   { "dqn-steps", 0, 0, G_OPTION_ARG_INT, &dqn_steps,
       "Transitions the dqn learns from (1500)", "N" },
   { "seed", 0, 0, G_OPTION_ARG_INT, &seed, "Of halves and agents (1)", "N" },
-  { "device", 0, 0, G_OPTION_ARG_STRING, &device, "Of the networks (auto)", "DEVICE" },
+  { "device", 0, 0, G_OPTION_ARG_STRING, &device,
+      "Of the networks: cpu, cuda, cuda:N (auto: the CPU)", "DEVICE" },
   { "n-threads", 0, 0, G_OPTION_ARG_INT, &n_threads, "Of the networks (0 = all)", "N" },
   { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &folders, NULL, "FOLDER" },
   { NULL }

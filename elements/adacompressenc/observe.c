@@ -17,6 +17,7 @@
 #endif
 
 #include "observe.h"
+#include "device.h"
 
 #include <base/rng.h>
 #include <net/embedder.h>
@@ -129,8 +130,7 @@ load_extractor (AdaObserver * observer, const AdaObserverConfig * config, GError
   if (config->features == ADA_FEATURES_SHIFT)
     pick_probes (observer);
   observer->extractor = pirl_embedder_new (config->extractor, "features",
-      config->device ? config->device : "auto", "auto", config->n_threads, 1 + observer->probes,
-      error);
+      ada_device (config->device), "auto", config->n_threads, 1 + observer->probes, error);
   if (observer->extractor == NULL)
     return FALSE;
   observer->n_features = pirl_embedder_size (observer->extractor);

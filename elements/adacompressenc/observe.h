@@ -21,7 +21,7 @@ typedef struct {
   const gint *qualities;        /* ascending; the last is the reference quality */
   guint levels;
   PirlHuffman huffman;          /* of what leaves; the reference's is standard */
-  const gchar *device;          /* "auto", ... */
+  const gchar *device;          /* "auto", ...: see device.h */
   guint n_threads;
 } AdaObserverConfig;
 

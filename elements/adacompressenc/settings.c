@@ -282,10 +282,12 @@ static const PropertyRow rows[] = {
   /**
    * GstAdaCompressEnc:device:
    *
-   * What computes the networks.
+   * What computes the networks. `auto` is the CPU: the extractor is small, a single frame keeps no
+   * GPU busy, and the agent that ships has learnt from the CPU's features. With `cuda`, which pays
+   * for a big network as a `local:` cloud, features are those of 16-bit arithmetic.
    */
-  {"device", "Device", "What computes: cpu, cuda:N, or auto (a GPU that works, else the CPU)",
-      ROW_STRING, AT (device)},
+  {"device", "Device", "What computes the networks: cpu, cuda or cuda:N (the GPU number N), or "
+        "auto (the CPU: the networks are small)", ROW_STRING, AT (device)},
   /**
    * GstAdaCompressEnc:n-threads:
    *

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "backends/backend.h"
+#include "cloud.h"
 #include "net/embedder.h"
 #include "observe.h"
 #include "vision/synthetic.h"
@@ -321,6 +323,37 @@ test_wrong_qualities_are_refused (void)
   }
 }
 
+/* The CUDA module is one that is made up (tests/kernels/fake-cuda.c) and notes when somebody opens
+ * its card, which is not there. */
+static void
+test_auto_is_the_cpu (void)
+{
+  static const gchar *const devices[] = { NULL, "auto", "cuda" };
+  g_autofree gchar *extractor = g_build_filename (g_getenv ("PIRL_TEST_MODELS"),
+      "extractor.safetensors", NULL);
+  g_autofree gchar *uri = g_strconcat ("local:", g_getenv ("PIRL_TEST_MODELS"),
+      "/classifier-synthetic.safetensors", NULL);
+
+  for (guint i = 0; i < G_N_ELEMENTS (devices); i++) {
+    const gboolean cuda = g_strcmp0 (devices[i], "cuda") == 0;
+    const AdaObserverConfig config = { .extractor = extractor, .qualities = qualities,
+      .levels = LEVELS, .device = devices[i], .n_threads = 1 };
+    g_autoptr (GError) error = NULL, cloud_error = NULL;
+    g_autoptr (AdaObserver) observer = ada_observer_new (&config, &error);
+    g_autoptr (GObject) cloud = (GObject *) ada_cloud_new (uri, devices[i], 1, &cloud_error);
+
+    if (!cuda) {
+      g_assert_no_error (error);
+      g_assert_no_error (cloud_error);
+      g_assert_null (pirl_cuda_reason ());
+      continue;
+    }
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED);
+    g_assert_error (cloud_error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED);
+    g_assert_cmpstr (pirl_cuda_reason (), ==, "there is no card 0");
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -332,5 +365,6 @@ main (int argc, char **argv)
   g_test_add_func ("/observe/frame-features-are-reproducible",
       test_frame_features_are_reproducible);
   g_test_add_func ("/observe/wrong-qualities-are-refused", test_wrong_qualities_are_refused);
+  g_test_add_func ("/observe/auto-is-the-cpu", test_auto_is_the_cpu);
   return g_test_run ();
 }

@@ -5,6 +5,7 @@
  * one for each class.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include "device.h"
 #include "kinds.h"
 
 #include <base/safetensors.h>
@@ -151,7 +152,8 @@ ada_local_cloud_new (const gchar * uri, const gchar * device, guint n_threads, G
         "the cloud's URI names no model; it should be local:MODEL.safetensors");
     return NULL;
   }
-  self->model = pirl_embedder_new (path, "logits", device, "auto", n_threads, 1, error);
+  self->model = pirl_embedder_new (path, "logits", ada_device (device), "auto", n_threads, 1,
+      error);
   if (!self->model) {
     g_prefix_error (error, "cloud local: ");
     return NULL;
