@@ -341,6 +341,19 @@ worker_new (GstPirlEmbed * self, GError ** error)
   return worker;
 }
 
+/* Why device=auto is no GPU, where it is none. */
+static void
+log_missing_device (GstPirlEmbed * self)
+{
+  const gchar *reason;
+
+  GST_OBJECT_LOCK (self);
+  reason = gst_pirl_auto_reason (self->settings.device);
+  GST_OBJECT_UNLOCK (self);
+  if (reason)
+    GST_INFO_OBJECT (self, "device=auto is the CPU: %s", reason);
+}
+
 static gboolean
 gst_pirl_embed_start (GstBaseTransform * trans)
 {
@@ -357,6 +370,7 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   first = embed_worker_statistics (worker).first;
   text = embed_worker_describe (worker);
   GST_INFO_OBJECT (self, "%s, %.1f ms a batch of %u", text, 1000 * first, self->batch);
+  log_missing_device (self);
 
   GST_OBJECT_LOCK (self);
   self->worker = worker;

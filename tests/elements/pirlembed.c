@@ -62,6 +62,42 @@ error_of_start (const gchar * line)
   return text;
 }
 
+/* ---- device ------------------------------------------------------------------------------- */
+
+/* Counts the lines that say why there is no GPU. */
+static void
+count_reasons (GstDebugCategory * category, GstDebugLevel level, const gchar * file,
+    const gchar * function, gint line, GObject * object, GstDebugMessage * message, gpointer data)
+{
+  if (level == GST_LEVEL_INFO && strcmp (gst_debug_message_get (message),
+          "device=auto is the CPU: switched off by PIRL_CUDA_MODULE=off") == 0)
+    ++*(guint *) data;
+}
+
+GST_START_TEST (the_log_says_why_there_is_no_gpu)
+{
+  static const gchar *const devices[] = { "auto", "cpu" };
+
+  if (pirl_cuda_reason () == NULL || strstr (pirl_cuda_reason (), "switched off") == NULL)
+    return;
+  for (guint i = 0; i < G_N_ELEMENTS (devices); i++) {
+    g_autofree gchar *property = g_strdup_printf ("device=%s", devices[i]);
+    GstHarness *h;
+    guint lines = 0;
+
+    gst_debug_set_threshold_for_name ("pirlembed", GST_LEVEL_INFO);
+    gst_debug_add_log_function (count_reasons, &lines, NULL);
+    h = harness_new (model_a, property);
+    set_format (h, "RGB", 50, 37);
+    gst_harness_teardown (h);
+    gst_debug_remove_log_function_by_data (&lines);
+    gst_debug_unset_threshold_for_name ("pirlembed");
+    fail_unless_equals_int (lines, i == 0);
+  }
+}
+
+GST_END_TEST;
+
 /* ---- vectors ------------------------------------------------------------------------------ */
 
 GST_START_TEST (every_frame_gets_the_kernels_vector)
@@ -982,6 +1018,7 @@ pirlembed_suite (void)
   tcase_set_timeout (tc, 200);  /* seconds, on a machine that is busy otherwise */
   suite_add_tcase (s, tc);
   tcase_add_test (tc, every_frame_gets_the_kernels_vector);
+  tcase_add_test (tc, the_log_says_why_there_is_no_gpu);
   tcase_add_test (tc, layers_have_their_sizes);
   tcase_add_test (tc, rgb_formats_are_all_one);
   tcase_add_test (tc, yuv_formats_agree_with_rgb);
@@ -1020,6 +1057,8 @@ main (int argc, char **argv)
   int failed;
   Suite *s;
 
+  /* Vectors are compared bit by bit with the CPU's. */
+  g_setenv ("PIRL_CUDA_MODULE", "off", FALSE);
   leaks_watch ();
   gst_check_init (&argc, &argv);
   gst_pirl_meta_init ();
