@@ -7,8 +7,9 @@
 
 G_BEGIN_DECLS
 
-/** The device that a user's name means. "auto" (or NULL) is the CPU here: the networks are small, one
- * frame at a time keeps no GPU busy, and the shipped agent has learnt from the CPU's features. */
+/** The device that a user's name means. "auto" (or NULL) is the CPU here: the networks are small,
+ * one frame at a time keeps no GPU busy, and the shipped agent has learnt from the CPU's
+ * features. */
 static inline const gchar *
 ada_device (const gchar * device)
 {
