@@ -473,7 +473,7 @@ in_manner (const char *word)
 static void
 test_late ()
 {
-  int *out = card<int> (4), *pinned = nullptr;
+  int *out = card<int> (4), *pinned = nullptr, unpinned[4] = { 5, 6, 7, 8 };
   cudaStream_t stream, other;
   cudaEvent_t event;
 
@@ -491,6 +491,11 @@ test_late ()
   CHECK (cudaStreamSynchronize (other) == cudaSuccess && pinned[3] == 3);
   CHECK (cudaStreamQuery (stream) == cudaErrorNotReady);
   CHECK (cudaDeviceSynchronize () == cudaSuccess && fetch (out, 4)[3] == 0x01010101);
+  cudaMemcpy (out, unpinned, sizeof (unpinned), cudaMemcpyHostToDevice);
+  unpinned[3] = 0;
+  cudaMemcpyAsync (pinned, out, 4 * sizeof (int), cudaMemcpyDeviceToHost, stream);
+  CHECK (cudaStreamSynchronize (stream) == cudaSuccess && pinned[3] == 0x01010101);
+  CHECK (fetch (out, 4)[3] == 8);
   cudaEventDestroy (event);
   cudaStreamDestroy (stream);
   cudaStreamDestroy (other);
