@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "backends/cuda/norm.h"
+#include "backends/cuda/vectors.h"
 #include "base/rng.h"
 
 #define OUTLIER 2000.0f         /* standard deviations, in the first row of odd channels */
@@ -490,6 +491,47 @@ test_not_finite (void)
   }
 }
 
+/* The same of statistics that come from sums (of convolutions), and of rows of floats. */
+static void
+test_not_finite_sums (void)
+{
+  static const gfloat sums[16] = { [0] = NAN, [1] = 20, [8] = NAN, [9] = 60 };
+  static const gfloat rows[4] = { 1, NAN, 3, 5 };
+  const Case c = case_new (PIRL_DTYPE_F32, 10, 2, 0, FALSE);
+  g_autofree gfloat *sum_var = NULL, *row_var = NULL;
+  PirlGpuRowsNorm norm = {.n = 2, .c = 2, .x = card_copy (rows, sizeof rows),
+    .out = card_new (sizeof rows), .mean = card_new (sizeof rows), .rest = card_new (sizeof rows),
+    .inverse = card_new (sizeof rows) };
+  gfloat *card_sums = card_copy (sums, sizeof sums);
+  Card card;
+  Host h;
+
+  host_init (&c, &h);
+  card_init (&c, &h, &card);
+  const PirlGpuNormParams params = { .weight = card.weight, .bias = card.bias,
+    .running_mean = card.running_mean, .running_var = card.running_var };
+
+  pirl_gpu_norm_finish (&c.norm, NULL, card_sums, &params, card.table, NULL);
+  sum_var = read_floats (card.running_var, 2);
+  norm.gamma = card.weight;
+  norm.beta = card.bias;
+  norm.running_mean = card.running_mean;
+  norm.running_var = card.running_var;
+  check (cudaMemcpy (card.running_var, (gfloat[]) { 1, 1 }, 8, cudaMemcpyHostToDevice));
+  pirl_gpu_rows_norm (&norm, NULL);
+  row_var = read_floats (card.running_var, 2);
+  g_assert_true (isnan (sum_var[0]));
+  /* 60 / 10 - (20 / 10)^2 = 2, times 10 / 9. */
+  g_assert_cmpfloat_with_epsilon (sum_var[1], 0.9 * OLD_VAR + 0.1 * 20 / 9, 1e-6);
+  g_assert_cmpfloat_with_epsilon (row_var[0], 0.9 + 0.1 * 2, 1e-6);
+  g_assert_true (isnan (row_var[1]));
+  gpointer all[] = { (gpointer) norm.x, norm.out, norm.mean, norm.rest, norm.inverse, card_sums };
+  for (guint i = 0; i < G_N_ELEMENTS (all); i++)
+    check (cudaFree (all[i]));
+  card_clear (&card);
+  host_clear (&h);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -507,5 +549,6 @@ main (int argc, char **argv)
     g_test_add_data_func (path, GUINT_TO_POINTER (i), test_large);
   }
   g_test_add_func ("/cuda-norm/not-finite", test_not_finite);
+  g_test_add_func ("/cuda-norm/not-finite-sums", test_not_finite_sums);
   return g_test_run ();
 }

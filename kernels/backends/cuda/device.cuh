@@ -3,8 +3,9 @@
  *
  * tests/emulator compiles the same files as C++ for the CPU: it has its own cuda_fp16.h and
  * cuda_bf16.h and defines PIRL_EMULATED. So kernels keep to threadIdx, blockIdx, blockDim, gridDim,
- * __syncthreads, __syncwarp, __shfl_xor_sync, __shfl_down_sync, __shfl_sync, __shfl_up_sync, __ballot_sync,
- * __popc, __umulhi, atomicAdd, atomicOr, __restrict__, __launch_bounds__, __shared__ and the mathematics of C.
+ * __syncthreads, __syncwarp, __shfl_xor_sync, __shfl_down_sync, __shfl_sync, __shfl_up_sync,
+ * __ballot_sync, __popc, __umulhi, atomicAdd, atomicMin, atomicMax, __restrict__,
+ * __launch_bounds__, __shared__ and the mathematics of C.
  */
 #pragma once
 
