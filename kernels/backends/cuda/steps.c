@@ -47,6 +47,7 @@ struct _PirlCudaSteps {
   GByteArray *closures;
   GPtrArray *events;            /* cudaEvent_t, not owned: what a recorded step waits for */
   PirlCudaScale *scale;         /* pinned */
+  cudaEvent_t done;             /* who waits for a step sleeps: others decode pictures meanwhile */
   cudaGraphExec_t graph;
   guint64 identity, recorded;   /* of the operations of this step, of the recorded one */
 };
@@ -79,7 +80,9 @@ pirl_cuda_steps_new (PirlCudaDevice *device, GError **error)
   steps->graphs = g_strcmp0 (g_getenv ("PIRL_CUDA_GRAPHS"), "0") != 0;
   if (mirror_init (&steps->values, error) && mirror_init (&steps->results, error)
       && pirl_cuda_ok (cudaMallocHost ((void **) &steps->scale, sizeof (PirlCudaScale)),
-          "pinned memory", error))
+          "pinned memory", error)
+      && pirl_cuda_ok (cudaEventCreateWithFlags (&steps->done, cudaEventBlockingSync
+              | cudaEventDisableTiming), "making an event", error))
     return steps;
   pirl_cuda_steps_free (steps);
   return NULL;
@@ -99,6 +102,8 @@ pirl_cuda_steps_free (PirlCudaSteps *steps)
   if (!steps)
     return;
   drop_graph (steps);
+  if (steps->done)
+    cudaEventDestroy (steps->done);
   mirror_clear (&steps->values);
   mirror_clear (&steps->results);
   cudaFreeHost (steps->scale);
@@ -194,13 +199,26 @@ fetch_results (PirlCudaDevice *device, GError **error)
           results->used, cudaMemcpyDeviceToHost, device->stream), "copying results", error);
 }
 
+/* Operations outside of steps are short, or in a hurry: a core watches them. */
+static cudaError_t
+wait_for_stream (PirlCudaDevice *device)
+{
+  PirlCudaSteps *steps = device->steps;
+  cudaError_t status;
+
+  if (steps->state == OUTSIDE)
+    return cudaStreamSynchronize (device->stream);
+  status = cudaEventRecord (steps->done, device->stream);
+  return status == cudaSuccess ? cudaEventSynchronize (steps->done) : status;
+}
+
 /* Waits for the stream and hands every result to who asked for it. */
 static gboolean
 deliver_results (PirlCudaDevice *device, GError **error)
 {
   PirlCudaSteps *steps = device->steps;
 
-  if (!pirl_cuda_ok (cudaStreamSynchronize (device->stream), "waiting for the device", error))
+  if (!pirl_cuda_ok (wait_for_stream (device), "waiting for the device", error))
     return FALSE;
   for (guint i = 0; i < steps->pending->len; i++) {
     const Pending *pending = &g_array_index (steps->pending, Pending, i);
