@@ -22,6 +22,8 @@
 #define ALIGNMENT 16
 /* Steps before one is recorded: libraries set themselves up and scratch memory grows in them. */
 #define PLAIN_STEPS 2
+/* What is said to have failed. */
+#define ATTEMPT "recording a step (PIRL_CUDA_GRAPHS=0 does without)"
 
 typedef enum { OUTSIDE, PLAIN, RECORDING, REPLAYING } State;
 
@@ -319,7 +321,7 @@ pirl_cuda_step_begin (PirlDevice *base, GError **error)
     /* Operations queued outside of steps have to be done: they may not be waited for in a graph. */
     if (!pirl_cuda_ok (cudaStreamSynchronize (device->stream), "waiting for the device", error)
         || !pirl_cuda_ok (cudaStreamBeginCapture (device->stream,
-                cudaStreamCaptureModeThreadLocal), "recording a step", error)) {
+                cudaStreamCaptureModeThreadLocal), ATTEMPT, error)) {
       steps->state = OUTSIDE;
       return FALSE;
     }
@@ -335,7 +337,7 @@ end_recording (PirlCudaDevice *device, GError **error)
   cudaGraph_t graph = NULL;
   gboolean done;
 
-  done = pirl_cuda_ok (cudaStreamEndCapture (device->stream, &graph), "recording a step", error)
+  done = pirl_cuda_ok (cudaStreamEndCapture (device->stream, &graph), ATTEMPT, error)
       && pirl_cuda_ok (cudaGraphInstantiate (&steps->graph, graph, 0), "making the step's graph",
       error);
   if (graph)
