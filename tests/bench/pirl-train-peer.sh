@@ -20,7 +20,8 @@ follow() {
   "$python" "$here/peers/pirl_train.py" --device cpu --threads 1 --check "$scratch/dump"
 }
 follow 3 --arch resnet18
-follow 3 --arch resnet18 --objective supervised
+# A rate at which momentum and weight decay show, too.
+follow 4 --arch resnet18 --objective supervised --rate 1e-2
 follow 3 --arch resnet18 --head mlp --loss infonce
 # Untrained and narrow, ResNet-50 soon makes much of float32's last digits, in PyTorch, too.
 follow 1 --arch resnet50
