@@ -465,8 +465,8 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
    * paused, drained, finished, failed), the fields of `pirl-training`, the samples `received`,
    * `trained`, `dropped` (remainders of epochs), `flushed` and `discarded` (after max-steps), the
    * `checkpoints` written, `queued` samples and the `queue-size`, `position-epoch` and
-   * `position-index` of the first sample not yet trained, `resumed`, `device`, `precision` and
-   * `memory` (bytes).
+   * `position-index` of the first sample not yet trained, `resumed`, `device`, `precision`,
+   * `bank-precision` and `memory` (bytes).
    */
   g_object_class_install_property (object_class, prop_training_stats,
       g_param_spec_boxed ("training-stats", "Training statistics",

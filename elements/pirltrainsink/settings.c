@@ -265,6 +265,16 @@ static const PropertyRow rows[] = {
         "Rows of the memory bank (0 = one a sample; 4096 in a ring for a camera)", ROW_UINT64,
       AT (bank_size), 0, G_MAXUINT32},
   /**
+   * GstPirlTrainSink:bank-precision:
+   *
+   * What the numbers of the memory bank's rows are kept in: `f32`, `fp16`, or `auto`, which is
+   * fp16 where a GPU trains in 16 bits. With many negatives their rows are what a step reads most
+   * of, and fp16 halves that and the bank's memory; a loss changes in its fourth digit at most.
+   */
+  {"bank-precision", "Bank precision",
+        "Of the memory bank's rows: f32, fp16, or auto (fp16 where a GPU trains in 16 bits)",
+      ROW_STRING, AT (bank_precision)},
+  /**
    * GstPirlTrainSink:batch-size:
    *
    * Samples in a step. The queue in front of the trainer holds two batches.
@@ -615,6 +625,7 @@ gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
   settings->deterministic = config.deterministic;
   settings->interval = GST_SECOND;
   settings->post_messages = TRUE;
+  settings->bank_precision = g_strdup (config.bank_precision);
   settings->device = g_strdup ("auto");
   settings->precision = g_strdup ("auto");
 }
@@ -840,6 +851,7 @@ gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
   config->seed = settings->seed;
   config->device = settings->device;
   config->precision = settings->precision;
+  config->bank_precision = settings->bank_precision;
   config->n_threads = settings->n_threads;
   config->deterministic = settings->deterministic;
   return TRUE;

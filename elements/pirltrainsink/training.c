@@ -89,7 +89,7 @@ struct _GstPirlTraining {
     gdouble images_per_second, eta, knn;
     guint epoch;
     gchar *device;
-    const gchar *precision;
+    const gchar *precision, *bank_precision;
     guint64 bytes, total;
   } shown;
 
@@ -311,6 +311,7 @@ plan (GstPirlTraining * self, GError ** error)
   self->phase = PHASE_TRAINING;
   self->shown.device = g_strdup (pirl_trainer_device (self->trainer));
   self->shown.precision = pirl_trainer_precision (self->trainer);
+  self->shown.bank_precision = pirl_trainer_bank_precision (self->trainer);
   self->shown.bytes = pirl_trainer_bytes (self->trainer);
   self->shown.total = self->report.total;
   self->shown.last.step = self->report.last.step;
@@ -1049,6 +1050,8 @@ gst_pirl_training_stats (GstPirlTraining * self)
       "resumed", G_TYPE_BOOLEAN, self->resumed,
       "device", G_TYPE_STRING, self->shown.device ? self->shown.device : "",
       "precision", G_TYPE_STRING, self->shown.precision ? self->shown.precision : "",
+      "bank-precision", G_TYPE_STRING,
+      self->shown.bank_precision ? self->shown.bank_precision : "",
       "memory", G_TYPE_UINT64, self->shown.bytes, NULL);
   if (!isnan (self->shown.knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, self->shown.knn, NULL);

@@ -142,6 +142,7 @@ typedef struct {
   gdouble temperature;
   gdouble z;                    /* Z of the NCE loss; unused otherwise */
   gdouble scale;                /* lambda, or 1 - lambda */
+  PirlDType bank_dtype;         /* of its rows: the device's param_dtype, or F16 */
 } PirlContrastDesc;
 
 typedef struct {
@@ -228,7 +229,7 @@ struct _PirlBackend {
   /* Within the device. */
   gboolean (*copy) (PirlDevice *device, gpointer dst, gconstpointer src, gsize bytes,
       GError **error);
-  /* Copies the rows @row [n] (on the host) of @table, of @row_bytes (a multiple of 4) each, to the
+  /* Copies the rows @row [n] (on the host) of @table, of @row_bytes (a multiple of 2) each, to the
    * dense @aside, or with @back from there. */
   gboolean (*rows) (PirlDevice *device, gpointer table, gpointer aside, gsize row_bytes, guint n,
       const guint32 *row, gboolean back, GError **error);
@@ -252,17 +253,19 @@ struct _PirlBackend {
   /* Fills @negative [batch][negatives], on the device; @positive [batch] on the host. */
   gboolean (*draw) (PirlDevice *device, const PirlDrawDesc *desc, const guint32 *positive,
       guint32 *negative, GError **error);
-  /* Contrast: see PirlContrastDesc. @embedding, @bank: dense rows in param_dtype on the device;
-   * @positive [batch] on the host, @negative [batch][negatives] on the device; @negative NULL =
-   * every row but the positive one (then negatives == rows - 1). @d_embedding NULL = statistics
-   * only. */
+  /* Contrast: see PirlContrastDesc. @embedding: dense rows in param_dtype, @bank: in bank_dtype
+   * (F16 halves what is read, sums are as precise as without), both on the device; @positive
+   * [batch] on the host, @negative [batch][negatives] on the device; @negative NULL = every row but
+   * the positive one (then negatives == rows - 1). @d_embedding NULL = statistics only. */
   gboolean (*contrast) (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer embedding,
       gconstpointer bank, const guint32 *positive, const guint32 *negative,
       gpointer d_embedding, PirlContrastStats *stats, GError **error);
   /* m_p <- normalise (momentum_b * m_p + (1 - momentum_b) * z_b), in the order of the batch;
-   * @positive, @momentum [batch] on the host. Momentum 0 = z_b takes the row's place. */
-  gboolean (*bank_update) (PirlDevice *device, gpointer bank, guint dim, guint batch,
-      const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error);
+   * @positive, @momentum [batch] on the host. Momentum 0 = z_b takes the row's place. A row of F16
+   * is rounded to nearest even, once, when it is of unit length. */
+  gboolean (*bank_update) (PirlDevice *device, gpointer bank, PirlDType bank_dtype, guint dim,
+      guint batch, const guint32 *positive, const gfloat *momentum, gconstpointer embedding,
+      GError **error);
   /* Softmax cross-entropy: L_b = log (sum_j exp z_bj) - z_by, d_logits = (softmax (z_b)_j - [j = y])
    * / batch. @logits, @d_logits [batch][classes] in param_dtype on the device, @labels [batch]
    * (0 .. classes - 1) on the host. */

@@ -148,9 +148,11 @@ pirl_host_spread (PirlDType dtype, gconstpointer embedding, guint batch, guint d
 }
 
 const gchar *
-pirl_contrast_problem (const PirlContrastDesc *desc, const guint32 *positive,
-    const guint32 *negative)
+pirl_contrast_problem (const PirlContrastDesc *desc, PirlDType param_dtype,
+    const guint32 *positive, const guint32 *negative)
 {
+  if (desc->bank_dtype != param_dtype && desc->bank_dtype != PIRL_DTYPE_F16)
+    return "the bank must be of the type of the device's parameters, or F16";
   if (desc->batch == 0 || desc->dim == 0 || desc->rows == 0)
     return "batch, dim and rows must be at least 1";
   if (!(desc->temperature > 0))
@@ -163,4 +165,15 @@ pirl_contrast_problem (const PirlContrastDesc *desc, const guint32 *positive,
     if (positive[b] >= desc->rows)
       return "a sample's own row is beyond the bank";
   return NULL;
+}
+
+gboolean
+pirl_bank_dtype_check (const PirlDevice *device, PirlDType bank_dtype, GError **error)
+{
+  if (bank_dtype == device->param_dtype || bank_dtype == PIRL_DTYPE_F16)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "a memory bank of %s cannot be updated on %s; one of %s or F16 can",
+      pirl_dtype_name (bank_dtype), device->backend->name, pirl_dtype_name (device->param_dtype));
+  return FALSE;
 }

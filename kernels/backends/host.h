@@ -19,6 +19,8 @@ gboolean pirl_host_cross_entropy (PirlDevice *device, guint batch, guint classes
 /** 1 - |mean of the rows of @embedding|^2; F32 or F64. */
 gdouble pirl_host_spread (PirlDType dtype, gconstpointer embedding, guint batch, guint dim);
 
-/** What makes a contrast impossible; NULL = nothing. */
-const gchar *pirl_contrast_problem (const PirlContrastDesc *desc, const guint32 *positive,
-    const guint32 *negative);
+/** What makes a contrast impossible; NULL = nothing. @param_dtype: the device's. */
+const gchar *pirl_contrast_problem (const PirlContrastDesc *desc, PirlDType param_dtype,
+    const guint32 *positive, const guint32 *negative);
+/** Whether a device has banks of that type. */
+gboolean pirl_bank_dtype_check (const PirlDevice *device, PirlDType bank_dtype, GError **error);

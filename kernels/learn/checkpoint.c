@@ -2,11 +2,12 @@
  *
  * Tensors: trunk, heads and classifier by their PyTorch names; "state.velocity.<name>" of every
  * trained one (with Adam its first moment, and "state.second.<name>" the second); unless the
- * objective is supervised "state.bank" [rows, dim] and "state.labels" [rows] (I32, -1 = no label,
- * -2 = row not yet trained). Metadata: what an embedder needs (architecture, input_size, resize,
- * mean, std), every setting that changes the arithmetic, "state.*" (step, z, collapsed; of fp16
- * loss_scale and loss_scale_clean, the finite steps since it changed) and "position.*". Whole numbers are decimal, others the shortest
- * decimal that reads back to the same bits, in the C locale: a resumed run continues bit for bit.
+ * objective is supervised "state.bank" [rows, dim] (F16 where bank_precision is fp16) and
+ * "state.labels" [rows] (I32, -1 = no label, -2 = row not yet trained). Metadata: what an embedder
+ * needs (architecture, input_size, resize, mean, std), every setting that changes the arithmetic,
+ * "state.*" (step, z, collapsed; of fp16 loss_scale and loss_scale_clean, the finite steps since it
+ * changed) and "position.*". Whole numbers are decimal, others the shortest decimal that reads back
+ * to the same bits, in the C locale: a resumed run continues bit for bit.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/private.h"
 
@@ -82,6 +83,7 @@ static const Setting settings[] = {
   {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names, .contrast = TRUE},
   {"seed", SETTING_UINT64, FIELD (seed)},
   {"precision", SETTING_STRING, FIELD (precision), .otherwise = "f32"},
+  {"bank_precision", SETTING_STRING, FIELD (bank_precision), .otherwise = "f32", .contrast = TRUE},
 };
 
 /* The whole numbers of a PirlPosition and of the trainer's state. */
@@ -290,11 +292,14 @@ save_params (PirlTrainer *trainer, PirlArena arena, PirlSafetensorsWriter *write
   return TRUE;
 }
 
+/* A bank of F16 is one in the file too: its floats are the same numbers. */
 static gboolean
 save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts, GError **error)
 {
   const gint64 rows = (gint64) trainer->config.bank_rows;
   const PirlShape bank = { 2, {rows, trainer->config.dim} }, labels = { 1, {rows} };
+  const PirlDType dtype = trainer->bank_dtype == PIRL_DTYPE_F16 ? PIRL_DTYPE_F16 : PIRL_DTYPE_F32;
+  gpointer stored;
   gfloat *values;
 
   if (!trainer->bank)
@@ -304,7 +309,13 @@ save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts
   if (!pirl_trainer_read_bank (trainer, values, error)
       || !check_finite (trainer, "state.bank", values, pirl_shape_count (&bank), error))
     return FALSE;
-  pirl_safetensors_writer_add (writer, "state.bank", PIRL_DTYPE_F32, &bank, values);
+  stored = values;
+  if (dtype != PIRL_DTYPE_F32) {
+    stored = g_malloc (pirl_shape_count (&bank) * pirl_dtype_size (dtype));
+    g_ptr_array_add (hosts, stored);
+    pirl_from_float (dtype, values, stored, pirl_shape_count (&bank));
+  }
+  pirl_safetensors_writer_add (writer, "state.bank", dtype, &bank, stored);
   pirl_safetensors_writer_add (writer, "state.labels", PIRL_DTYPE_I32, &labels, trainer->labels);
   return TRUE;
 }

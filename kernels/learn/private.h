@@ -43,13 +43,14 @@ typedef struct {
 } PirlStep;
 
 struct _PirlTrainer {
-  PirlTrainerConfig config;     /* @negatives, @precision resolved; strings owned */
+  PirlTrainerConfig config;     /* @negatives, both precisions resolved; strings owned */
   PirlDevice *device;
   const PirlPrecision *precision;
   PirlParams *params;
   PirlPool *pool;
   PirlBranch images, patches;   /* patches.plan NULL but for PIRL */
-  gpointer bank;                /* rows x dim, param_dtype; SUPERVISED has none */
+  gpointer bank;                /* rows x dim; SUPERVISED has none */
+  PirlDType bank_dtype;         /* of its elements */
   gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
   const guint8 **patch_pictures;        /* batch x patches pointers */
   gboolean staged;              /* the next step's pictures */
@@ -83,7 +84,7 @@ pirl_uses_patches (const PirlTrainerConfig *config)
 static inline gsize
 pirl_row_bytes (const PirlTrainer *trainer)
 {
-  return (gsize) trainer->config.dim * pirl_dtype_size (trainer->device->param_dtype);
+  return (gsize) trainer->config.dim * pirl_dtype_size (trainer->bank_dtype);
 }
 
 /** Takes over a loss scale; a device without steps has none. */

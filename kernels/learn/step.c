@@ -147,9 +147,9 @@ rows_update (PirlTrainer *trainer, GError **error)
     now->momentum[b] = config->bank_update == PIRL_BANK_BEFORE
         && trainer->labels[now->rows[b]] == PIRL_LABEL_UNTRAINED ? 0
         : (gfloat) config->bank_momentum;
-  return device->backend->bank_update (device, trainer->bank, (guint) config->dim, config->batch,
-      now->rows, now->momentum, pirl_plan_data (trainer->images.plan, trainer->images.embedding),
-      error);
+  return device->backend->bank_update (device, trainer->bank, trainer->bank_dtype,
+      (guint) config->dim, config->batch, now->rows, now->momentum,
+      pirl_plan_data (trainer->images.plan, trainer->images.embedding), error);
 }
 
 /* One of the two losses against the bank. */
@@ -194,7 +194,7 @@ term_contrast (PirlTrainer *trainer, const Term *term, gdouble z, gpointer gradi
     .rows = config->bank_rows, .negatives = config->negatives,
     .temperature = config->temperature,
     .z = config->loss == PIRL_LOSS_NCE ? z * (gdouble) config->bank_rows : 1,
-    .scale = term->scale,
+    .scale = term->scale, .bank_dtype = trainer->bank_dtype,
   };
 
   return (!trainer->negative

@@ -44,6 +44,7 @@ pirl_trainer_config_defaults (PirlTrainerConfig *config)
     .std = { 0.229f, 0.224f, 0.225f },
     .device = (gchar *) "auto",
     .precision = (gchar *) "auto",
+    .bank_precision = (gchar *) "auto",
   };
 }
 
@@ -176,13 +177,12 @@ static gboolean
 bank_upload (PirlTrainer *trainer, gsize first, gsize n, const gfloat *src, GError **error)
 {
   PirlDevice *device = trainer->device;
-  const gsize element = pirl_dtype_size (device->param_dtype);
-  const gsize dim = (gsize) trainer->config.dim;
-  g_autofree guint8 *host = g_malloc (n * dim * element);
+  const gsize row_bytes = pirl_row_bytes (trainer);
+  g_autofree guint8 *host = g_malloc (n * row_bytes);
 
-  pirl_from_float (device->param_dtype, src, host, n * dim);
-  return device->backend->upload (device, (guint8 *) trainer->bank + first * dim * element, host,
-      n * dim * element, error);
+  pirl_from_float (trainer->bank_dtype, src, host, n * (gsize) trainer->config.dim);
+  return device->backend->upload (device, (guint8 *) trainer->bank + first * row_bytes, host,
+      n * row_bytes, error);
 }
 
 /* Row r: U(+-1/sqrt (dim/3)) from its own stream, then unit length. */
@@ -234,6 +234,7 @@ trainer_copy_config (PirlTrainer *trainer, const PirlTrainerConfig *config)
   *copy = *config;
   copy->device = g_strdup (config->device ? config->device : "auto");
   copy->precision = g_strdup (config->precision);
+  copy->bank_precision = g_strdup (config->bank_precision);
   if (pirl_has_bank (config) && copy->negatives == 0)
     copy->negatives = MIN (DEFAULT_NEGATIVES, copy->bank_rows - 1);
   trainer->z = config->z_mode == PIRL_Z_FIXED ? config->z : 0;
@@ -246,6 +247,19 @@ pirl_trainer_set_loss_scale (PirlTrainer *trainer, const PirlLossScale *scale)
     return;
   trainer->loss_scale = *scale;
   trainer->device->backend->set_loss_scale (trainer->device, scale);
+}
+
+static gboolean
+choose_bank_precision (PirlTrainer *trainer, GError **error)
+{
+  PirlTrainerConfig *config = &trainer->config;
+
+  if (!pirl_bank_dtype_choose (trainer->device, trainer->precision, config->bank_precision,
+          &trainer->bank_dtype, error))
+    return FALSE;
+  g_free (config->bank_precision);
+  config->bank_precision = g_strdup (pirl_bank_precision_name (trainer->bank_dtype));
+  return TRUE;
 }
 
 /* Opens the device and chooses the arithmetic; 16 bits of fp16 need their losses scaled. */
@@ -266,7 +280,7 @@ trainer_open (PirlTrainer *trainer, GError **error)
   config->precision = g_strdup (trainer->precision->name);
   if (trainer->precision->dtype == PIRL_DTYPE_F16)
     pirl_trainer_set_loss_scale (trainer, &(PirlLossScale) { .scale = LOSS_SCALE });
-  return TRUE;
+  return choose_bank_precision (trainer, error);
 }
 
 static gboolean
@@ -363,6 +377,7 @@ pirl_trainer_free (PirlTrainer *trainer)
   g_free (trainer->now.momentum);
   g_free (trainer->config.device);
   g_free (trainer->config.precision);
+  g_free (trainer->config.bank_precision);
   g_free (trainer);
 }
 
@@ -386,6 +401,13 @@ pirl_trainer_precision (const PirlTrainer *trainer)
   return trainer->precision->name;
 }
 
+const gchar *
+pirl_trainer_bank_precision (const PirlTrainer *trainer)
+{
+  return !pirl_has_bank (&trainer->config) ? NULL
+      : pirl_bank_precision_name (trainer->bank_dtype);
+}
+
 gsize
 pirl_trainer_bytes (const PirlTrainer *trainer)
 {
@@ -406,12 +428,12 @@ pirl_trainer_read_bank (PirlTrainer *trainer, gfloat *dst, GError **error)
   const gsize bytes = bank_bytes (trainer);
   g_autofree guint8 *host = NULL;
 
-  if (device->param_dtype == PIRL_DTYPE_F32)
+  if (trainer->bank_dtype == PIRL_DTYPE_F32)
     return device->backend->download (device, dst, trainer->bank, bytes, error);
   host = g_malloc (bytes);
   if (!device->backend->download (device, host, trainer->bank, bytes, error))
     return FALSE;
-  pirl_to_float (device->param_dtype, host, dst, trainer->config.bank_rows
+  pirl_to_float (trainer->bank_dtype, host, dst, trainer->config.bank_rows
       * (gsize) trainer->config.dim);
   return TRUE;
 }

@@ -58,6 +58,8 @@ typedef struct {
   gfloat mean[3], std[3];
   gchar *device;                /* "auto", ... */
   gchar *precision;             /* "auto", "f32", "tf32", "bf16", "fp16" (PirlPrecision) */
+  gchar *bank_precision;        /* of its rows: "f32", "fp16", or "auto" (NULL too): fp16 where it
+                                 * is what costs time, on CUDA devices that train in 16 bits */
   guint n_threads;
   gboolean deterministic;
 } PirlTrainerConfig;
@@ -159,6 +161,8 @@ PIRL_API guint64 pirl_trainer_steps (const PirlTrainer *trainer);
 PIRL_API const gchar *pirl_trainer_device (const PirlTrainer *trainer);
 /** "f32", "fp16", ...: after `auto` was decided. */
 PIRL_API const gchar *pirl_trainer_precision (const PirlTrainer *trainer);
+/** "f32" or "fp16": of the memory bank; NULL = there is none. Static. */
+PIRL_API const gchar *pirl_trainer_bank_precision (const PirlTrainer *trainer);
 /** Bytes of activations, parameters with their state, bank. */
 PIRL_API gsize pirl_trainer_bytes (const PirlTrainer *trainer);
 /** Leave-one-out kNN accuracy of the bank's rows against the labels seen (at most @limit queries,

@@ -64,3 +64,27 @@ pirl_precision_choose (PirlDevice *device, PirlMode mode, const gchar *name, GEr
   device->tf32 = precision->tf32;
   return precision;
 }
+
+gboolean
+pirl_bank_dtype_choose (const PirlDevice *device, const PirlPrecision *precision,
+    const gchar *name, PirlDType *dtype, GError **error)
+{
+  const gboolean is_auto = !name || strcmp (name, "auto") == 0;
+
+  if (is_auto ? is_cuda (device) && precision->dtype != PIRL_DTYPE_F32
+      : strcmp (name, "fp16") == 0)
+    *dtype = PIRL_DTYPE_F16;
+  else
+    *dtype = device->param_dtype;
+  if (is_auto || strcmp (name, "fp16") == 0 || strcmp (name, "f32") == 0)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "unknown bank-precision \"%s\"; there are auto, f32 and fp16", name);
+  return FALSE;
+}
+
+const gchar *
+pirl_bank_precision_name (PirlDType dtype)
+{
+  return dtype == PIRL_DTYPE_F16 ? "fp16" : "f32";
+}

@@ -24,6 +24,8 @@ static const GOptionEntry entries[] = {
   { "device", 0, 0, G_OPTION_ARG_STRING, &opt.device, "Device (auto)", "NAME" },
   { "precision", 0, 0, G_OPTION_ARG_STRING, &opt.precision, "f32, tf32, bf16, fp16 (auto)",
       "NAME" },
+  { "bank-precision", 0, 0, G_OPTION_ARG_STRING, &opt.bank_precision,
+      "Of the bank's rows: f32, fp16 (auto)", "NAME" },
   { "objective", 0, 0, G_OPTION_ARG_STRING, &opt.objective, "pirl or supervised (pirl)", "NAME" },
   { "arch", 0, 0, G_OPTION_ARG_STRING, &opt.arch, "Trunk (resnet50)", "NAME" },
   { "width", 0, 0, G_OPTION_ARG_INT, &opt.width, "Channels of its first stage (64)", "C" },
@@ -108,6 +110,7 @@ bench_config (const BenchOptions *o, PirlTrainerConfig *config, GError **error)
   config->seed = 1;
   config->device = o->device ? o->device : (gchar *) "auto";
   config->precision = o->precision ? o->precision : (gchar *) "auto";
+  config->bank_precision = o->bank_precision ? o->bank_precision : (gchar *) "auto";
   config->n_threads = (guint) o->threads;
   config->deterministic = o->deterministic;
   return TRUE;

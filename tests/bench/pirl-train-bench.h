@@ -5,7 +5,7 @@
 #include "learn/trainer.h"
 
 typedef struct {
-  gchar *device, *precision, *objective, *arch, *head, *loss, *dump, *json;
+  gchar *device, *precision, *bank_precision, *objective, *arch, *head, *loss, *dump, *json;
   gint width, batch, size, patch, patches, windows, steps, warmup, copy_mb, matrix, threads;
   gint64 negatives, bank;
   gdouble rate, copy_rate, matrix_rate;

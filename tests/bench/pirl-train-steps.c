@@ -45,6 +45,7 @@ report_steps (const BenchOptions *o, PirlTrainer *trainer, const gdouble *rates,
     const PirlStepStats *stats, GString *json)
 {
   const gdouble median = rates[o->windows / 2];
+  const gchar *bank = pirl_trainer_bank_precision (trainer);    /* NULL without one */
 
   g_print ("%s, %s, batch %d: %.1f images/s (%.1f to %.1f), %.2f ms a step, loss %g\n",
       pirl_trainer_device (trainer), pirl_trainer_precision (trainer), o->batch, median, rates[0],
@@ -54,10 +55,10 @@ report_steps (const BenchOptions *o, PirlTrainer *trainer, const gdouble *rates,
       G_GINT64_FORMAT ", \"images_per_second\": %.2f, \"slowest\": %.2f, \"fastest\": %.2f, "
       "\"step_ms\": %.4f, "
       "\"windows\": %d, \"steps\": %d, \"bytes\": %" G_GSIZE_FORMAT ", \"loss\": %.9g, "
-      "\"loss_scale\": %g", pirl_trainer_device (trainer), pirl_trainer_precision (trainer),
-      o->objective ? o->objective : "pirl", o->batch, o->size, o->negatives, o->bank, median,
-      rates[0], rates[o->windows - 1], 1e3 * o->batch / median, o->windows, o->steps,
-      pirl_trainer_bytes (trainer), stats->loss, stats->loss_scale);
+      "\"bank_precision\": \"%s\", \"loss_scale\": %g", pirl_trainer_device (trainer),
+      pirl_trainer_precision (trainer), o->objective ? o->objective : "pirl", o->batch, o->size,
+      o->negatives, o->bank, median, rates[0], rates[o->windows - 1], 1e3 * o->batch / median,
+      o->windows, o->steps, pirl_trainer_bytes (trainer), stats->loss, bank ? bank : "", stats->loss_scale);
 }
 
 static gboolean
@@ -109,6 +110,7 @@ enum { BANK, EMBEDDING, GRADIENT, NEGATIVES, WEIGHTS, WEIGHT_GRADIENTS, VELOCITY
 typedef struct {
   PirlDevice *device;
   PirlTrainerConfig config;
+  PirlDType bank_dtype;
   gsize n_weights;
   gpointer block[N_BLOCKS];
   guint32 *rows;
@@ -135,7 +137,8 @@ parts_contrast (gconstpointer closure, guint i, GError **error)
   const PirlTrainerConfig *config = &parts->config;
   const PirlContrastDesc desc = { .loss = config->loss, .batch = config->batch,
     .dim = (guint) config->dim, .rows = config->bank_rows, .negatives = config->negatives,
-    .temperature = config->temperature, .z = 2.2 * (gdouble) config->bank_rows, .scale = 0.5 };
+    .temperature = config->temperature, .z = 2.2 * (gdouble) config->bank_rows, .scale = 0.5,
+    .bank_dtype = parts->bank_dtype };
 
   return parts->device->backend->contrast (parts->device, &desc, parts->block[EMBEDDING],
       parts->block[BANK], parts->rows, parts->block[NEGATIVES], parts->block[GRADIENT],
@@ -148,8 +151,8 @@ parts_bank (gconstpointer closure, guint i, GError **error)
   const Parts *parts = closure;
 
   return parts->device->backend->bank_update (parts->device, parts->block[BANK],
-      (guint) parts->config.dim, parts->config.batch, parts->rows, parts->momentum,
-      parts->block[EMBEDDING], error);
+      parts->bank_dtype, (guint) parts->config.dim, parts->config.batch, parts->rows,
+      parts->momentum, parts->block[EMBEDDING], error);
 }
 
 static gboolean
@@ -194,7 +197,8 @@ parts_alloc (Parts *parts, GError **error)
   const gsize vectors = config->batch * (gsize) config->dim * sizeof (gfloat);
   const gsize weights = parts->n_weights * sizeof (gfloat);
   const gsize bytes[N_BLOCKS] = {
-    [BANK] = config->bank_rows * (gsize) config->dim * sizeof (gfloat), [EMBEDDING] = vectors,
+    [BANK] = config->bank_rows * (gsize) config->dim * pirl_dtype_size (parts->bank_dtype),
+    [EMBEDDING] = vectors,
     [GRADIENT] = vectors, [NEGATIVES] = config->batch * config->negatives * sizeof (guint32),
     [WEIGHTS] = weights, [WEIGHT_GRADIENTS] = weights, [VELOCITY] = weights
   };
@@ -203,7 +207,7 @@ parts_alloc (Parts *parts, GError **error)
     parts->block[i] = parts->device->backend->alloc (parts->device, bytes[i], error);
     /* Rows of about unit length; the negatives are drawn. */
     if (!parts->block[i] || (i != NEGATIVES && !bench_fill (parts->device, parts->block[i],
-                bytes[i], PIRL_DTYPE_F32, 0.088f, error)))
+                bytes[i], i == BANK ? parts->bank_dtype : PIRL_DTYPE_F32, 0.088f, error)))
       return FALSE;
   }
   return TRUE;
@@ -269,11 +273,16 @@ bench_parts (const BenchOptions *o, GString *json, GError **error)
 {
   Parts parts = { 0 };
   g_autoptr (PirlDevice) device = NULL;
+  const PirlPrecision *precision;
 
   if (!bench_config (o, &parts.config, error))
     return FALSE;
   device = pirl_device_open (parts.config.device, (guint) o->threads, o->deterministic, error);
-  if (!device)
+  if (!device
+      || !(precision = pirl_precision_choose (device, PIRL_MODE_TRAIN, parts.config.precision,
+              error))
+      || !pirl_bank_dtype_choose (device, precision, parts.config.bank_precision,
+          &parts.bank_dtype, error))
     return FALSE;
   parts.device = device;
   parts.n_weights = count_weights (&parts.config);

@@ -1024,6 +1024,7 @@ GST_START_TEST (test_settings_that_do_not_fit_the_data)
     {"bank-size=2", 12, {"2 rows", "batches of 4", "bank-size"}},
     {"bank-size=8", 12, {"no row", "8 rows", "bank-size"}},
     {"device=abacus", 12, {"abacus", "cpu"}},
+    {"bank-precision=f15", 12, {"bank-precision", "f15", "fp16"}},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
@@ -1298,7 +1299,8 @@ GST_START_TEST (test_next_batch_travels_early)
   g_autofree gchar *on_cpu = path_of ("steps-cpu.safetensors");
   g_autofree gchar *on_fake = path_of ("steps-fake.safetensors");
   g_autofree gchar *cpu = g_strdup_printf ("device=cpu checkpoint-file=%s", on_cpu);
-  g_autofree gchar *cuda = g_strdup_printf ("device=cuda checkpoint-file=%s", on_fake);
+  g_autofree gchar *cuda = g_strdup_printf ("device=cuda bank-precision=f32 checkpoint-file=%s",
+      on_fake);
   FakeCuda *fake = find_fake ();
   const gchar *const settings[] = { cpu, cuda };
 
@@ -1442,6 +1444,44 @@ GST_START_TEST (test_preset_paper)
 }
 GST_END_TEST
 
+/* What is asked for is what is trained with, says so, and is what the checkpoint holds. */
+GST_START_TEST (test_bank_precision)
+{
+  static const struct
+  {
+    const gchar *settings, *expected;
+    PirlDType dtype;
+  } cases[] = {
+    {"device=cpu", "f32", PIRL_DTYPE_F32},
+    {"device=cpu bank-precision=fp16", "fp16", PIRL_DTYPE_F16},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree gchar *path = path_of ("bank-precision.safetensors");
+    g_autofree gchar *settings = g_strdup_printf ("%s checkpoint-file=%s", cases[i].settings, path);
+    Rig rig = rig_new (settings, 8, 1);
+    g_autoptr (PirlSafetensors) file = NULL;
+    g_autoptr (GstStructure) stats = NULL;
+    g_autofree gchar *asked = NULL;
+
+    g_object_get (rig.sink, "bank-precision", &asked, NULL);
+    fail_unless_equals_string (asked, i == 0 ? "auto" : "fp16");
+    push_ok (&rig, 8, 1, 0, 0);
+    fail_unless (push_eos (&rig));
+    expect_no_error (rig.bus);
+    stats = stats_of (&rig);
+    fail_unless_equals_string (gst_structure_get_string (stats, "bank-precision"),
+        cases[i].expected);
+    file = pirl_safetensors_open (path, NULL);
+    fail_unless (file != NULL);
+    fail_unless_equals_int (pirl_safetensors_lookup (file, "state.bank")->dtype, cases[i].dtype);
+    fail_unless_equals_string (pirl_safetensors_metadata (file, "bank_precision"),
+        cases[i].expected);
+    rig_free (&rig);
+  }
+}
+GST_END_TEST
+
 GST_START_TEST (test_sink_defaults)
 {
   GstElement *sink = gst_element_factory_make ("pirltrainsink", NULL);
@@ -1537,6 +1577,7 @@ pirltrainsink_suite (void)
     tcase_add_test (tc, test_skipped_steps_are_told);
   }
   tcase_add_test (tc, test_preset_paper);
+  tcase_add_test (tc, test_bank_precision);
   tcase_add_test (tc, test_sink_defaults);
   return suite;
 }

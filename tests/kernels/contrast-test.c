@@ -147,7 +147,7 @@ test_loss_at_initialisation (Fixture *fixture, gconstpointer unused)
     negative_memory = indices_to_device (fixture, negative, BATCH * k);
     for (guint l = 0; l < G_N_ELEMENTS (losses); l++) {
       const PirlContrastDesc desc = { losses[l].loss, BATCH, DIM, ROWS, k, cases[c].tau,
-        mean * ROWS, 1 };
+        mean * ROWS, 1, fixture->device->param_dtype };
       const gdouble expected = log (k * mean) + losses[l].above;
       PirlContrastStats stats;
 
@@ -197,7 +197,8 @@ static void
 check_axis (const Fixture *fixture, const AxisCase *c)
 {
   enum { N = 11, K = 7 };
-  const PirlContrastDesc desc = { c->loss, 2, DIM, N, c->all ? N - 1 : K, 0.5, 3 * N, 0.25 };
+  const PirlContrastDesc desc = { c->loss, 2, DIM, N, c->all ? N - 1 : K, 0.5, 3 * N, 0.25,
+    fixture->device->param_dtype };
   static const guint32 positive[2] = { 4, 10 };
   g_autofree gfloat *bank = g_new0 (gfloat, N * DIM), *embedding = g_new0 (gfloat, 2 * DIM);
   g_autofree gfloat *gradient = g_new (gfloat, 2 * DIM);
@@ -281,8 +282,8 @@ test_bank_rows_move_towards_the_embedding (Fixture *fixture, gconstpointer unuse
   embedding[3 * DIM + 1] = -1;
   bank_memory = to_device (fixture, bank, 4 * DIM);
   embedding_memory = to_device (fixture, embedding, 4 * DIM);
-  g_assert_true (fixture->device->backend->bank_update (fixture->device, bank_memory, DIM, 4,
-          positive, momentum, embedding_memory, NULL));
+  g_assert_true (fixture->device->backend->bank_update (fixture->device, bank_memory,
+          fixture->device->param_dtype, DIM, 4, positive, momentum, embedding_memory, NULL));
   from_device (fixture, bank_memory, bank, 4 * DIM);
   for (guint r = 0; r < 4; r++)
     for (guint d = 0; d < DIM; d++)

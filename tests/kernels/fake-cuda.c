@@ -471,16 +471,17 @@ fake_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointer emb
 static gboolean
 run_bank_update (Fake *device, Op *op, GError **error)
 {
-  return cpu ()->bank_update (device->cpu, op->memory[0], (guint) op->number[0],
-      (guint) op->number[1], op->rows, op->extra, op->memory[1], error);
+  return cpu ()->bank_update (device->cpu, op->memory[0], (PirlDType) op->number[2],
+      (guint) op->number[0], (guint) op->number[1], op->rows, op->extra, op->memory[1], error);
 }
 
 static gboolean
-fake_bank_update (PirlDevice *base, gpointer bank, guint dim, guint batch, const guint32 *positive,
-    const gfloat *momentum, gconstpointer embedding, GError **error)
+fake_bank_update (PirlDevice *base, gpointer bank, PirlDType bank_dtype, guint dim, guint batch,
+    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
 {
   return submit (base, (Op) { .run = run_bank_update, .memory = { bank, (gpointer) embedding },
-        .number = { dim, batch }, .rows = g_memdup2 (positive, batch * sizeof *positive),
+        .number = { dim, batch, bank_dtype },
+        .rows = g_memdup2 (positive, batch * sizeof *positive),
         .extra = g_memdup2 (momentum, batch * sizeof *momentum) }, error);
 }
 

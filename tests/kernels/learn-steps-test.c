@@ -143,6 +143,8 @@ configure (PirlTrainerConfig *config, guint i)
   config->classes = 5;
   config->bank_update = trainings[i].bank_update;
   config->loss = trainings[i].loss;
+  /* The same on both devices, one that trains in f32 and one that says it does in fp16. */
+  config->bank_precision = (gchar *) (config->loss == PIRL_LOSS_NCE ? "fp16" : "f32");
   config->z_mode = trainings[i].z_mode;
   config->negatives = trainings[i].negatives;
   config->bn_statistics = trainings[i].bn_statistics;

@@ -55,11 +55,12 @@ test_start_closed_forms (void)
 }
 
 /* The loss on a handful of pictures falls, samples come closer to their own rows, and the bank's
- * kNN sees the labels. */
+ * kNN sees the labels; with rows of 16 bits as well. */
 static void
 test_learns (void)
 {
-  static const PirlLoss losses[] = { PIRL_LOSS_INFONCE, PIRL_LOSS_NCE };
+  static const PirlLoss losses[] = { PIRL_LOSS_INFONCE, PIRL_LOSS_NCE, PIRL_LOSS_NCE };
+  static const gchar *const banks[] = { "f32", "f32", "fp16" };
   Data data;
 
   data_init (&data);
@@ -70,6 +71,7 @@ test_learns (void)
 
     small_config (&config);
     config.loss = losses[i];
+    config.bank_precision = (gchar *) banks[i];
     config.schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT, 0.03, 0, 4, 0 };
     trainer = new_trainer (&config);
     g_assert_true (isnan (pirl_trainer_bank_knn (trainer, 0)));
@@ -248,6 +250,16 @@ test_overlap_bits (void)
 }
 
 static void
+assert_saved_bank (const gchar *path, PirlDType dtype)
+{
+  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, NULL);
+  const PirlTensor *bank = file ? pirl_safetensors_lookup (file, "state.bank") : NULL;
+
+  g_assert_nonnull (bank);
+  g_assert_cmpstr (pirl_dtype_name (bank->dtype), ==, pirl_dtype_name (dtype));
+}
+
+static void
 test_resume_bits (void)
 {
   static const PirlZMode modes[] = { PIRL_Z_EMA, PIRL_Z_FIRST_BATCH };
@@ -267,6 +279,7 @@ test_resume_bits (void)
     config.loss = PIRL_LOSS_NCE;
     config.z_mode = modes[m];
     config.head = m ? PIRL_HEAD_MLP : PIRL_HEAD_BN;
+    config.bank_precision = (gchar *) (m ? "fp16" : "f32");
     config.temperature = 0.1 + 1e-17 + 0.0123456789;
     whole = new_trainer (&config);
     first = new_trainer (&config);
@@ -276,6 +289,7 @@ test_resume_bits (void)
       train_step (first, &data, step);
     pirl_trainer_save (first, path, &position, &error);
     g_assert_no_error (error);
+    assert_saved_bank (path, m ? PIRL_DTYPE_F16 : PIRL_DTYPE_F32);
     config.seed = 3;
     second = new_trainer (&config);
     train_step (second, &data, 3);      /* what it did before must not matter */
@@ -302,6 +316,123 @@ test_resume_bits (void)
   }
   g_unlink (path);
   data_clear (&data);
+}
+
+/* --- bank in 16 bits --- */
+
+/* Rows of 17 halves, which are no whole words: a step on them, and one that is cancelled. */
+static void
+odd_bank_config (PirlTrainerConfig *config, PirlLoss loss, const gchar *bank_precision)
+{
+  small_config (config);
+  config->precision = (gchar *) "f32";
+  config->dim = 17;
+  config->loss = loss;
+  config->bank_precision = (gchar *) bank_precision;
+  config->schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT, 0 };
+}
+
+/* Whether what the bank holds are halves, of unit length; how far from those of @other at most. */
+static gdouble
+compare_banks (PirlTrainer *half, PirlTrainer *other, guint dim)
+{
+  g_autofree gfloat *a = g_new (gfloat, ROWS * dim), *b = g_new (gfloat, ROWS * dim);
+  g_autofree guint16 *halves = g_new (guint16, ROWS * dim);
+  g_autofree gfloat *back = g_new (gfloat, ROWS * dim);
+  gdouble worst = 0;
+
+  g_assert_true (pirl_trainer_read_bank (half, a, NULL));
+  g_assert_true (pirl_trainer_read_bank (other, b, NULL));
+  pirl_from_float (PIRL_DTYPE_F16, a, halves, ROWS * dim);
+  pirl_to_float (PIRL_DTYPE_F16, halves, back, ROWS * dim);
+  g_assert_cmpmem (a, ROWS * dim * sizeof *a, back, ROWS * dim * sizeof *back);
+  for (guint r = 0; r < ROWS; r++) {
+    gdouble square = 0;
+
+    for (guint d = 0; d < dim; d++) {
+      square += (gdouble) a[r * dim + d] * a[r * dim + d];
+      worst = MAX (worst, fabs (a[r * dim + d] - b[r * dim + d]));
+    }
+    g_assert_cmpfloat_with_epsilon (square, 1, 1e-3);
+  }
+  return worst;
+}
+
+/* A bank of halves gives the losses of one of floats: a number's rounding is 2^-11 of it at most,
+ * and those of a row even out in its scores. The weights stand still while rows come and go: a
+ * training makes a tenth of what begins as a millionth within ten steps. */
+static void
+test_half_bank (void)
+{
+  static const PirlLoss losses[] = { PIRL_LOSS_INFONCE, PIRL_LOSS_NCE };
+  Data data;
+
+  data_init (&data);
+  for (guint l = 0; l < G_N_ELEMENTS (losses); l++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) full = NULL, half = NULL;
+    gint cancel = 1;
+    gdouble worst = 0, rows;
+    PirlStepStats stats;
+
+    odd_bank_config (&config, losses[l], "f32");
+    full = new_trainer (&config);
+    odd_bank_config (&config, losses[l], "fp16");
+    half = new_trainer (&config);
+    g_assert_cmpstr (pirl_trainer_bank_precision (half), ==, "fp16");
+    rows = compare_banks (half, full, 17);
+    g_assert_cmpfloat (rows, >, 1e-6);
+    g_assert_cmpfloat (rows, <, 1.0 / 2048);
+    for (guint step = 0; step < 3 * ROWS / BATCH; step++) {
+      const PirlStepStats expected = train_step (full, &data, step);
+
+      g_assert_false (pirl_trainer_step (half, data_batch (&data, step), &cancel, &stats, NULL));
+      stats = train_step (half, &data, step);
+      worst = MAX (worst, fabs (stats.loss / expected.loss - 1));
+      worst = MAX (worst, fabs (stats.positive_patches - expected.positive_patches));
+    }
+    rows = compare_banks (half, full, 17);
+    g_test_message ("losses and cosines differ by %.2g, numbers of rows by %.2g", worst, rows);
+    g_assert_cmpfloat (worst, <, 2e-4);
+    g_assert_cmpfloat (rows, <, 1.0 / 1024);
+    g_assert_false (isnan (pirl_trainer_bank_knn (half, 0)));
+    g_assert_cmpuint (pirl_trainer_bytes (full) - pirl_trainer_bytes (half), ==,
+        ROWS * 17 * (pirl_dtype_size (full->device->param_dtype) - 2));
+  }
+  data_clear (&data);
+}
+
+/* auto, what is not known, what a checkpoint of the other says. */
+static void
+test_bank_precision (void)
+{
+  g_autofree gchar *path = temporary_path ("bank.safetensors");
+  const gboolean cuda = strncmp (test_device (), "cuda", 4) == 0;
+  PirlTrainerConfig config;
+  g_autoptr (PirlTrainer) automatic = NULL, full = NULL, half = NULL;
+  g_autoptr (GError) error = NULL;
+  PirlPosition position;
+
+  small_config (&config);
+  automatic = new_trainer (&config);
+  g_assert_cmpstr (pirl_trainer_bank_precision (automatic), ==, cuda ? "fp16" : "f32");
+  config.precision = (gchar *) "f32";
+  config.bank_precision = NULL;
+  full = new_trainer (&config);
+  g_assert_cmpstr (pirl_trainer_bank_precision (full), ==, "f32");
+  config.bank_precision = (gchar *) "fp16";
+  half = new_trainer (&config);
+  pirl_trainer_save (full, path, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_false (pirl_trainer_resume (half, path, &position, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH);
+  g_assert_nonnull (strstr (error->message, "bank_precision = f32, now it is fp16"));
+  g_clear_error (&error);
+  config.bank_precision = (gchar *) "bf16";
+  g_assert_null (pirl_trainer_new (&config, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+  g_assert_nonnull (strstr (error->message, "bank-precision \"bf16\""));
+  g_unlink (path);
 }
 
 /* --- labels --- */
@@ -705,6 +836,8 @@ main (int argc, char **argv)
   g_test_add_func ("/trainer/cancel-leaves-no-trace", test_cancel_leaves_no_trace);
   g_test_add_func ("/trainer/overlap-bits", test_overlap_bits);
   g_test_add_func ("/trainer/resume-bits", test_resume_bits);
+  g_test_add_func ("/trainer/half-bank", test_half_bank);
+  g_test_add_func ("/trainer/bank-precision", test_bank_precision);
   g_test_add_func ("/trainer/labels-learnt", test_labels_learnt);
   g_test_add_func ("/trainer/labels-resume-bits", test_labels_resume_bits);
   g_test_add_func ("/trainer/labels-errors", test_labels_errors);

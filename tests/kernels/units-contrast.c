@@ -4,6 +4,8 @@
  *
  * Host values are floats, as in the rest of the unit tests; results are compared by NMSE, the
  * scalars by relative error. Written buffers start as NaN, all have a pattern behind their end.
+ * With a bank of F16 both devices get the same rounded rows, so that what they make of them is as
+ * close as with one of floats.
  */
 #include "units-checks.h"
 
@@ -13,8 +15,10 @@
 #define SEED 23
 #define NMSE_LIMIT 1e-10
 #define SCALAR_LIMIT 1e-5
+/* Of rows in F16: one of a hundred numbers may be rounded to the other side. */
+#define HALF_NMSE_LIMIT 1e-8
 
-/* Dense floats on a device. */
+/* Dense floats on a device; or halves. */
 typedef struct {
   PirlDevice *device;
   PirlTensorDesc desc;
@@ -31,15 +35,50 @@ array_init (Array *array, PirlDevice *device, gsize n, const gfloat *values)
           values, NULL) : units_block_poison (&array->block, device, NULL));
 }
 
+/* A bank of F16, or as array_init() makes it. */
+static gboolean
+bank_init (Array *array, PirlDevice *device, gsize n, gboolean half, const gfloat *values)
+{
+  g_autofree guint16 *halves = half ? g_new (guint16, n) : NULL;
+
+  if (!half)
+    return array_init (array, device, n, values);
+  array->device = device;
+  array->desc = (PirlTensorDesc) { { 1, (gint) n, 1, 1 }, PIRL_DTYPE_F16, n * sizeof *halves };
+  pirl_from_float (PIRL_DTYPE_F16, values, halves, n);
+  return units_block_init (&array->block, device, array->desc.bytes, NULL)
+      && device->backend->upload (device, array->block.memory, halves, array->desc.bytes, NULL);
+}
+
+static PirlDType
+bank_dtype (const PirlDevice *device, gboolean half)
+{
+  return half ? PIRL_DTYPE_F16 : device->param_dtype;
+}
+
+static gboolean
+array_read (const Array *array, gfloat *values)
+{
+  const PirlBackend *backend = array->device->backend;
+  const gsize n = pirl_dims_count (array->desc.dims);
+  g_autofree guint16 *halves = NULL;
+
+  if (array->desc.dtype != PIRL_DTYPE_F16)
+    return backend->tensor_read (array->device, &array->desc, array->block.memory, values, NULL);
+  halves = g_new (guint16, n);
+  if (!backend->download (array->device, halves, array->block.memory, array->desc.bytes, NULL))
+    return FALSE;
+  pirl_to_float (PIRL_DTYPE_F16, halves, values, n);
+  return TRUE;
+}
+
 /* Reads, checks the guard, frees the device memory. */
 static gfloat *
 array_take (Array *array)
 {
   gfloat *values = g_new (gfloat, pirl_dims_count (array->desc.dims));
 
-  if (!units_block_guarded (&array->block, array->device)
-      || !array->device->backend->tensor_read (array->device, &array->desc, array->block.memory,
-          values, NULL))
+  if (!units_block_guarded (&array->block, array->device) || !array_read (array, values))
     g_clear_pointer (&values, g_free);
   units_block_clear (&array->block, array->device);
   return values;
@@ -111,6 +150,7 @@ static const struct {
   { 16, 128, 3001, 1023, 0.2 },
   { 9, 1, 11, 4, 1.0 },
   { 2, 128, 3000, 9001, 0.07 }, /* in several parts, the last of them short */
+  { 4, 200, 300, 150, 0.1 },
   { 3, 260, 500, 777, 0.07 },
   { 2, 384, 300, 0, 0.1 },
   { 3, 516, 500, 777, 0.07 },
@@ -118,7 +158,8 @@ static const struct {
 };
 
 typedef struct {
-  PirlContrastDesc desc;
+  PirlContrastDesc desc;        /* but for bank_dtype */
+  gboolean half;
   const gfloat *embedding, *bank;
   const guint32 *positive, *negative;
 } ContrastCase;
@@ -140,14 +181,16 @@ static gboolean
 run_contrast (PirlDevice *device, const ContrastCase *c, gboolean with_gradient, Array *gradient,
     PirlContrastStats *stats, GError **error)
 {
-  const PirlContrastDesc *desc = &c->desc;
+  PirlContrastDesc of_device = c->desc;
+  const PirlContrastDesc *desc = &of_device;
   guint32 *negative;
   Array embedding, bank;
   gboolean ok;
 
+  of_device.bank_dtype = bank_dtype (device, c->half);
   ok = upload_negatives (device, c, &negative, error);
   ok &= array_init (&embedding, device, (gsize) desc->batch * desc->dim, c->embedding)
-      & array_init (&bank, device, desc->rows * desc->dim, c->bank)
+      & bank_init (&bank, device, desc->rows * desc->dim, c->half, c->bank)
       & array_init (gradient, device, (gsize) desc->batch * desc->dim, NULL);
   ok = ok && device->backend->contrast (device, desc, embedding.block.memory, bank.block.memory,
       c->positive, negative, with_gradient ? gradient->block.memory : NULL, stats, error);
@@ -186,15 +229,17 @@ compare_contrast (const UnitsContext *context, const ContrastCase *c, const gcha
 }
 
 static guint
-check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gdouble worst[2])
+check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gboolean half,
+    gdouble worst[2])
 {
   const guint batch = shapes[shape].batch, dim = shapes[shape].dim;
   const guint64 rows = shapes[shape].rows;
   const gboolean all = shapes[shape].negatives == 0;
   const guint64 negatives = all ? rows - 1 : shapes[shape].negatives;
   g_autofree gchar *name = g_strdup_printf ("contrast: %s, batch %u, dim %u, %" G_GUINT64_FORMAT
-      " rows, %" G_GUINT64_FORMAT " negatives%s, temperature %g",
-      loss == PIRL_LOSS_NCE ? "NCE" : "InfoNCE", batch, dim, rows, negatives, all ? " (all)" : "",
+      " rows%s, %" G_GUINT64_FORMAT " negatives%s, temperature %g",
+      loss == PIRL_LOSS_NCE ? "NCE" : "InfoNCE", batch, dim, rows, half ? " of F16" : "",
+      negatives, all ? " (all)" : "",
       shapes[shape].temperature);
 
   if (!units_selected (context, name))
@@ -206,7 +251,7 @@ check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gdouble
   g_autofree guint32 *negative = all ? NULL
       : random_indices (SEED + 300, batch * negatives, (guint32) rows);
   ContrastCase c = { { loss, batch, dim, rows, negatives, shapes[shape].temperature,
-        1.7 * rows, 0.3 }, embedding, bank, positive, negative };
+        1.7 * rows, 0.3 }, half, embedding, bank, positive, negative };
 
   return compare_contrast (context, &c, name, worst);
 }
@@ -214,11 +259,13 @@ check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gdouble
 /* ---- bank ---- */
 
 static guint
-check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gdouble *worst)
+check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gboolean half,
+    gdouble *worst)
 {
   enum { B = 7, ROWS = 13 };
   static const guint32 positive[B] = { 5, 0, 12, 5, 5, 3, 0 };  /* in the order of the batch */
-  g_autofree gchar *name = g_strdup_printf ("bank update: dim %u, momentum %g", dim, momentum);
+  g_autofree gchar *name = g_strdup_printf ("bank update: dim %u%s, momentum %g", dim,
+      half ? " of F16" : "", momentum);
   g_autofree gfloat *bank = random_rows (SEED, ROWS, dim, TRUE);
   g_autofree gfloat *embedding = random_rows (SEED + 1, B, dim, TRUE);
   PirlDevice *devices[2] = { context->tested, context->reference };
@@ -233,16 +280,46 @@ check_bank_update (const UnitsContext *context, guint dim, gdouble momentum, gdo
   for (guint b = 0; b < B; b++) /* the third and the sixth replace their row */
     kept[b] = b % 3 == 2 ? 0 : (gfloat) momentum;
   for (gint i = 0; i < 2; i++) {
-    ok = ok && array_init (&rows[i], devices[i], (gsize) ROWS * dim, bank)
+    ok = ok && bank_init (&rows[i], devices[i], (gsize) ROWS * dim, half, bank)
         && array_init (&z, devices[i], (gsize) B * dim, embedding)
-        && devices[i]->backend->bank_update (devices[i], rows[i].block.memory, dim, B, positive,
-            kept, z.block.memory, NULL);
+        && devices[i]->backend->bank_update (devices[i], rows[i].block.memory,
+            bank_dtype (devices[i], half), dim, B, positive, kept, z.block.memory, NULL);
     g_free (array_take (&z));
   }
   nmse = compare (&rows[0], &rows[1]);
-  *worst = fmax (*worst, nmse);
+  *worst = half ? *worst : fmax (*worst, nmse);
   details = g_strdup_printf (" NMSE %.2g", nmse);
-  return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
+  return units_report (context, ok && nmse <= (half ? HALF_NMSE_LIMIT : NMSE_LIMIT), name,
+      details);
+}
+
+/* A number half-way between two halves goes to the even one (below 2^-14 they are multiples of
+ * 2^-24), and a row is rounded only when it is of unit length: (3, 4) * 1e-9 would be lost. */
+static guint
+check_half_rounding (const UnitsContext *context)
+{
+  enum { DIM = 3, ROWS = 2 };
+  static const guint32 positive[ROWS] = { 0, 1 };
+  static const gfloat kept[ROWS] = { 0, 0 };
+  static const gfloat embedding[ROWS * DIM] = { 3e-9f, 4e-9f, 0, 1, 1.5f * 0x1p-24f, 0x1p-25f };
+  static const gfloat expected[ROWS * DIM] = { 0.6001f, 0.7998f, 0, 1, 0x1p-23f, 0 };
+  g_autofree gfloat *bank = random_rows (SEED, ROWS, DIM, TRUE);
+  g_autofree gfloat *values = NULL;
+  PirlDevice *device = context->tested;
+  Array rows, z;
+  gboolean ok;
+
+  if (!units_selected (context, "bank update: rounding"))
+    return 0;
+  ok = bank_init (&rows, device, ROWS * DIM, TRUE, bank)
+      & array_init (&z, device, ROWS * DIM, embedding);
+  ok = ok && device->backend->bank_update (device, rows.block.memory, PIRL_DTYPE_F16, DIM, ROWS,
+      positive, kept, z.block.memory, NULL);
+  g_free (array_take (&z));
+  values = array_take (&rows);
+  for (guint i = 0; ok && values && i < ROWS * DIM; i++)
+    ok &= i < DIM ? fabs (values[i] - expected[i]) < 1e-4 : values[i] == expected[i];
+  return units_report (context, ok && values, "bank update: rounding", "");
 }
 
 /* ---- draws, rows, labels ---- */
@@ -286,14 +363,14 @@ check_draw (const UnitsContext *context, guint64 rows, gboolean exclude)
 
 /* Rows go aside, the table is cleared, they come back; only they. */
 static guint
-check_rows (const UnitsContext *context, gsize dim)
+check_rows (const UnitsContext *context, gsize dim)     /* in words of 16 bits */
 {
   enum { N = 5, ROWS = 9 };
   static const guint32 row[N] = { 8, 0, 3, 3, 7 };
-  g_autofree gchar *name = g_strdup_printf ("rows: %" G_GSIZE_FORMAT " words each", dim);
-  const gsize bytes = dim * sizeof (guint32);
-  g_autofree guint32 *before = random_indices (SEED, ROWS * dim, G_MAXUINT32);
-  g_autofree guint32 *after = g_new0 (guint32, ROWS * dim);
+  g_autofree gchar *name = g_strdup_printf ("rows: %" G_GSIZE_FORMAT " times 16 bits each", dim);
+  const gsize bytes = dim * sizeof (guint16);
+  g_autofree guint16 *before = (gpointer) random_indices (SEED, ROWS * dim, G_MAXUINT32);
+  g_autofree guint16 *after = g_new0 (guint16, ROWS * dim);
   PirlDevice *device = context->tested;
   const PirlBackend *backend = device->backend;
   Block table, aside, copy;
@@ -542,16 +619,20 @@ units_check_contrast (const UnitsContext *context)
   guint failed = 0;
 
   for (guint shape = 0; shape < G_N_ELEMENTS (shapes); shape++) {
-    failed += check_contrast (context, shape, PIRL_LOSS_NCE, worst);
-    failed += check_contrast (context, shape, PIRL_LOSS_INFONCE, worst);
+    for (gint half = FALSE; half <= TRUE; half++) {
+      failed += check_contrast (context, shape, PIRL_LOSS_NCE, half, worst);
+      failed += check_contrast (context, shape, PIRL_LOSS_INFONCE, half, worst);
+    }
   }
-  for (guint i = 0; i < 6; i++)
-    failed += check_bank_update (context, i % 2 ? 128 : 17, 0.5 * (i / 2), &worst_update);
+  for (guint i = 0; i < 12; i++)
+    failed += check_bank_update (context, i % 2 ? 128 : 17, 0.5 * (i / 2 % 3), i >= 6,
+        &worst_update);
+  failed += check_half_rounding (context);
   for (guint i = 0; i < 10; i++)
     failed += check_draw (context, (const guint64[]) { 2, 50, 65536, 1281167, 3000000000u }[i / 2],
         i % 2);
-  for (guint i = 0; i < 3; i++)
-    failed += check_rows (context, (const gsize[]) { 1, 5, 128 }[i]);
+  for (guint i = 0; i < 5; i++)
+    failed += check_rows (context, (const gsize[]) { 1, 2, 10, 17, 256 }[i]);
   for (guint i = 0; i < 6; i++)
     failed += check_cross_entropy (context, (const guint[]) { 2, 10, 1000 }[i / 2],
         i % 2 ? 30 : 1, worst);

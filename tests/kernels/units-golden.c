@@ -256,8 +256,8 @@ bank_error (const UnitsContext *context)
   fill_rows (embedding, BATCH, 2.0);
   for (guint b = 0; b < BATCH; b++)
     momentum[b] = 0.75f;
-  context->reference->backend->bank_update (context->reference, bank, DIM, BATCH, positive,
-      momentum, embedding, NULL);
+  context->reference->backend->bank_update (context->reference, bank, PIRL_DTYPE_F64, DIM, BATCH,
+      positive, momentum, embedding, NULL);
   return summary_error (&golden_bank, bank, ROWS * DIM);
 }
 

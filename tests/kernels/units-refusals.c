@@ -88,12 +88,14 @@ static const struct {
   PirlContrastDesc desc;
   guint32 positive, negative;
   gboolean all_rows;
+  PirlDType bank;               /* F64 = what is right */
 } contrasts[] = {
   { "a positive outside of the bank", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 5 },
   { "a negative outside of the bank", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 0, 5 },
   { "all rows, but another number", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 0, 0, TRUE },
   { "a temperature of 0", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.0, 1.0, 1.0 } },
   { "NCE without Z", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 0.0, 1.0 } },
+  { "a bank of BF16", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, .bank = PIRL_DTYPE_BF16 },
 };
 
 static guint
@@ -103,6 +105,7 @@ check_contrast (const UnitsContext *context, PirlDevice *device, guint i)
   const guint32 negative[4] = { 0, 1, 2, contrasts[i].negative };
   g_autofree gchar *name = g_strdup_printf ("refusal: %s: contrast with %s: ",
       device->backend->name, contrasts[i].name);
+  PirlContrastDesc desc = contrasts[i].desc;
   g_autoptr (GError) error = NULL;
   PirlContrastStats stats;
   Block bank = { 0 }, embedding = { 0 }, chosen = { 0 };
@@ -110,11 +113,12 @@ check_contrast (const UnitsContext *context, PirlDevice *device, guint i)
 
   if (!units_selected (context, name))
     return 0;
+  desc.bank_dtype = contrasts[i].bank ? contrasts[i].bank : device->param_dtype;
   if (units_block_init (&bank, device, 5 * 3 * sizeof (gdouble), &error)
       && units_block_init (&embedding, device, 2 * 3 * sizeof (gdouble), &error)
       && units_block_init (&chosen, device, sizeof (negative), &error)
       && device->backend->upload (device, chosen.memory, negative, sizeof (negative), &error))
-    ran = device->backend->contrast (device, &contrasts[i].desc, embedding.memory, bank.memory,
+    ran = device->backend->contrast (device, &desc, embedding.memory, bank.memory,
         positive, contrasts[i].all_rows ? NULL : (gconstpointer) chosen.memory, NULL, &stats,
         &error);
   units_block_clear (&bank, device);

@@ -10,6 +10,8 @@
  * weighted sum while the rows are still in the cache. Where every row is a negative, the bank is
  * cut into blocks and both products are matrix products for all samples at once.
  *
+ * A bank of F16 is read through a few rows, or a block, of floats made from it.
+ *
  * The work is cut independently of the number of threads, and sums are joined in order.
  */
 #include "backends/cpu/cpu.h"
@@ -17,6 +19,7 @@
 #include "backends/host.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 
 #define NCE_EPSILON 1.19e-7
@@ -28,7 +31,9 @@
 
 typedef struct {
   const PirlContrastDesc *desc;
-  const gfloat *embedding, *bank;
+  const gfloat *embedding;
+  const gfloat *bank;           /* NULL: the bank is of F16 */
+  const guint16 *half;          /* then this is it */
   const guint32 *positive, *negative;
   gboolean gradient;
   gfloat inverse_tau, k, c_eps;
@@ -141,18 +146,26 @@ dot (const gfloat *restrict a, const gfloat *restrict b, gsize n)
 
 /* Scores of @n rows; @total >= n: indices that may be looked at to fetch ahead. */
 static void
-score_rows (const Contrast *t, const gfloat *z, const guint32 *index, gsize n, gsize total,
-    gfloat *s)
+score_rows (const gfloat *bank, const gfloat *z, const guint32 *index, gsize n, gsize total,
+    gsize dim, gfloat *s)
 {
-  const gsize dim = t->desc->dim;
-
   for (gsize i = 0; i < n; i++) {
-    const gfloat *next = i + AHEAD < total ? t->bank + index[i + AHEAD] * dim : NULL;
+    const gfloat *next = i + AHEAD < total ? bank + index[i + AHEAD] * dim : NULL;
 
     for (gsize d = 0; next && d < dim; d += PIRL_LANES)
       __builtin_prefetch (next + d);
-    s[i] = dot (z, t->bank + index[i] * dim, dim);
+    s[i] = dot (z, bank + index[i] * dim, dim);
   }
+}
+
+/* Chosen rows of a bank of F16 as floats, one after the other. */
+static void
+widen_rows (const Contrast *t, const guint32 *index, gsize n, gfloat *rows)
+{
+  const gsize dim = t->desc->dim;
+
+  for (gsize i = 0; i < n; i++)
+    pirl_to_float (PIRL_DTYPE_F16, t->half + index[i] * dim, rows + i * dim, dim);
 }
 
 /* sum += the rows times their weights. */
@@ -186,23 +199,33 @@ add_rows (const gfloat *bank, const guint32 *index, const gfloat *weight, gsize 
   }
 }
 
-/* Sums and weighted rows of up to PART negatives of one sample. FALSE: an index is too large. */
+/* Sums and weighted rows of up to PART negatives of one sample; those of F16 become floats in @wide
+ * [GROUP][dim]. FALSE: an index is too large. */
 static gboolean
-part_of_sample (const Contrast *t, const gfloat *z, const guint32 *index, gsize n, Sums *sums,
-    gfloat *rows)
+part_of_sample (const Contrast *t, const gfloat *z, const guint32 *index, gsize n, gfloat *wide,
+    Sums *sums, gfloat *rows)
 {
+  const gsize dim = t->desc->dim;
+  const gfloat *bank = t->half ? wide : t->bank;
+  guint32 in_order[GROUP];
+
+  for (guint32 i = 0; i < GROUP; i++)
+    in_order[i] = i;
   for (gsize i = 0; i < n; i++) {
     if (index[i] >= t->desc->rows)
       return FALSE;
   }
   for (gsize i = 0; i < n; i += GROUP) {
     const gsize count = MIN (GROUP, n - i);
+    const guint32 *at = t->half ? in_order : index + i;
     gfloat s[GROUP];
 
-    score_rows (t, z, index + i, count, n - i, s);
+    if (t->half)
+      widen_rows (t, index + i, count, wide);
+    score_rows (bank, z, at, count, t->half ? count : n - i, dim, s);
     weigh (t, s, count, sums);
     if (t->gradient)
-      add_rows (t->bank, index + i, s, count, t->desc->dim, rows);
+      add_rows (bank, at, s, count, dim, rows);
   }
   return TRUE;
 }
@@ -227,8 +250,10 @@ join_parts (const Contrast *t, gsize parts, Sums *sums, gfloat *rows)
   }
 }
 
+/* @wide: GROUP rows a thread. */
 static gboolean
-chosen_negatives (const Contrast *t, gsize parts, Sums *sums, gfloat *rows, GError **error)
+chosen_negatives (const Contrast *t, gsize parts, gfloat *wide, Sums *sums, gfloat *rows,
+    GError **error)
 {
   const gsize dim = t->desc->dim, negatives = t->desc->negatives;
   const gsize pieces = t->desc->batch * parts;
@@ -239,8 +264,10 @@ chosen_negatives (const Contrast *t, gsize parts, Sums *sums, gfloat *rows, GErr
     const gsize b = i / parts, begin = i % parts * PART;
     const gsize n = negatives > begin ? MIN (PART, negatives - begin) : 0;
 
+    gfloat *own_wide = t->half ? wide + (gsize) omp_get_thread_num () * GROUP * dim : NULL;
+
     bad |= !part_of_sample (t, t->embedding + b * dim, t->negative + b * negatives + begin, n,
-        &sums[i], rows + i * dim);
+        own_wide, &sums[i], rows + i * dim);
   }
   if (bad) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
@@ -272,14 +299,29 @@ weigh_block (const Contrast *t, gsize begin, gsize n, gfloat *s, Sums *sums)
   }
 }
 
+/* Rows @begin.. of the bank; of F16 they are made floats in @wide. */
+static const gfloat *
+bank_block (const Contrast *t, gsize begin, gsize n, gfloat *wide)
+{
+  const gsize dim = t->desc->dim;
+
+  if (!t->half)
+    return t->bank + begin * dim;
+#pragma omp parallel for schedule(static)
+  for (gsize i = 0; i < n; i++)
+    pirl_to_float (PIRL_DTYPE_F16, t->half + (begin + i) * dim, wide + i * dim, dim);
+  return wide;
+}
+
 static gboolean
-all_negatives (const Contrast *t, gfloat *s, Sums *sums, gfloat *rows, GError **error)
+all_negatives (const Contrast *t, gfloat *s, gfloat *wide, Sums *sums, gfloat *rows,
+    GError **error)
 {
   const gsize batch = t->desc->batch, dim = t->desc->dim;
 
   for (gsize begin = 0; begin < t->desc->rows; begin += BLOCK) {
     const gsize n = MIN (BLOCK, t->desc->rows - begin);
-    const gfloat *block = t->bank + begin * dim;
+    const gfloat *block = bank_block (t, begin, n, wide);
     const PirlDnnGemm scores = {.transpose_b = TRUE, .m = batch, .n = n, .k = dim,
       .a = t->embedding, .b = block, .c = s };
     const PirlDnnGemm weighted = {.m = batch, .n = dim, .k = n, .a = s, .b = block, .beta = 1.f,
@@ -300,12 +342,12 @@ typedef struct {
   gdouble loss, exp_sum, score;
 } Sample;
 
-/* One sample's loss, with its positive; @rows: the weighted sum of its negatives. */
+/* One sample's loss, with its positive; @rows: the weighted sum of its negatives; @own: its row. */
 static Sample
-finish_sample (const Contrast *t, gsize b, const Sums *sums, const gfloat *rows, gfloat *d)
+finish_sample (const Contrast *t, gsize b, const gfloat *own, const Sums *sums,
+    const gfloat *rows, gfloat *d)
 {
   const PirlContrastDesc *desc = t->desc;
-  const gfloat *own = t->bank + t->positive[b] * (gsize) desc->dim;
   const gdouble tau = desc->temperature, factor = desc->scale / (desc->batch * tau);
   const gdouble score = dot (t->embedding + b * desc->dim, own, desc->dim);
   const gdouble e = exp ((score - 1) / tau), total = sums->exp_sum + e;
@@ -327,17 +369,24 @@ finish_sample (const Contrast *t, gsize b, const Sums *sums, const gfloat *rows,
   return sample;
 }
 
-/* @stride: samples' sums are this many apart. */
+/* @stride: samples' sums are this many apart; @wide: a row a thread. */
 static void
-finish (const Contrast *t, gsize stride, const Sums *sums, const gfloat *rows, gfloat *d,
-    Sample *samples, PirlContrastStats *stats)
+finish (const Contrast *t, gsize stride, gfloat *wide, const Sums *sums, const gfloat *rows,
+    gfloat *d, Sample *samples, PirlContrastStats *stats)
 {
+  const gsize dim = t->desc->dim;
   const gdouble batch = t->desc->batch, per_sample = t->desc->negatives + 1.;
   gdouble loss = 0, exp_sum = 0, score = 0;
 
 #pragma omp parallel for schedule(static)
-  for (gsize b = 0; b < t->desc->batch; b++)
-    samples[b] = finish_sample (t, b, &sums[b * stride], rows + b * stride * t->desc->dim, d);
+  for (gsize b = 0; b < t->desc->batch; b++) {
+    gfloat *own_wide = t->half ? wide + (gsize) omp_get_thread_num () * dim : NULL;
+
+    if (t->half)
+      widen_rows (t, &t->positive[b], 1, own_wide);
+    samples[b] = finish_sample (t, b, t->half ? own_wide : t->bank + t->positive[b] * dim,
+        &sums[b * stride], rows + b * stride * dim, d);
+  }
   for (gsize b = 0; b < t->desc->batch; b++) {
     loss += samples[b].loss;
     exp_sum += samples[b].exp_sum;
@@ -353,7 +402,7 @@ static gboolean
 check (const PirlContrastDesc *desc, const guint32 *positive, const guint32 *negative,
     GError **error)
 {
-  const gchar *problem = pirl_contrast_problem (desc, positive, negative);
+  const gchar *problem = pirl_contrast_problem (desc, PIRL_DTYPE_F32, positive, negative);
 
   if (problem)
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "contrast (batch %u, %" G_GUINT64_FORMAT
@@ -362,59 +411,100 @@ check (const PirlContrastDesc *desc, const guint32 *positive, const guint32 *neg
   return problem == NULL;
 }
 
+/* Where a contrast keeps what it needs on the way. */
+typedef struct {
+  Sums *sums;
+  gfloat *rows, *scores, *wide;
+  Sample *samples;
+} Scratch;
+
+/* One piece of memory, to be freed; NULL with @error when there is none. */
+static guint8 *
+scratch_init (Scratch *scratch, const Contrast *t, gsize parts, GError **error)
+{
+  const gsize batch = t->desc->batch, dim = t->desc->dim, pieces = batch * parts;
+  const gsize block = MIN (BLOCK, t->desc->rows);
+  const gsize wide_rows = MAX ((gsize) omp_get_max_threads () * GROUP, block);
+  gsize bytes = 0;
+  const gsize at_sums = pirl_cpu_region (&bytes, pieces * sizeof (Sums));
+  const gsize at_rows = pirl_cpu_region (&bytes, pieces * dim * sizeof (gfloat));
+  const gsize at_samples = pirl_cpu_region (&bytes, batch * sizeof (Sample));
+  const gsize at_scores = pirl_cpu_region (&bytes,
+      t->negative ? 0 : batch * block * sizeof (gfloat));
+  const gsize at_wide = pirl_cpu_region (&bytes, t->half ? wide_rows * dim * sizeof (gfloat) : 0);
+  guint8 *memory = pirl_cpu_alloc (bytes, error);
+
+  if (memory)
+    *scratch = (Scratch) { (gpointer) (memory + at_sums), (gpointer) (memory + at_rows),
+      (gpointer) (memory + at_scores), (gpointer) (memory + at_wide),
+      (gpointer) (memory + at_samples) };
+  return memory;
+}
+
 gboolean
-pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embedding, const gfloat *bank,
+pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embedding, gconstpointer bank,
     const guint32 *positive, const guint32 *negative, gfloat *d_embedding,
     PirlContrastStats *stats, GError **error)
 {
   const gdouble c = (gdouble) desc->negatives / desc->rows;
-  const Contrast t = {.desc = desc, .embedding = embedding, .bank = bank, .positive = positive,
-    .negative = negative, .gradient = d_embedding != NULL, .c = c, .c_eps = c + NCE_EPSILON,
+  const gboolean half = desc->bank_dtype == PIRL_DTYPE_F16;
+  const Contrast t = {.desc = desc, .embedding = embedding, .bank = half ? NULL : bank,
+    .half = half ? bank : NULL, .positive = positive, .negative = negative,
+    .gradient = d_embedding != NULL, .c = c, .c_eps = c + NCE_EPSILON,
     .inverse_tau = 1 / desc->temperature, .k = exp (1 / desc->temperature) / desc->z };
   const gsize parts = negative ? MAX ((desc->negatives + PART - 1) / PART, 1) : 1;
-  const gsize pieces = desc->batch * parts;
-  gsize bytes = 0, at_sums, at_rows, at_samples, at_scores;
   guint8 *memory;
+  Scratch s;
   gboolean done;
 
-  if (!check (desc, positive, negative, error))
-    return FALSE;
-  at_sums = pirl_cpu_region (&bytes, pieces * sizeof (Sums));
-  at_rows = pirl_cpu_region (&bytes, pieces * desc->dim * sizeof (gfloat));
-  at_samples = pirl_cpu_region (&bytes, desc->batch * sizeof (Sample));
-  at_scores = pirl_cpu_region (&bytes,
-      negative ? 0 : desc->batch * (gsize) MIN (BLOCK, desc->rows) * sizeof (gfloat));
-  memory = pirl_cpu_alloc (bytes, error);
-  if (!memory)
+  if (!check (desc, positive, negative, error)
+      || !(memory = scratch_init (&s, &t, parts, error)))
     return FALSE;
   if (negative)
-    done = chosen_negatives (&t, parts, (Sums *) (memory + at_sums),
-        (gfloat *) (memory + at_rows), error);
+    done = chosen_negatives (&t, parts, s.wide, s.sums, s.rows, error);
   else
-    done = all_negatives (&t, (gfloat *) (memory + at_scores), (Sums *) (memory + at_sums),
-        (gfloat *) (memory + at_rows), error);
+    done = all_negatives (&t, s.scores, s.wide, s.sums, s.rows, error);
   if (done)
-    finish (&t, parts, (Sums *) (memory + at_sums), (gfloat *) (memory + at_rows), d_embedding,
-        (Sample *) (memory + at_samples), stats);
+    finish (&t, parts, s.wide, s.sums, s.rows, d_embedding, s.samples, stats);
   free (memory);
   return done;
 }
 
-void
-pirl_cpu_bank_update (gfloat *bank, gsize dim, gsize batch, const guint32 *positive,
-    const gfloat *momentum, const gfloat *embedding)
+/* row <- normalise (kept row + (1 - kept) z). */
+static void
+update_row (gfloat *row, const gfloat *z, gsize dim, gdouble kept)
 {
-  for (gsize b = 0; b < batch; b++) {
-    const gdouble kept = momentum[b];
-    gfloat *row = bank + positive[b] * dim;
-    gdouble squares = 0, inverse;
+  gdouble squares = 0, inverse;
 
-    for (gsize d = 0; d < dim; d++) {
-      row[d] = kept * row[d] + (1 - kept) * embedding[b * dim + d];
-      squares += (gdouble) row[d] * row[d];
-    }
-    inverse = 1 / MAX (sqrt (squares), PIRL_L2NORM_EPSILON);
-    for (gsize d = 0; d < dim; d++)
-      row[d] *= inverse;
+  for (gsize d = 0; d < dim; d++) {
+    row[d] = kept * row[d] + (1 - kept) * z[d];
+    squares += (gdouble) row[d] * row[d];
   }
+  inverse = 1 / MAX (sqrt (squares), PIRL_L2NORM_EPSILON);
+  for (gsize d = 0; d < dim; d++)
+    row[d] *= inverse;
+}
+
+gboolean
+pirl_cpu_bank_update (gpointer bank, PirlDType bank_dtype, gsize dim, gsize batch,
+    const guint32 *positive, const gfloat *momentum, const gfloat *embedding, GError **error)
+{
+  const gboolean half = bank_dtype == PIRL_DTYPE_F16;
+  gfloat *wide = half ? pirl_cpu_alloc (dim * sizeof *wide, error) : NULL;
+
+  if (half && !wide)
+    return FALSE;
+  for (gsize b = 0; b < batch; b++) {
+    guint8 *at = (guint8 *) bank + positive[b] * dim * pirl_dtype_size (bank_dtype);
+
+    if (!half) {
+      update_row ((gfloat *) (gpointer) at, embedding + b * dim, dim, momentum[b]);
+      continue;
+    }
+    pirl_to_float (bank_dtype, at, wide, dim);
+    update_row (wide, embedding + b * dim, dim, momentum[b]);
+    pirl_from_float (bank_dtype, wide, at, dim);
+  }
+  free (wide);
+  return TRUE;
 }

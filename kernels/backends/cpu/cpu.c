@@ -385,11 +385,11 @@ cpu_contrast (PirlDevice *device, const PirlContrastDesc *desc, gconstpointer em
 }
 
 static gboolean
-cpu_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
+cpu_bank_update (PirlDevice *device, gpointer bank, PirlDType bank_dtype, guint dim, guint batch,
     const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
 {
-  pirl_cpu_bank_update (bank, dim, batch, positive, momentum, embedding);
-  return TRUE;
+  return pirl_bank_dtype_check (device, bank_dtype, error)
+      && pirl_cpu_bank_update (bank, bank_dtype, dim, batch, positive, momentum, embedding, error);
 }
 
 static gboolean

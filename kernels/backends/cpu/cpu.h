@@ -116,7 +116,7 @@ gboolean pirl_taps_backward_weights (const PirlTaps *taps, const gfloat *src,
 /* --- contrast (contrast.c) ------------------------------------------------------------------- */
 
 gboolean pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embedding,
-    const gfloat *bank, const guint32 *positive, const guint32 *negative, gfloat *d_embedding,
+    gconstpointer bank, const guint32 *positive, const guint32 *negative, gfloat *d_embedding,
     PirlContrastStats *stats, GError **error);
-void pirl_cpu_bank_update (gfloat *bank, gsize dim, gsize batch, const guint32 *positive,
-    const gfloat *momentum, const gfloat *embedding);
+gboolean pirl_cpu_bank_update (gpointer bank, PirlDType bank_dtype, gsize dim, gsize batch,
+    const guint32 *positive, const gfloat *momentum, const gfloat *embedding, GError **error);

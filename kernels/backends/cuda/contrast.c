@@ -42,9 +42,9 @@ pirl_cuda_rows (PirlDevice *base, gpointer table, gpointer aside, gsize row_byte
 
   if (n == 0 || row_bytes == 0)
     return TRUE;
-  if (row_bytes % sizeof (guint32)) {
+  if (row_bytes % sizeof (guint16)) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-        "rows of %" G_GSIZE_FORMAT " bytes cannot be copied; a multiple of 4 can", row_bytes);
+        "rows of %" G_GSIZE_FORMAT " bytes cannot be copied; a multiple of 2 can", row_bytes);
     return FALSE;
   }
   pushed = pirl_cuda_push (device, row, n * sizeof *row, error);
@@ -172,11 +172,12 @@ pirl_cuda_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointe
     PirlContrastStats *stats, GError **error)
 {
   PirlCudaDevice *device = enter (base);
-  const gchar *problem = pirl_contrast_problem (desc, positive, negative);
+  const gchar *problem = pirl_contrast_problem (desc, base->param_dtype, positive, negative);
   PirlGpuContrast t = {
     .loss = desc->loss, .batch = desc->batch, .dim = desc->dim, .rows = desc->rows,
-    .negatives = desc->negatives, .embedding = embedding, .bank = bank, .negative = negative,
-    .d_embedding = d_embedding, .scale = device->scale,
+    .negatives = desc->negatives, .embedding = embedding, .bank = bank,
+    .bank_dtype = desc->bank_dtype, .negative = negative, .d_embedding = d_embedding,
+    .scale = device->scale,
   };
 
   if (problem)
@@ -185,7 +186,7 @@ pirl_cuda_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointe
   if (!contrast_memory (device, desc, positive, stats, &t, error))
     return FALSE;
   note (device, "contrast", t.batch, t.negatives, embedding);
-  note (device, "contrast's bank", t.dim, t.loss, bank);
+  note (device, "contrast's bank", t.dim, t.loss * PIRL_N_DTYPES + t.bank_dtype, bank);
   note (device, "contrast's gradient", t.parts, negative != NULL, d_embedding);
   stats->mean_exp = 0;          /* until it is known */
   if (pirl_cuda_launches (device))
@@ -198,13 +199,16 @@ pirl_cuda_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointe
 }
 
 gboolean
-pirl_cuda_bank_update (PirlDevice *base, gpointer bank, guint dim, guint batch,
-    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
+pirl_cuda_bank_update (PirlDevice *base, gpointer bank, PirlDType bank_dtype, guint dim,
+    guint batch, const guint32 *positive, const gfloat *momentum, gconstpointer embedding,
+    GError **error)
 {
   PirlCudaDevice *device = enter (base);
   const guint32 *own;
   const gfloat *kept;
 
+  if (!pirl_bank_dtype_check (base, bank_dtype, error))
+    return FALSE;
   if (batch == 0)
     return TRUE;
   own = pirl_cuda_push (device, positive, batch * sizeof *positive, error);
@@ -212,8 +216,9 @@ pirl_cuda_bank_update (PirlDevice *base, gpointer bank, guint dim, guint batch,
   if (!kept)
     return FALSE;
   note (device, "bank update", batch, dim, embedding);
+  note (device, "bank update's bank", bank_dtype, 0, bank);
   if (pirl_cuda_launches (device))
-    pirl_gpu_bank_update (bank, dim, batch, own, kept, embedding, device->stream);
+    pirl_gpu_bank_update (bank, bank_dtype, dim, batch, own, kept, embedding, device->stream);
   return finish (device, "bank update", error);
 }
 

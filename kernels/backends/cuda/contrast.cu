@@ -12,11 +12,13 @@
  * contrast_finish joins with the positive in double precision.
  *
  * The pass reads batch * K * dim * 4 bytes, and nothing else counts: with 256 samples, 32,000
- * negatives and 128 numbers a row 4.2 GB, 0.87 ms at an H200's 4.8 TB/s. That rate times a latency
- * of about 0.8 us wants 29 KB under way on each of its 132 multiprocessors. In contrast_rows a warp
- * asks for 8 rows (4 KB) before it uses the first, and 77 registers a thread let 24 warps onto a
- * multiprocessor: up to 96 KB. It issues some 41 instructions a row of 512 bytes, 10 cycles; at 4.8
- * TB/s a multiprocessor gets one in 25.
+ * negatives and 128 numbers a row 4.2 GB, 0.87 ms at an H200's 4.8 TB/s; with a bank of F16 half of
+ * both. That rate times a latency of about 0.8 us wants 29 KB under way on each of its 132
+ * multiprocessors. In contrast_rows a warp asks for 4 KB (8 rows, 16 of F16) before it uses the
+ * first, and 80 registers a thread let 24 warps onto a multiprocessor: up to 96 KB. It issues some
+ * 41 instructions a row of 512 bytes, 10 cycles; at 4.8 TB/s a multiprocessor gets one in 25. Of
+ * F16 it is some 25 a row of 256 bytes, 6 cycles, and one in 12: numbers are unpacked twice, for
+ * the score and for the sum, as all arithmetic is in float.
  *
  * Draws: Philox4x32-10 (base/rng.c), a block of threads a sample. Words that Lemire's rejection
  * skips close up in the order of the stream, by a prefix sum over each chunk.
@@ -223,13 +225,30 @@ row_of (const PirlGpuContrast &t, unsigned b, guint64 j, guint32 own, float *exp
   return own;
 }
 
-/* Sums each x[i] over the warp: lane l gets that of i = l / (32 / ROWS). Half of the sums are
- * handed over at each step, so it takes about ROWS shuffles, not 5 ROWS. */
-template <int ROWS> static __device__ __forceinline__ float
+/* How a row of up to PIECES * LANES * N numbers lies in a warp: a lane has PIECES times 16 bytes of
+ * it, and SIDE rows lie side by side. */
+template <typename T, int PIECES_, int LANES_> struct Layout {
+  typedef T Number;
+  enum { N = 16 / sizeof (T), PIECES = PIECES_, LANES = LANES_, SIDE = PIRL_WARP / LANES_ };
+  enum { NUMBERS = PIECES * N };        /* that a lane has */
+  enum { ROWS = 8 / PIECES };           /* each side asks for before it uses the first */
+  enum { SHARE = LANES / ROWS };        /* lanes that know a row's score */
+};
+
+typedef Layout<float, 1, PIRL_WARP> Floats128;
+typedef Layout<float, 2, PIRL_WARP> Floats256;
+typedef Layout<float, 4, PIRL_WARP> Floats512;
+typedef Layout<__half, 1, PIRL_WARP / 2> Halves128;
+typedef Layout<__half, 1, PIRL_WARP> Halves256;
+typedef Layout<__half, 2, PIRL_WARP> Halves512;
+
+/* Sums each x[i] over LANES lanes: lane l gets that of i = l % LANES / (LANES / ROWS). Half of the
+ * sums are handed over at each step, so it takes about ROWS shuffles, not ROWS log (LANES). */
+template <int ROWS, int LANES> static __device__ __forceinline__ float
 sum_rows (float x[ROWS])
 {
   const unsigned lane = threadIdx.x % PIRL_WARP;
-  int step = PIRL_WARP / 2;
+  int step = LANES / 2;
 
 #pragma unroll
   for (int half = ROWS / 2; half > 0; half /= 2) {
@@ -249,62 +268,133 @@ sum_rows (float x[ROWS])
   return x[0];
 }
 
-static __device__ __forceinline__ float
-dot4 (float4 a, float4 b)
+/* The numbers in 16 bytes. */
+template <typename T> static __device__ __forceinline__ void unpack (const uint4 &raw, float *x);
+
+template <> __device__ __forceinline__ void
+unpack<float> (const uint4 &raw, float *x)
 {
-  return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+  memcpy (x, &raw, sizeof raw);
 }
 
-static __device__ __forceinline__ void
-add_weighted (float4 *sum, float weight, float4 x)
+template <> __device__ __forceinline__ void
+unpack<__half> (const uint4 &raw, float *x)
 {
-  sum->x += weight * x.x;
-  sum->y += weight * x.y;
-  sum->z += weight * x.z;
-  sum->w += weight * x.w;
+  __half2 pair[4];
+
+  memcpy (pair, &raw, sizeof raw);
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    x[2 * i] = __low2float (pair[i]);
+    x[2 * i + 1] = __high2float (pair[i]);
+  }
 }
 
-/* A lane's QUADS * 4 numbers of a row of @quads quadruples, those beyond its end 0. */
-template <int QUADS> static __device__ __forceinline__ void
-load_row (const float4 *row, unsigned quads, float4 x[QUADS])
+/* Halves are unpacked twice: all of a lane's rows as floats would take more registers than there
+ * are, and compilers try. What went through here is not known to be what it was. */
+template <typename T> static __device__ __forceinline__ void
+forget (uint4 *raw)
 {
-  const unsigned lane = threadIdx.x % PIRL_WARP;
+#ifndef PIRL_EMULATED
+  if (sizeof (T) < sizeof (float))
+    asm volatile ("" : "+r" (raw->x), "+r" (raw->y), "+r" (raw->z), "+r" (raw->w));
+#endif
+}
+
+/* A lane's part of a row of @pieces times 16 bytes; what is beyond its end is 0. */
+template <typename L> static __device__ __forceinline__ void
+load_row (const uint4 *row, unsigned pieces, uint4 x[L::PIECES])
+{
+  const unsigned lane = threadIdx.x % L::LANES;
 
 #pragma unroll
-  for (int q = 0; q < QUADS; q++)
-    x[q] = lane + q * PIRL_WARP < quads ? row[lane + q * PIRL_WARP]
-        : make_float4 (0.f, 0.f, 0.f, 0.f);
+  for (int p = 0; p < L::PIECES; p++)
+    x[p] = lane + p * L::LANES < pieces ? row[lane + p * L::LANES] : make_uint4 (0, 0, 0, 0);
+}
+
+/* The same numbers of an embedding. */
+template <typename L> static __device__ __forceinline__ void
+load_embedding (const float *z, unsigned dim, float x[L::NUMBERS])
+{
+  const unsigned lane = threadIdx.x % L::LANES;
+
+#pragma unroll
+  for (int i = 0; i < L::NUMBERS; i++) {
+    const unsigned d = (lane + i / L::N * L::LANES) * L::N + i % L::N;
+
+    x[i] = d < dim ? z[d] : 0.f;
+  }
+}
+
+/* A lane's part of z . row. */
+template <typename L> static __device__ __forceinline__ float
+dot_row (const float z[L::NUMBERS], const uint4 m[L::PIECES])
+{
+  float sum = 0.f;
+
+#pragma unroll
+  for (int p = 0; p < L::PIECES; p++) {
+    float x[L::N];
+
+    unpack<typename L::Number> (m[p], x);
+#pragma unroll
+    for (int i = 0; i < L::N; i++)
+      sum += z[p * L::N + i] * x[i];
+  }
+  return sum;
+}
+
+/* sum += weight * row. */
+template <typename L> static __device__ __forceinline__ void
+add_row (float sum[L::NUMBERS], float weight, uint4 m[L::PIECES])
+{
+#pragma unroll
+  for (int p = 0; p < L::PIECES; p++) {
+    float x[L::N];
+
+    forget<typename L::Number> (&m[p]);
+    unpack<typename L::Number> (m[p], x);
+#pragma unroll
+    for (int i = 0; i < L::N; i++)
+      sum[p * L::N + i] += weight * x[i];
+  }
 }
 
 /* What a warp knows of its negatives. */
-template <int QUADS> struct Gathered {
-  float4 gradient[QUADS];
+template <typename L> struct Gathered {
+  float gradient[L::NUMBERS];
   float exp_sum, loss;
 };
 
-/* Joins the warps of a block in order, leaves a part. */
-template <int QUADS> static __device__ __forceinline__ void
-leave_part (const PirlGpuContrast &t, const Gathered<QUADS> &mine)
+/* Joins the sides of each warp, then the warps of a block in order, and leaves a part. */
+template <typename L> static __device__ __forceinline__ void
+leave_part (const PirlGpuContrast &t, const Gathered<L> &mine)
 {
-  __shared__ float4 tile[WARPS][QUADS * PIRL_WARP];
+  __shared__ float tile[WARPS][L::NUMBERS * L::LANES];
   __shared__ float sums[WARPS][2];
   const unsigned lane = threadIdx.x % PIRL_WARP, warp = threadIdx.x / PIRL_WARP;
   const float exp_sum = warp_sum (mine.exp_sum), loss = warp_sum (mine.loss);
-  float4 *gradient = (float4 *) (t.part_gradient + (size_t) blockIdx.x * t.dim);
 
-  for (int q = 0; q < QUADS; q++)
-    tile[warp][q * PIRL_WARP + lane] = mine.gradient[q];
+#pragma unroll
+  for (int i = 0; i < L::NUMBERS; i++) {
+    float x = mine.gradient[i];
+
+    if (L::SIDE == 2)
+      x += __shfl_xor_sync (ALL_LANES, x, L::LANES);
+    if (lane < L::LANES)
+      tile[warp][(lane + i / L::N * L::LANES) * L::N + i % L::N] = x;
+  }
   if (lane == 0) {
     sums[warp][0] = exp_sum;
     sums[warp][1] = loss;
   }
   __syncthreads ();
-  for (unsigned i = threadIdx.x; i < t.dim / 4; i += BLOCK) {
-    float4 sum = tile[0][i];
+  for (unsigned d = threadIdx.x; d < t.dim; d += BLOCK) {
+    float sum = tile[0][d];
 
     for (int w = 1; w < WARPS; w++)
-      add_weighted (&sum, 1.f, tile[w][i]);
-    gradient[i] = sum;
+      sum += tile[w][d];
+    t.part_gradient[(size_t) blockIdx.x * t.dim + d] = sum;
   }
   if (threadIdx.x == 0) {
     PirlGpuContrastPart part = { 0, 0 };
@@ -317,61 +407,53 @@ leave_part (const PirlGpuContrast &t, const Gathered<QUADS> &mine)
   }
 }
 
-/* Rows of up to QUADS * 128 numbers, a multiple of 4. A block has a part of one sample's negatives,
- * a warp 32 of them at a time, asking for ROWS rows before it uses the first. */
-template <int QUADS> static __global__ void __launch_bounds__ (BLOCK, QUADS < 4 ? 3 : 2)
+/* Rows of whole 16 bytes that L holds. A block has a part of one sample's negatives, a warp 32 of
+ * them at a time. */
+template <typename L> static __global__ void __launch_bounds__ (BLOCK, L::NUMBERS < 16 ? 3 : 2)
 contrast_rows (const PirlGpuContrast t)
 {
-  const int ROWS = 8 / QUADS, SHARE = PIRL_WARP / ROWS;         /* lanes that know a row's score */
   const unsigned lane = threadIdx.x % PIRL_WARP, warp = threadIdx.x / PIRL_WARP;
-  const unsigned b = blockIdx.x / t.parts, quads = t.dim / 4;
+  const unsigned side = lane / L::LANES;
+  const unsigned b = blockIdx.x / t.parts, pieces = t.dim / L::N;
   const guint64 begin = (blockIdx.x % t.parts) * t.part_size;
   const guint64 end = begin + t.part_size < t.negatives ? begin + t.part_size : t.negatives;
-  const float4 *__restrict__ bank = (const float4 *) t.bank;
+  const uint4 *__restrict__ bank = (const uint4 *) t.bank;
   const Weighing w = weighing (t);
   const guint32 own = t.positive[b];
-  Gathered<QUADS> mine = { { }, 0.f, 0.f };
-  float4 z[QUADS];
+  Gathered<L> mine = { { }, 0.f, 0.f };
+  float z[L::NUMBERS];
 
-  load_row<QUADS> ((const float4 *) (t.embedding + (size_t) b * t.dim), quads, z);
+  load_embedding<L> (t.embedding + (size_t) b * t.dim, t.dim, z);
   for (guint64 base = begin + warp * PIRL_WARP; base < end; base += BLOCK) {
     const unsigned n = end - base < PIRL_WARP ? (unsigned) (end - base) : PIRL_WARP;
     const guint32 index = lane < n ? row_of (t, b, base + lane, own, &mine.exp_sum) : own;
 
-    /* Not unrolled: as it is, the loop has 330 instructions. */
+    /* Not unrolled: as it is, the loop has some 330 instructions. */
 #pragma unroll 1
-    for (unsigned first = 0; first < n; first += ROWS) {
-      float4 m[ROWS][QUADS];
-      float score[ROWS], weight = 0.f;
+    for (unsigned first = 0; first < n; first += L::ROWS * L::SIDE) {
+      uint4 m[L::ROWS][L::PIECES];
+      float score[L::ROWS], weight = 0.f;
 
 #pragma unroll
-      for (int r = 0; r < ROWS; r++)
-        load_row<QUADS> (bank + (size_t) __shfl_sync (ALL_LANES, index, first + r) * quads, quads,
-            m[r]);
+      for (int r = 0; r < L::ROWS; r++)
+        load_row<L> (bank + (size_t) __shfl_sync (ALL_LANES, index, first + side * L::ROWS + r)
+            * pieces, pieces, m[r]);
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) {
-        score[r] = 0.f;
-#pragma unroll
-        for (int q = 0; q < QUADS; q++)
-          score[r] += dot4 (z[q], m[r][q]);
-      }
-      score[0] = sum_rows<ROWS> (score);
-      if (first + lane / SHARE < n)
+      for (int r = 0; r < L::ROWS; r++)
+        score[r] = dot_row<L> (z, m[r]);
+      score[0] = sum_rows<L::ROWS, L::LANES> (score);
+      if (first + lane / L::SHARE < n)
         weight = weigh (w, score[0], &mine.exp_sum, &mine.loss);
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) {
-        const float of_row = __shfl_sync (ALL_LANES, weight, r * SHARE);
-
-#pragma unroll
-        for (int q = 0; q < QUADS; q++)
-          add_weighted (&mine.gradient[q], of_row, m[r][q]);
-      }
+      for (int r = 0; r < L::ROWS; r++)
+        add_row<L> (mine.gradient, __shfl_sync (ALL_LANES, weight, side * L::LANES + r * L::SHARE),
+            m[r]);
     }
   }
   /* Each row's numbers were added by all the lanes that know its score: a power of two. */
-  mine.exp_sum *= 1.f / SHARE;
-  mine.loss *= 1.f / SHARE;
-  leave_part<QUADS> (t, mine);
+  mine.exp_sum *= 1.f / L::SHARE;
+  mine.loss *= 1.f / L::SHARE;
+  leave_part<L> (t, mine);
 }
 
 /* --- contrast: rows of any length ------------------------------------------------------------- */
@@ -379,18 +461,18 @@ contrast_rows (const PirlGpuContrast t)
 #define GROUP 64                /* rows weighed at a time */
 
 /* score[i] = z . row i, a warp a row. */
-static __device__ void
+template <typename T> static __device__ void
 score_group (const PirlGpuContrast &t, const float *z, const guint32 *index, unsigned n,
     float *score)
 {
   const unsigned lane = threadIdx.x % PIRL_WARP, warp = threadIdx.x / PIRL_WARP;
 
   for (unsigned i = warp; i < n; i += WARPS) {
-    const float *m = t.bank + (size_t) index[i] * t.dim;
+    const T *m = (const T *) t.bank + (size_t) index[i] * t.dim;
     float sum = 0.f;
 
     for (unsigned d = lane; d < t.dim; d += PIRL_WARP)
-      sum += z[d] * m[d];
+      sum += z[d] * to_float (m[d]);
     sum = warp_sum (sum);
     if (lane == 0)
       score[i] = sum;
@@ -398,20 +480,21 @@ score_group (const PirlGpuContrast &t, const float *z, const guint32 *index, uns
 }
 
 /* gradient (+)= the rows times their weights; they are in the cache from being scored. */
-static __device__ void
+template <typename T> static __device__ void
 add_group (const PirlGpuContrast &t, const guint32 *index, const float *weight, unsigned n,
     bool first, float *gradient)
 {
   for (unsigned d = threadIdx.x; d < t.dim; d += BLOCK) {
+    const T *column = (const T *) t.bank + d;
     float sum = first ? 0.f : gradient[d];
 
     for (unsigned i = 0; i < n; i++)
-      sum += weight[i] * t.bank[(size_t) index[i] * t.dim + d];
+      sum += weight[i] * to_float (column[(size_t) index[i] * t.dim]);
     gradient[d] = sum;
   }
 }
 
-static __global__ void __launch_bounds__ (BLOCK)
+template <typename T> static __global__ void __launch_bounds__ (BLOCK)
 contrast_long_rows (const PirlGpuContrast t)
 {
   __shared__ guint32 index[GROUP];
@@ -433,12 +516,12 @@ contrast_long_rows (const PirlGpuContrast t)
     if (threadIdx.x < n)
       index[threadIdx.x] = row_of (t, b, base + threadIdx.x, own, &exp_sum);
     __syncthreads ();
-    score_group (t, t.embedding + (size_t) b * t.dim, index, n, score);
+    score_group<T> (t, t.embedding + (size_t) b * t.dim, index, n, score);
     __syncthreads ();
     if (threadIdx.x < n)
       score[threadIdx.x] = weigh (w, score[threadIdx.x], &exp_sum, &loss);
     __syncthreads ();
-    add_group (t, index, score, n, base == begin, gradient);
+    add_group<T> (t, index, score, n, base == begin, gradient);
     __syncthreads ();
   }
   sums[0] = block_sum (exp_sum, shared);
@@ -472,13 +555,13 @@ finish_sample (const PirlGpuContrast &t, double exp_sum, double loss, double sco
   return { log ((p + c_eps) / p) + loss + bad, total, 1 + bad, -c_eps / (p + c_eps) };
 }
 
-static __global__ void __launch_bounds__ (FINISH_BLOCK)
+template <typename T> static __global__ void __launch_bounds__ (FINISH_BLOCK)
 contrast_finish (const PirlGpuContrast t)
 {
   __shared__ double shared[FINISH_BLOCK];
   const unsigned b = blockIdx.x;
   const float *z = t.embedding + (size_t) b * t.dim;
-  const float *own = t.bank + (size_t) t.positive[b] * t.dim;
+  const T *own = (const T *) t.bank + (size_t) t.positive[b] * t.dim;
   const float *rows = t.part_gradient + (size_t) b * t.parts * t.dim;
   const double factor = t.values->factor * t.scale->scale;
   double score = 0, exp_sum = 0, loss = 0;
@@ -488,7 +571,7 @@ contrast_finish (const PirlGpuContrast t)
     loss += t.part[(size_t) b * t.parts + part].loss;
   }
   for (unsigned d = threadIdx.x; d < t.dim; d += FINISH_BLOCK)
-    score += (double) z[d] * own[d];
+    score += (double) z[d] * to_float (own[d]);
   score = block_sum (score, shared);
 
   const Finished sample = finish_sample (t, exp_sum, loss, score);
@@ -499,7 +582,7 @@ contrast_finish (const PirlGpuContrast t)
     for (unsigned part = 0; part < t.parts; part++)
       sum += rows[(size_t) part * t.dim + d];
     t.d_embedding[(size_t) b * t.dim + d] =
-        (float) (factor * (sample.rows_weight * sum + sample.own_weight * own[d]));
+        (float) (factor * (sample.rows_weight * sum + sample.own_weight * to_float (own[d])));
   }
   if (threadIdx.x == 0) {
     t.sample[3 * b] = sample.loss;
@@ -533,7 +616,7 @@ mean_squares (const float *embedding, unsigned batch, unsigned dim, double *squa
 #define PART 2048
 #define LEAST_PART (WARPS * PIRL_WARP)
 #define BLOCKS_WANTED 1024
-#define LONGEST_IN_REGISTERS (4 * 4 * PIRL_WARP)
+#define LONGEST_IN_REGISTERS 512
 
 void
 pirl_gpu_contrast_cut (PirlGpuContrast *t)
@@ -556,21 +639,33 @@ pirl_gpu_contrast_squares (guint dim)
   return (dim + PIRL_WARP - 1) / PIRL_WARP;
 }
 
+/* The pass, and what joins it with the positives. */
+template <typename T, typename Short, typename Middle, typename Long> static void
+launch_pass (const PirlGpuContrast &t, cudaStream_t stream)
+{
+  const unsigned pieces = t.batch * t.parts;
+
+  if (t.dim * sizeof (T) % sizeof (uint4) || t.dim > LONGEST_IN_REGISTERS)
+    PIRL_LAUNCH (contrast_long_rows<T>, pieces, BLOCK, 0, stream, t);
+  else if (t.dim > 256)
+    PIRL_LAUNCH (contrast_rows<Long>, pieces, BLOCK, 0, stream, t);
+  else if (t.dim > 128)
+    PIRL_LAUNCH (contrast_rows<Middle>, pieces, BLOCK, 0, stream, t);
+  else
+    PIRL_LAUNCH (contrast_rows<Short>, pieces, BLOCK, 0, stream, t);
+  PIRL_LAUNCH (contrast_finish<T>, t.batch, FINISH_BLOCK, 0, stream, t);
+}
+
 void
 pirl_gpu_contrast (const PirlGpuContrast *contrast, cudaStream_t stream)
 {
   const PirlGpuContrast &t = *contrast;
-  const unsigned pieces = t.batch * t.parts, squares = pirl_gpu_contrast_squares (t.dim);
+  const unsigned squares = pirl_gpu_contrast_squares (t.dim);
 
-  if (t.dim % 4 || t.dim > LONGEST_IN_REGISTERS)
-    PIRL_LAUNCH (contrast_long_rows, pieces, BLOCK, 0, stream, t);
-  else if (t.dim > 2 * 4 * PIRL_WARP)
-    PIRL_LAUNCH (contrast_rows<4>, pieces, BLOCK, 0, stream, t);
-  else if (t.dim > 4 * PIRL_WARP)
-    PIRL_LAUNCH (contrast_rows<2>, pieces, BLOCK, 0, stream, t);
+  if (t.bank_dtype == PIRL_DTYPE_F16)
+    launch_pass<__half, Halves128, Halves256, Halves512> (t, stream);
   else
-    PIRL_LAUNCH (contrast_rows<1>, pieces, BLOCK, 0, stream, t);
-  PIRL_LAUNCH (contrast_finish, t.batch, FINISH_BLOCK, 0, stream, t);
+    launch_pass<float, Floats128, Floats256, Floats512> (t, stream);
   PIRL_LAUNCH (mean_squares, squares, BLOCK, 0, stream, t.embedding, t.batch, t.dim, t.square);
   PIRL_LAUNCH (sum_columns, 1, BLOCK, 0, stream, t.sample, t.batch, 3u, t.square, squares,
       t.result);
@@ -588,26 +683,32 @@ pirl_gpu_draw (guint batch, guint64 negatives, const PirlGpuDraw *draw, const gu
 #define ROW_BLOCK 128
 #define NORM_FLOOR 1e-12
 
-/* row <- normalise (kept row + (1 - kept) z), in the order of the arithmetic of the CPU backend. */
-static __device__ void
-update_row (float *row, const float *z, unsigned dim, double kept, double *shared)
+static __device__ __forceinline__ float
+mix (float row, float z, double kept)
+{
+  return kept == 0 ? z : (float) (kept * row + (1 - kept) * z);
+}
+
+/* row <- normalise (kept row + (1 - kept) z), in the order of the arithmetic of the CPU backend;
+ * mixed twice, as a row in 16 bits has no place for what is not rounded yet. */
+template <typename T> static __device__ void
+update_row (T *row, const float *z, unsigned dim, double kept, double *shared)
 {
   double squares = 0, inverse;
 
   for (unsigned d = threadIdx.x; d < dim; d += ROW_BLOCK) {
-    const float mixed = kept == 0 ? z[d] : (float) (kept * row[d] + (1 - kept) * z[d]);
+    const float mixed = mix (to_float (row[d]), z[d], kept);
 
-    row[d] = mixed;
     squares += (double) mixed * mixed;
   }
   inverse = 1 / fmax (sqrt (block_sum (squares, shared)), NORM_FLOOR);
   for (unsigned d = threadIdx.x; d < dim; d += ROW_BLOCK)
-    row[d] = (float) (row[d] * inverse);
+    row[d] = from_float<T> ((float) (mix (to_float (row[d]), z[d], kept) * inverse));
 }
 
 /* A sample a block; the first of those that share a row does them all, in order. */
-static __global__ void __launch_bounds__ (ROW_BLOCK)
-bank_rows (float *bank, unsigned dim, unsigned batch, const guint32 *positive,
+template <typename T> static __global__ void __launch_bounds__ (ROW_BLOCK, 8)
+bank_rows (T *bank, unsigned dim, unsigned batch, const guint32 *positive,
     const float *momentum, const float *embedding)
 {
   __shared__ double shared[ROW_BLOCK];
@@ -628,11 +729,15 @@ bank_rows (float *bank, unsigned dim, unsigned batch, const guint32 *positive,
 }
 
 void
-pirl_gpu_bank_update (gfloat *bank, guint dim, guint batch, const guint32 *positive,
-    const gfloat *momentum, const gfloat *embedding, cudaStream_t stream)
+pirl_gpu_bank_update (gpointer bank, PirlDType bank_dtype, guint dim, guint batch,
+    const guint32 *positive, const gfloat *momentum, const gfloat *embedding, cudaStream_t stream)
 {
-  PIRL_LAUNCH (bank_rows, batch, ROW_BLOCK, 0, stream, bank, dim, batch, positive, momentum,
-      embedding);
+  if (bank_dtype == PIRL_DTYPE_F16)
+    PIRL_LAUNCH (bank_rows<__half>, batch, ROW_BLOCK, 0, stream, (__half *) bank, dim, batch,
+        positive, momentum, embedding);
+  else
+    PIRL_LAUNCH (bank_rows<float>, batch, ROW_BLOCK, 0, stream, (float *) bank, dim, batch,
+        positive, momentum, embedding);
 }
 
 /* A row a block. Back: of those that go to one place the last stays there. */
@@ -659,6 +764,9 @@ pirl_gpu_rows (gpointer table, gpointer aside, gsize row_bytes, guint n, const g
   if (row_bytes % sizeof (uint4) == 0)
     PIRL_LAUNCH (copy_rows<uint4>, n, ROW_BLOCK, 0, stream, (uint4 *) table, (uint4 *) aside,
         row_bytes / sizeof (uint4), n, row, back != FALSE);
+  else if (row_bytes % sizeof (guint32))
+    PIRL_LAUNCH (copy_rows<guint16>, n, ROW_BLOCK, 0, stream, (guint16 *) table,
+        (guint16 *) aside, row_bytes / sizeof (guint16), n, row, back != FALSE);
   else
     PIRL_LAUNCH (copy_rows<guint32>, n, ROW_BLOCK, 0, stream, (guint32 *) table,
         (guint32 *) aside, row_bytes / sizeof (guint32), n, row, back != FALSE);

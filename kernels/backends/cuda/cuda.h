@@ -161,8 +161,9 @@ gboolean pirl_cuda_draw (PirlDevice *device, const PirlDrawDesc *desc, const gui
 gboolean pirl_cuda_contrast (PirlDevice *device, const PirlContrastDesc *desc,
     gconstpointer embedding, gconstpointer bank, const guint32 *positive, const guint32 *negative,
     gpointer d_embedding, PirlContrastStats *stats, GError **error);
-gboolean pirl_cuda_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
-    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error);
+gboolean pirl_cuda_bank_update (PirlDevice *device, gpointer bank, PirlDType bank_dtype, guint dim,
+    guint batch, const guint32 *positive, const gfloat *momentum, gconstpointer embedding,
+    GError **error);
 gboolean pirl_cuda_cross_entropy (PirlDevice *device, guint batch, guint classes,
     gconstpointer logits, const gint *labels, gpointer d_logits, PirlEntropyStats *stats,
     GError **error);

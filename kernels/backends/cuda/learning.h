@@ -51,7 +51,9 @@ typedef struct {
   guint batch, dim, parts;
   guint64 rows, negatives, part_size;
   const PirlGpuContrastValues *values;
-  const gfloat *embedding, *bank;
+  const gfloat *embedding;
+  gconstpointer bank;
+  PirlDType bank_dtype;         /* F32 or F16 */
   const guint32 *positive, *negative;   /* @negative NULL: every row but the positive */
   gfloat *d_embedding;          /* may be NULL */
   const PirlCudaScale *scale;
@@ -70,8 +72,8 @@ void pirl_gpu_draw (guint batch, guint64 negatives, const PirlGpuDraw *draw,
 void pirl_gpu_contrast_cut (PirlGpuContrast *contrast);
 guint pirl_gpu_contrast_squares (guint dim);
 void pirl_gpu_contrast (const PirlGpuContrast *contrast, cudaStream_t stream);
-void pirl_gpu_bank_update (gfloat *bank, guint dim, guint batch, const guint32 *positive,
-    const gfloat *momentum, const gfloat *embedding, cudaStream_t stream);
+void pirl_gpu_bank_update (gpointer bank, PirlDType bank_dtype, guint dim, guint batch,
+    const guint32 *positive, const gfloat *momentum, const gfloat *embedding, cudaStream_t stream);
 void pirl_gpu_rows (gpointer table, gpointer aside, gsize row_bytes, guint n, const guint32 *row,
     gboolean back, cudaStream_t stream);
 /** @sample [batch][2]: loss, whether it was right; @result [2]: their sums. */

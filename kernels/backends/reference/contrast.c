@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Formulas: PirlContrastDesc in backend.h (NCE: Misra and van der Maaten 2020, equation 5, in the
- * form of VISSL's nce_loss.py). Embeddings [batch][dim], bank [rows][dim].
+ * form of VISSL's nce_loss.py). Embeddings [batch][dim], bank [rows][dim], in F64 or F16.
  * Derivatives by the similarity s, with c = K/rows and P = exp (s/tau) / Z:
  *   InfoNCE: dL/ds_p = (q_p - 1) / tau, dL/ds_j = q_j / tau, q = softmax over p and J
  *   NCE:     dL/ds_p = -(c + eps) / (P_p + c + eps) / tau, dL/ds_j = P_j / (P_j + c + eps) / tau
@@ -11,9 +11,44 @@
 #include "backends/host.h"
 
 #include <math.h>
+#include <string.h>
 
 #define NCE_EPSILON 1.19e-7     /* FLT_EPSILON to the digits of the header */
 #define NORM_FLOOR 1e-12
+
+/* Elements of the bank from @first on. */
+static void
+bank_read (PirlDType dtype, gconstpointer bank, gsize first, gsize n, gdouble *values)
+{
+  const guint8 *at = (const guint8 *) bank + first * pirl_dtype_size (dtype);
+
+  if (dtype == PIRL_DTYPE_F64) {
+    memcpy (values, at, n * sizeof *values);
+    return;
+  }
+  for (gsize i = 0; i < n; i++) {
+    gfloat value;
+
+    pirl_to_float (dtype, at + i * pirl_dtype_size (dtype), &value, 1);
+    values[i] = value;
+  }
+}
+
+static void
+bank_write (PirlDType dtype, gpointer bank, gsize first, gsize n, const gdouble *values)
+{
+  guint8 *at = (guint8 *) bank + first * pirl_dtype_size (dtype);
+
+  if (dtype == PIRL_DTYPE_F64) {
+    memcpy (at, values, n * sizeof *values);
+    return;
+  }
+  for (gsize i = 0; i < n; i++) {
+    const gfloat value = (gfloat) values[i];
+
+    pirl_from_float (dtype, &value, at + i * pirl_dtype_size (dtype), 1);
+  }
+}
 
 /* One sample's rows of the bank, the positive first, with what is known of each. */
 typedef struct {
@@ -21,11 +56,12 @@ typedef struct {
   guint64 *row;
   gdouble *similarity;
   gdouble *slope;               /* dL/ds */
+  gdouble *m;                   /* a row at a time */
 } Candidates;
 
 static void
 candidates_fill (Candidates *candidates, const PirlContrastDesc *desc, const gdouble *z,
-    const gdouble *bank, guint32 positive, const guint32 *negative)
+    gconstpointer bank, guint32 positive, const guint32 *negative)
 {
   gsize n = 0;
 
@@ -39,11 +75,11 @@ candidates_fill (Candidates *candidates, const PirlContrastDesc *desc, const gdo
         candidates->row[n++] = row;
 
   for (gsize i = 0; i < n; i++) {
-    const gdouble *m = bank + candidates->row[i] * desc->dim;
     gdouble dot = 0.0;
 
+    bank_read (desc->bank_dtype, bank, candidates->row[i] * desc->dim, desc->dim, candidates->m);
     for (guint d = 0; d < desc->dim; d++)
-      dot += z[d] * m[d];
+      dot += z[d] * candidates->m[d];
     candidates->similarity[i] = dot;
   }
 }
@@ -87,7 +123,7 @@ contrast_check (const PirlContrastDesc *desc, const guint32 *positive, const gui
     GError **error)
 {
   const gsize n_negative = negative ? (gsize) desc->batch * desc->negatives : 0;
-  const gchar *problem = pirl_contrast_problem (desc, positive, negative);
+  const gchar *problem = pirl_contrast_problem (desc, PIRL_DTYPE_F64, positive, negative);
 
   for (gsize i = 0; problem == NULL && i < n_negative; i++)
     if (negative[i] >= desc->rows)
@@ -97,6 +133,20 @@ contrast_check (const PirlContrastDesc *desc, const guint32 *positive, const gui
         "contrast (batch %u, %" G_GUINT64_FORMAT " rows of %u, %" G_GUINT64_FORMAT
         " negatives): %s", desc->batch, desc->rows, desc->dim, desc->negatives, problem);
   return problem == NULL;
+}
+
+/* dz = scale / batch * sum of slope * row. */
+static void
+candidates_gradient (const Candidates *candidates, const PirlContrastDesc *desc,
+    gconstpointer bank, gdouble *dz)
+{
+  for (guint d = 0; d < desc->dim; d++)
+    dz[d] = 0.0;
+  for (gsize i = 0; i < candidates->n; i++) {
+    bank_read (desc->bank_dtype, bank, candidates->row[i] * desc->dim, desc->dim, candidates->m);
+    for (guint d = 0; d < desc->dim; d++)
+      dz[d] += candidates->slope[i] * desc->scale / desc->batch * candidates->m[d];
+  }
 }
 
 gboolean
@@ -113,7 +163,8 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
   g_autofree guint64 *row = g_new (guint64, n);
   g_autofree gdouble *similarity = g_new (gdouble, n);
   g_autofree gdouble *slope = g_new (gdouble, n);
-  Candidates candidates = { n, row, similarity, slope };
+  g_autofree gdouble *m = g_new (gdouble, desc->dim);
+  Candidates candidates = { n, row, similarity, slope, m };
 
   for (guint b = 0; b < desc->batch; b++) {
     const gdouble *z = (const gdouble *) embedding + (gsize) b * desc->dim;
@@ -124,16 +175,9 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
     sum_positive += similarity[0];
     for (gsize i = 0; i < n; i++)
       sum_exp += exp (similarity[i] / desc->temperature);
-    if (d_embedding == NULL)
-      continue;
-
-    gdouble *dz = (gdouble *) d_embedding + (gsize) b * desc->dim;
-    for (guint d = 0; d < desc->dim; d++)
-      dz[d] = 0.0;
-    for (gsize i = 0; i < n; i++)
-      for (guint d = 0; d < desc->dim; d++)
-        dz[d] += slope[i] * desc->scale / desc->batch
-            * ((const gdouble *) bank)[row[i] * desc->dim + d];
+    if (d_embedding != NULL)
+      candidates_gradient (&candidates, desc, bank,
+          (gdouble *) d_embedding + (gsize) b * desc->dim);
   }
 
   if (stats != NULL) {
@@ -146,21 +190,27 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
 }
 
 gboolean
-pirl_reference_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
-    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error)
+pirl_reference_bank_update (PirlDevice *device, gpointer bank, PirlDType bank_dtype, guint dim,
+    guint batch, const guint32 *positive, const gfloat *momentum, gconstpointer embedding,
+    GError **error)
 {
+  g_autofree gdouble *m = g_new (gdouble, dim);
+
+  if (!pirl_bank_dtype_check (device, bank_dtype, error))
+    return FALSE;
   for (guint b = 0; b < batch; b++) {
     const gdouble kept = momentum[b];
-    gdouble *m = (gdouble *) bank + (gsize) positive[b] * dim;
     const gdouble *z = (const gdouble *) embedding + (gsize) b * dim;
     gdouble square = 0.0;
 
+    bank_read (bank_dtype, bank, (gsize) positive[b] * dim, dim, m);
     for (guint d = 0; d < dim; d++) {
       m[d] = kept * m[d] + (1.0 - kept) * z[d];
       square += m[d] * m[d];
     }
     for (guint d = 0; d < dim; d++)
       m[d] /= MAX (sqrt (square), NORM_FLOOR);
+    bank_write (bank_dtype, bank, (gsize) positive[b] * dim, dim, m);
   }
   return TRUE;
 }

@@ -17,8 +17,9 @@ gboolean pirl_reference_unit_run (PirlUnitPlan *plan, PirlPass pass,
 gboolean pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc,
     gconstpointer embedding, gconstpointer bank, const guint32 *positive, const guint32 *negative,
     gpointer d_embedding, PirlContrastStats *stats, GError **error);
-gboolean pirl_reference_bank_update (PirlDevice *device, gpointer bank, guint dim, guint batch,
-    const guint32 *positive, const gfloat *momentum, gconstpointer embedding, GError **error);
+gboolean pirl_reference_bank_update (PirlDevice *device, gpointer bank, PirlDType bank_dtype,
+    guint dim, guint batch, const guint32 *positive, const gfloat *momentum,
+    gconstpointer embedding, GError **error);
 gboolean pirl_reference_adam (PirlDevice *device, gsize n, gpointer weights,
     gconstpointer gradients, gpointer first, gpointer second, guint64 step, gdouble lr,
     gdouble beta1, gdouble beta2, gdouble epsilon, gdouble weight_decay, GError **error);
