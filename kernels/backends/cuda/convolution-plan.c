@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define TIMED 8                 /* plans */
-#define COMPILED 4              /* of them, that cuDNN compiles: 0.3 to 1.5 s each */
+#define COMPILED 2              /* of them, that cuDNN compiles: 0.3 to 1.5 s each */
 #define FEW 4                   /* plans of mode A; less, and the fallbacks are looked at too */
 #define PATIENCE (4 * G_USEC_PER_SEC)   /* for a problem's plans, when there is one */
 #define MOST_CONFIGURATIONS 128
