@@ -16,7 +16,6 @@
 #define TIMED 8                 /* plans */
 #define COMPILED 2              /* of them, that cuDNN compiles: 0.3 to 1.5 s each */
 #define FEW 4                   /* plans of mode A; less, and the fallbacks are looked at too */
-#define PATIENCE (4 * G_USEC_PER_SEC)   /* for a problem's plans, when there is one */
 #define MOST_CONFIGURATIONS 128
 #define MEGABYTE ((gdouble) (1 << 20))
 
@@ -247,7 +246,7 @@ search_plans (Search *search, GError **error)
     g_prefix_error (error, "%s: ", problem);
     return FALSE;
   }
-  search->deadline = g_get_monotonic_time () + PATIENCE;
+  search->deadline = g_get_monotonic_time () + search->engine->patience;
   ok = ask (search, graph.graph, CUDNN_HEUR_MODE_A, error);
   if (ok && search->plans->len < MIN (search->most + search->plans->len, FEW))
     ok = ask (search, graph.graph, CUDNN_HEUR_MODE_FALLBACK, error);

@@ -21,6 +21,7 @@ struct _PirlConvEngine {
   cudaStream_t stream;          /* the handle's; cuDNN's default stream at first */
   cudnnBackendDescriptor_t device;      /* its properties */
   gsize workspace;
+  gint64 patience;              /* microseconds for a problem's plans, when there is one */
   gchar *description;
   gchar *cache;                 /* folder; NULL: plans are not kept */
 };

@@ -10,6 +10,8 @@
 
 #include "backends/cuda/pack.h"
 
+#define PATIENCE (4 * G_USEC_PER_SEC)
+
 /* --- engines --- */
 
 static gboolean
@@ -65,6 +67,7 @@ engine_new (const gchar *device_json, gsize workspace, GError **error)
   engine = g_new0 (PirlConvEngine, 1);
   version = pirl_cudnn_version ();
   engine->workspace = workspace;
+  engine->patience = PATIENCE;
   engine->description = g_strdup_printf ("cuDNN %s", version);
   if (describe_device (engine, device_json, error))
     return engine;
