@@ -4,7 +4,7 @@
 /**
  * SECTION:element-pirldatasetsrc
  * @title: pirldatasetsrc
- * @short_description: sends the pictures of a folder, a list or a drawn set, epoch after epoch
+ * @short_description: sends the pictures of a folder, a list, tars or a drawn set, in epochs
  *
  * Sends every picture of `location` as a `video/x-raw,format=RGB` frame, `epochs` times, each
  * epoch in an order of its own (`shuffle`), and then EOS. Pictures are read and decoded by
@@ -20,6 +20,17 @@
  *   is the class.
  * - A text list: a line is `path[TAB]label[TAB]split`, paths relative to the list's folder or
  *   absolute; labels are class names, or numbers where all of them are numbers.
+ * - WebDataset tars: one `.tar`, or several by braces and wildcards, as in
+ *   `shard-{000000..000009}.tar` or `folder/shard-*.tar`. A sample is the entries whose paths are
+ *   equal up to the first dot of the last part: the picture `7.jpg` (.jpeg, .png, ...) and its
+ *   label `7.cls`, a class name, or a number where all of them are numbers (-1 = none); other
+ *   entries are not read. With `labels=folder` the first folder in the tar is the class
+ *   instead. Samples are in the order of the tars and of their pictures in them. When all tars are called (or
+ *   lie in a folder called) train, test or val, as in `photos-train-000000.tar`, these are their
+ *   splits. An index is made once and kept as `shard-000000.tar.index` beside the tar, or in
+ *   the user's cache; a tar that changes gets another. Compressed tars are refused, since
+ *   their samples cannot be read in any order. Links, sparse entries, names with `..` and what
+ *   lies behind the end of a truncated tar are left out; one warning counts them.
  * - `synthetic:shapes?count=N&classes=C&size=S&seed=K`: a labelled set that is drawn: C <= 10
  *   classes of textures on shapes of any colour. Defaults 5000, 10, 96, 0.
  *
@@ -36,7 +47,7 @@
  * from start-index on, whatever the order and the shard), `count` (uint64, samples between
  * start-index and stop-index), `epoch` (uint, from 0), `position` (uint64, in this shard's
  * order of the epoch), `label` (int, -1 = none), `split` ("train", "test" or ""), `name` (path
- * relative to the location). Offset and position in %GST_FORMAT_DEFAULT are the sample's
+ * relative to the location, in tars behind the tar's name: `shard-000000.tar/7.jpg`). Offset and position in %GST_FORMAT_DEFAULT are the sample's
  * number n in the stream, epochs one after the other; the timestamp is n / framerate. Both
  * formats can be sought in.
  *
@@ -62,6 +73,9 @@
  * |[
  * gst-launch-1.0 -m pirldatasetsrc location=photos labels=folder size=224 epochs=2 ! fakesink
  * ]| Reads a folder twice and shows the messages.
+ * |[
+ * gst-launch-1.0 pirldatasetsrc location="photos-train-{000000..000009}.tar" ! fakesink
+ * ]| Reads ten WebDataset tars in random order.
  * |[
  * gst-launch-1.0 pirldatasetsrc location="synthetic:shapes?count=2000&classes=10&size=96" epochs=5 ! pirljigsaw image-size=64 ! pirltrainsink arch=resnet18 batch-size=32 checkpoint-file=shapes.safetensors
  * ]| Trains.
@@ -874,7 +888,7 @@ gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 
   gst_element_class_set_static_metadata (element_class, "Data set source", "Source/File/Image",
-      "Sends the pictures of a folder, a list or a drawn set, epoch after epoch",
+      "Sends the pictures of a folder, a list, tars or a drawn set, epoch after epoch",
       "gst-pirl developers");
   gst_element_class_add_static_pad_template (element_class, &src_template);
 

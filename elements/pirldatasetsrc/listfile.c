@@ -15,7 +15,6 @@
 #include <gio/gio.h>
 #include <string.h>
 
-#define MAX_NUMBERED_CLASSES 10000000
 #define CANCEL_INTERVAL 4096    /* lines */
 
 typedef struct {
@@ -87,29 +86,6 @@ read_lines (ListFile * list, const gchar * text, gsize size, gint * cancel, GErr
   return TRUE;
 }
 
-/* TRUE when every label is a number, which is then the class itself. */
-static gboolean
-assign_numbers (ListFile * list)
-{
-  GArray *entries = list->listing->entries;
-  g_autofree gint *numbers = g_new (gint, entries->len + 1);
-  guint n_classes = 0;
-
-  for (guint i = 0; i < entries->len; i++) {
-    const gchar *word = g_ptr_array_index (list->words, i);
-    guint64 number = 0;
-
-    if (word && !g_ascii_string_to_unsigned (word, 10, 0, MAX_NUMBERED_CLASSES - 1, &number, NULL))
-      return FALSE;
-    numbers[i] = word ? (gint) number : -1;
-    n_classes = MAX (n_classes, word ? (guint) number + 1 : 0);
-  }
-  for (guint i = 0; i < entries->len; i++)
-    g_array_index (entries, GstPirlEntry, i).label = numbers[i];
-  list->listing->n_classes = n_classes;
-  return TRUE;
-}
-
 gboolean
 gst_pirl_listing_read_list (GstPirlListing * listing, const gchar * path, gint * cancel,
     GError ** error)
@@ -130,8 +106,8 @@ gst_pirl_listing_read_list (GstPirlListing * listing, const gchar * path, gint *
   list.chunk = g_string_chunk_new (1024);
   list.words = g_ptr_array_new ();
   ok = read_lines (&list, text, size, cancel, error);
-  if (ok && !assign_numbers (&list))
-    gst_pirl_listing_set_classes (listing, (const gchar * const *) list.words->pdata);
+  if (ok)
+    gst_pirl_listing_set_labels (listing, (const gchar * const *) list.words->pdata);
   g_ptr_array_unref (list.words);
   g_string_chunk_free (list.chunk);
   return ok;

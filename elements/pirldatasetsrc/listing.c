@@ -5,6 +5,7 @@
 #endif
 
 #include "listing.h"
+#include "tarlist.h"
 #include "vision/synthetic.h"
 
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 #define SYNTHETIC_COUNT 5000
 #define SYNTHETIC_SIZE 96
 #define SYNTHETIC_MAX_SIZE 8192
+
+#define MAX_NUMBERED_CLASSES 10000000
 
 static const gchar *const split_names[] = { "", "train", "test" };
 
@@ -50,6 +53,7 @@ gst_pirl_listing_unref (GstPirlListing * listing)
   g_byte_array_unref (listing->names);
   g_array_unref (listing->entries);
   g_strfreev (listing->class_names);
+  g_clear_pointer (&listing->tars, gst_pirl_tars_free);
   g_free (listing);
 }
 
@@ -133,6 +137,36 @@ gst_pirl_listing_set_classes (GstPirlListing * listing, const gchar * const *wor
   }
 }
 
+/* TRUE when every label is a number, which is then the class itself. */
+static gboolean
+set_numbers (GstPirlListing * listing, const gchar * const *words)
+{
+  GArray *entries = listing->entries;
+  g_autofree gint *numbers = g_new (gint, entries->len + 1);
+  guint n_classes = 0;
+
+  for (guint i = 0; i < entries->len; i++) {
+    guint64 number = 0;
+
+    if (words[i]
+        && !g_ascii_string_to_unsigned (words[i], 10, 0, MAX_NUMBERED_CLASSES - 1, &number, NULL))
+      return FALSE;
+    numbers[i] = words[i] ? (gint) number : -1;
+    n_classes = MAX (n_classes, words[i] ? (guint) number + 1 : 0);
+  }
+  for (guint i = 0; i < entries->len; i++)
+    g_array_index (entries, GstPirlEntry, i).label = numbers[i];
+  listing->n_classes = n_classes;
+  return TRUE;
+}
+
+void
+gst_pirl_listing_set_labels (GstPirlListing * listing, const gchar * const *words)
+{
+  if (!set_numbers (listing, words))
+    gst_pirl_listing_set_classes (listing, words);
+}
+
 gboolean
 gst_pirl_is_cancelled (gint * cancel, GError ** error)
 {
@@ -144,9 +178,9 @@ gst_pirl_is_cancelled (gint * cancel, GError ** error)
 
 /* ---- files --------------------------------------------------------------------------------- */
 
-/* Opens a regular file; a pipe or a device could keep us waiting for ever. */
-static gint
-open_regular (gint folder, const gchar * name)
+/* A pipe or a device could keep us waiting for ever. */
+gint
+gst_pirl_open_regular (gint folder, const gchar * name)
 {
   struct stat st;
   gint fd = openat (folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -159,12 +193,23 @@ open_regular (gint folder, const gchar * name)
 }
 
 gboolean
+gst_pirl_is_picture_extension (const gchar * extension)
+{
+  static const gchar *const extensions[] = { "jpg", "jpeg", "jpe", "jfif", "png" };
+
+  for (guint i = 0; i < G_N_ELEMENTS (extensions); i++)
+    if (g_ascii_strcasecmp (extension, extensions[i]) == 0)
+      return TRUE;
+  return FALSE;
+}
+
+gboolean
 gst_pirl_is_picture (gint folder, const gchar * name)
 {
   static const guint8 jpeg[3] = { 0xff, 0xd8, 0xff };
   static const guint8 png[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
   guint8 head[8] = { 0 };
-  gint fd = open_regular (folder, name);
+  gint fd = gst_pirl_open_regular (folder, name);
   gssize n;
 
   if (fd < 0)
@@ -246,7 +291,7 @@ gst_pirl_listing_probe (const gchar * location, GError ** error)
 {
   if (location == NULL || *location == '\0') {
     g_set_error_literal (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND,
-        "location is not set; give a folder of JPEG or PNG pictures, a text list, or "
+        "location is not set; give a folder of JPEG or PNG pictures, a text list, tars, or "
         "synthetic:shapes");
     return FALSE;
   }
@@ -256,9 +301,11 @@ gst_pirl_listing_probe (const gchar * location, GError ** error)
     return listing != NULL;
   }
   if (!g_file_test (location, G_FILE_TEST_EXISTS)) {
+    if (gst_pirl_is_tar_location (location))
+      return gst_pirl_tars_probe (location, error);
     g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND,
-        "location \"%s\" does not exist; give a folder of JPEG or PNG pictures, a text list, or "
-        "synthetic:shapes", location);
+        "location \"%s\" does not exist; give a folder of JPEG or PNG pictures, a text list, tars, "
+        "or synthetic:shapes", location);
     return FALSE;
   }
   return TRUE;
@@ -272,6 +319,8 @@ fill (GstPirlListing * listing, const gchar * location, GstPirlLabels labels, gi
 
   if (g_file_test (location, G_FILE_TEST_IS_DIR))
     return gst_pirl_listing_scan (listing, labels, cancel, warning, error);
+  if (gst_pirl_is_tar_location (location))
+    return gst_pirl_listing_read_tars (listing, location, labels, cancel, warning, error);
   if (!gst_pirl_is_picture (AT_FDCWD, location))
     return gst_pirl_listing_read_list (listing, location, cancel, error);
   base = g_path_get_basename (location);
@@ -383,6 +432,20 @@ gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start, gui
   }
 }
 
+static gboolean
+load_from_tars (const GstPirlListing * listing, guint64 i, PirlImage * image,
+    PirlDecodeInfo * info, GError ** error)
+{
+  gsize size;
+  g_autofree guint8 *data = gst_pirl_tars_read (listing->tars, i, &size, error);
+
+  if (data != NULL && pirl_image_decode (data, size, 0, FALSE, image, info, error))
+    return TRUE;
+  g_prefix_error (error, "picture \"%s\": ", gst_pirl_listing_name (listing,
+          entry_at (listing, i)));
+  return FALSE;
+}
+
 gboolean
 gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, PirlImage * image,
     PirlDecodeInfo * info, GError ** error)
@@ -395,6 +458,8 @@ gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, PirlImage * im
     pirl_synthetic_draw (i, listing->n_classes, listing->size, listing->seed, image);
     return TRUE;
   }
+  if (listing->tars)
+    return load_from_tars (listing, i, image, info, error);
   name = gst_pirl_listing_name (listing, entry_at (listing, i));
   path = g_path_is_absolute (name) ? g_strdup (name)
       : g_build_filename (listing->folder, name, NULL);

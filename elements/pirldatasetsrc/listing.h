@@ -1,8 +1,9 @@
-/* gst-pirl: what a location of pirldatasetsrc holds: a folder, a list, one picture or a drawn set.
+/* gst-pirl: what a location of pirldatasetsrc holds: a folder, a list, tars, one picture or a
+ * drawn set.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A listing is made once and then only read, so that any thread may use it without a lock. Names
- * lie one behind the other in one block; a sample costs its name and twelve bytes.
+ * lie one behind the other in one block; a sample costs its name and twelve bytes, in tars 28.
  */
 #pragma once
 
@@ -24,7 +25,7 @@ gboolean gst_pirl_listing_probe (const gchar * location, GError ** error);
 /**
  * Lists @location. @cancel is looked at all the time: when set, NULL with G_IO_ERROR_CANCELLED.
  * Other errors are of GST_RESOURCE_ERROR. @warning (transfer full, may come back NULL) tells of
- * folders that could not be read.
+ * folders that could not be read, or of what in tars could not be used.
  */
 GstPirlListing *gst_pirl_listing_new (const gchar * location, GstPirlLabels labels,
     gint * cancel, gchar ** warning, GError ** error);
@@ -52,7 +53,7 @@ void gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start
 gboolean gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, PirlImage * image,
     PirlDecodeInfo * info, GError ** error);
 
-/* ---- for listing.c, scan.c and listfile.c only ---------------------------------------------- */
+/* ---- for listing.c, scan.c, listfile.c, tarlist.c and tarindex.c only ------------------------ */
 
 typedef struct {
   guint32 name;                 /* offset in the block of names */
@@ -62,6 +63,8 @@ typedef struct {
 
 typedef enum { GST_PIRL_SPLIT_NONE, GST_PIRL_SPLIT_TRAIN, GST_PIRL_SPLIT_TEST } GstPirlSplit;
 
+typedef struct _GstPirlTars GstPirlTars;
+
 struct _GstPirlListing {
   gint ref_count;
   gchar *folder;                /* names are relative to it */
@@ -69,6 +72,7 @@ struct _GstPirlListing {
   GArray *entries;              /* of GstPirlEntry */
   guint n_classes;
   gchar **class_names;
+  GstPirlTars *tars;            /* what the samples lie in, NULL = in files */
   /* a drawn set has no entries */
   gboolean synthetic;
   guint64 count, seed;
@@ -82,11 +86,17 @@ gboolean gst_pirl_listing_add (GstPirlListing * listing, const gchar * name, gin
 const gchar *gst_pirl_listing_name (const GstPirlListing * listing, const GstPirlEntry * entry);
 /** The split that a folder or a list means by @word ("train", "val", ...). */
 gboolean gst_pirl_split_from_word (const gchar * word, gsize length, GstPirlSplit * split);
+/** Opens a file of @folder (AT_FDCWD = the working one) to read; -1 when it is not regular. */
+gint gst_pirl_open_regular (gint folder, const gchar * name);
+/** Whether files called so, "jpg" or the like, are pictures. */
+gboolean gst_pirl_is_picture_extension (const gchar * extension);
 /** Whether the file's first bytes are those of a JPEG or PNG. */
 gboolean gst_pirl_is_picture (gint folder, const gchar * name);
 /** Numbers the classes of the words (transfer none; NULL = none) of all entries by their order as
  * strings, and names them in the listing. */
 void gst_pirl_listing_set_classes (GstPirlListing * listing, const gchar * const *words);
+/** The same, but where all words are numbers, these are the classes, and have no names. */
+void gst_pirl_listing_set_labels (GstPirlListing * listing, const gchar * const *words);
 /** Whether @cancel (may be NULL) is set; then @error is G_IO_ERROR_CANCELLED. */
 gboolean gst_pirl_is_cancelled (gint * cancel, GError ** error);
 

@@ -58,15 +58,9 @@ kind_of (gint folder, const struct dirent *entry)
 static gboolean
 looks_like_picture (gint folder, const gchar * name)
 {
-  static const gchar *const extensions[] = { "jpg", "jpeg", "jpe", "jfif", "png" };
   const gchar *dot = strrchr (name, '.');
 
-  if (dot == NULL)
-    return gst_pirl_is_picture (folder, name);
-  for (guint i = 0; i < G_N_ELEMENTS (extensions); i++)
-    if (g_ascii_strcasecmp (dot + 1, extensions[i]) == 0)
-      return TRUE;
-  return FALSE;
+  return dot ? gst_pirl_is_picture_extension (dot + 1) : gst_pirl_is_picture (folder, name);
 }
 
 /* A folder that cannot be read is not the end of the others. */

@@ -65,16 +65,18 @@ install_location_properties (GObjectClass * klass, GParamFlags flags)
   /**
    * GstPirlDatasetSrc:location:
    *
-   * A folder of JPEG and PNG pictures, a text list, one picture, or
+   * A folder of JPEG and PNG pictures, a text list, WebDataset tars, one picture, or
    * `synthetic:shapes?count=N&classes=C&size=S&seed=K`; see above.
    */
   g_object_class_install_property (klass, PROP_LOCATION,
       g_param_spec_string ("location", "Location", "Folder of JPEG and PNG pictures, text list "
-          "(path[TAB]label[TAB]split), or synthetic:shapes?count=N&classes=C&size=S", NULL, flags));
+          "(path[TAB]label[TAB]split), tars as in shard-{000000..000009}.tar, or "
+          "synthetic:shapes?count=N&classes=C&size=S", NULL, flags));
   /**
    * GstPirlDatasetSrc:labels:
    *
-   * Where the labels of a folder's pictures come from. Lists and drawn sets bring their own.
+   * Where the labels of a folder's pictures come from. Lists, tars and drawn sets bring their own,
+   * but `folder` is the class in tars, too.
    */
   g_object_class_install_property (klass, PROP_LABELS,
       g_param_spec_enum ("labels", "Labels", "Where the labels of a folder's pictures come from",
