@@ -12,6 +12,10 @@ sed -n '/^```sh$/,/^```$/p' "$PIRL_SOURCE/README.md" | sed -e ':a' -e '/\\$/{N;s
 mkdir photos
 gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=96&classes=4&size=96' \
   ! videoconvert ! jpegenc ! multifilesink location=photos/%03d.jpg || fail "making photos"
+# The tars that a line calls `shard-{000000..000002}.tar`.
+for i in 0 1 2; do
+  tar -cf "shard-00000$i.tar" photos/0"$i"?.jpg || fail "making tars"
+done
 
 while IFS= read -r line; do
   case $line in
