@@ -1,14 +1,19 @@
 /* gst-pirl: adacompressenc against jpegenc, in one process, run after run in turn.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   adacompressenc-bench speed            1080p, full-range BT.601: time, bytes, luma PSNR
+ *   adacompressenc-bench speed [FORMAT QUALITY]
+ *                                         1080p, full-range BT.601: time, bytes, luma PSNR
  *   adacompressenc-bench colours          other formats: bytes, and how far the decoded colours are off
  *   adacompressenc-bench live CLOUD [SECONDS [SETTINGS]]
  *                                         1080p30 from a live source: time a frame, with the agent
+ *   adacompressenc-bench agent CLOUD [SECONDS]
+ *                                         the same: how many encodes' time a frame costs with the agent
  *
  * Pictures: mosaics of the Kodak pictures in PIRL_TEST_DATA. Prints JSON. Times are CPU times of the
  * encoding thread (speed); live, both times between the encoder's pads: the wall's says what a frame
- * met on this machine, with whatever else was running, the CPU's what it cost.
+ * met on this machine, with whatever else was running, the CPU's what it cost. agent: the process's
+ * CPU time, looking beside the stream included, less that of the source alone, from the second second
+ * on: models are loaded in the first. There the live frames are the mosaics, too.
  */
 #include <gst/check/gstharness.h>
 #include <gst/gst.h>
@@ -25,6 +30,7 @@
 #define RUNS 5
 #define REPEATS 3
 #define FRAME_MS (1000.0 / 30)
+#define AGENT_UNTIMED 30        /* frames */
 
 /* ---- pictures ----------------------------------------------------------------------------- */
 
@@ -127,12 +133,18 @@ encode (GstHarness * h, GstBuffer * frame)
 }
 
 static gdouble
-cpu_seconds (void)
+seconds_of (clockid_t clock)
 {
   struct timespec now;
 
-  clock_gettime (CLOCK_THREAD_CPUTIME_ID, &now);
+  clock_gettime (clock, &now);
   return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+static gdouble
+cpu_seconds (void)
+{
+  return seconds_of (CLOCK_THREAD_CPUTIME_ID);
 }
 
 static gint
@@ -241,13 +253,15 @@ speed_of (const gchar * format, gint quality, gboolean first)
 }
 
 static void
-speed (void)
+speed (const gchar * format, gint quality)
 {
   static const gint qualities[] = { 25, 50, 75, 85, 95 };
   static const gchar *const formats[] = { "I420", "NV12" };
 
   g_print ("[\n");
-  for (guint f = 0; f < G_N_ELEMENTS (formats); f++) {
+  if (format != NULL)
+    speed_of (format, quality, TRUE);
+  for (guint f = 0; format == NULL && f < G_N_ELEMENTS (formats); f++) {
     for (guint q = 0; q < G_N_ELEMENTS (qualities); q++)
       speed_of (formats[f], qualities[q], f == 0 && q == 0);
   }
@@ -329,6 +343,9 @@ enum { WALL, CPU, N_CLOCKS };
 typedef struct {
   gdouble began[N_CLOCKS];      /* ms */
   GArray *ms[N_CLOCKS];         /* of each frame */
+  guint entered;
+  gdouble process[2];           /* the process's CPU seconds: frame AGENT_UNTIMED came, the last left */
+  GstBuffer *const *pictures;   /* FRAMES that replace the source's; NULL = none do */
 } Clock;
 
 static void
@@ -341,7 +358,25 @@ read_clocks (gdouble * now)
 static GstPadProbeReturn
 enters (GstPad * pad, GstPadProbeInfo * info, gpointer data)
 {
-  read_clocks (((Clock *) data)->began);
+  Clock *clock = data;
+
+  if (clock->entered++ == AGENT_UNTIMED)
+    clock->process[0] = seconds_of (CLOCK_PROCESS_CPUTIME_ID);
+  read_clocks (clock->began);
+  return GST_PAD_PROBE_OK;
+}
+
+/* Another picture with the same timestamps. */
+static GstPadProbeReturn
+replace_picture (GstPad * pad, GstPadProbeInfo * info, gpointer data)
+{
+  const Clock *clock = data;
+  GstBuffer *from = GST_PAD_PROBE_INFO_BUFFER (info);
+  GstBuffer *to = gst_buffer_copy (clock->pictures[GST_BUFFER_OFFSET (from) % FRAMES]);
+
+  gst_buffer_copy_into (to, from, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_TIMESTAMPS, 0, -1);
+  gst_buffer_unref (from);
+  GST_PAD_PROBE_INFO_DATA (info) = to;
   return GST_PAD_PROBE_OK;
 }
 
@@ -356,6 +391,7 @@ leaves (GstPad * pad, GstPadProbeInfo * info, gpointer data)
     now[k] -= clock->began[k];
     g_array_append_val (clock->ms[k], now[k]);
   }
+  clock->process[1] = seconds_of (CLOCK_PROCESS_CPUTIME_ID);
   return GST_PAD_PROBE_OK;
 }
 
@@ -368,7 +404,7 @@ add_probe (GstElement * enc, const gchar * name, GstPadProbeCallback callback, C
   gst_object_unref (pad);
 }
 
-/* Fills @clock; @stats: the element's, left alone where it has none. */
+/* Fills @clock, whose pictures are set; @stats: the element's, left alone where it has none. */
 static void
 live_run (const gchar * encoder, guint seconds, Clock * clock, GstStructure ** stats)
 {
@@ -386,6 +422,8 @@ live_run (const gchar * encoder, guint seconds, Clock * clock, GstStructure ** s
   for (guint k = 0; k < N_CLOCKS; k++)
     clock->ms[k] = g_array_new (FALSE, FALSE, sizeof (gdouble));
   enc = gst_bin_get_by_name (GST_BIN (pipeline), "e");
+  if (clock->pictures != NULL)
+    add_probe (enc, "sink", replace_picture, clock);
   add_probe (enc, "sink", enters, clock);
   add_probe (enc, "src", leaves, clock);
   bus = gst_element_get_bus (pipeline);
@@ -475,10 +513,11 @@ live (const gchar * cloud, guint seconds, const gchar * settings)
   Live peer = { 0 }, ours = { 0 };
 
   for (guint r = 0; r < RUNS; r++) {
-    Clock clock;
+    Clock clock = { 0 };
 
     live_run ("jpegenc quality=75", seconds, &clock, NULL);
     live_add (&peer, r, &clock);
+    clock = (Clock) { 0 };
     g_clear_pointer (&stats, gst_structure_free);
     live_run (line, seconds, &clock, &stats);
     live_add (&ours, r, &clock);
@@ -497,6 +536,53 @@ live (const gchar * cloud, guint seconds, const gchar * settings)
   gst_structure_free (stats);
 }
 
+/* ---- agent -------------------------------------------------------------------------------- */
+
+/* Milliseconds of the process's CPU time a frame. */
+static gdouble
+process_ms (const gchar * encoder, guint seconds, GstBuffer * const *pictures)
+{
+  Clock clock = { .pictures = pictures };
+  gdouble ms;
+
+  live_run (encoder, seconds + AGENT_UNTIMED / 30, &clock, NULL);
+  ms = 1e3 * (clock.process[1] - clock.process[0]) / MAX (clock.entered - AGENT_UNTIMED, 1);
+  for (guint k = 0; k < N_CLOCKS; k++)
+    g_array_unref (clock.ms[k]);
+  return ms;
+}
+
+static void
+agent (const gchar * cloud, guint seconds)
+{
+  g_autofree gchar *line = g_strdup_printf ("adacompressenc cloud=\"%s\"", cloud);
+  gdouble fixed[RUNS], with[RUNS], encodes[RUNS];
+  GstBuffer *pictures[FRAMES];
+  GstVideoInfo info;
+
+  gst_video_info_set_format (&info, GST_VIDEO_FORMAT_I420, WIDTH, HEIGHT);
+  gst_video_colorimetry_from_string (&info.colorimetry, "1:4:0:0");
+  for (guint i = 0; i < FRAMES; i++) {
+    PirlImage image;
+
+    mosaic (i, WIDTH, HEIGHT, &image);
+    pictures[i] = to_frame (&image, &info);
+    pirl_image_clear (&image);
+  }
+  for (guint r = 0; r < RUNS; r++) {
+    const gdouble source = process_ms ("identity", seconds, pictures);
+
+    fixed[r] = process_ms ("adacompressenc policy=fixed quality=75", seconds, pictures) - source;
+    with[r] = process_ms (line, seconds, pictures) - source;
+    encodes[r] = with[r] / fixed[r];
+  }
+  g_print ("{\"frames\": %u, \"ms_fixed\": %.3f, \"ms_agent\": %.3f, "
+      "\"encodes_per_frame\": %.3f}\n", RUNS * 30 * seconds, quantile (fixed, RUNS, .5),
+      quantile (with, RUNS, .5), quantile (encodes, RUNS, .5));
+  for (guint i = 0; i < FRAMES; i++)
+    gst_buffer_unref (pictures[i]);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -511,11 +597,14 @@ main (int argc, char **argv)
     g_printerr ("no Kodak pictures in PIRL_TEST_DATA\n");
     return 77;
   }
-  if (g_str_equal (what, "speed"))
-    speed ();
+  if (g_str_equal (what, "agent") && argc > 2)
+    agent (argv[2], argc > 3 ? (guint) MAX (atoi (argv[3]), 1) : 3);
+  else if (g_str_equal (what, "speed"))
+    speed (argc > 3 ? argv[2] : NULL, argc > 3 ? atoi (argv[3]) : 0);
   else if (g_str_equal (what, "colours"))
     colours ();
   else
-    g_printerr ("usage: adacompressenc-bench speed | colours | live CLOUD [SECONDS [SETTINGS]]\n");
+    g_printerr ("usage: adacompressenc-bench speed [FORMAT QUALITY] | colours | "
+        "live CLOUD [SECONDS [SETTINGS]] | agent CLOUD [SECONDS]\n");
   return 0;
 }

@@ -1,0 +1,272 @@
+/* gst-pirl: how fast pictures come in: the bare libjpeg-turbo loop, pirldatasetsrc, pirljigsaw.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   input-bench bare|source|jigsaw LIST THREADS EPOCHS      one of tests/bench/run's programs (turns.h)
+ *
+ * LIST names a JPEG file a line, by absolute paths. A turn decodes all of them EPOCHS times.
+ *
+ * bare: THREADS threads take the next file each from a common counter, read it whole
+ * (g_file_get_contents), decode it to packed RGB with libjpeg-turbo's defaults (ISLOW, fancy
+ * upsampling), up to 16 rows a call, into memory that the thread keeps, and forget it. A thread keeps
+ * its decompressor, too. Nothing is handed on.
+ * source: pirldatasetsrc location=LIST shuffle=false n-threads=THREADS ! fakesink: the same reading
+ * and the same settings, and a buffer with caps and metas for every picture. Starting the pipeline
+ * and reading the list count.
+ * jigsaw: the same with ! pirljigsaw at its defaults (224, nine patches of 64 from 255, colour jitter
+ * and greys; two tensors of uint8) before the sink.
+ * The check is the number of pixels (bare, source).
+ */
+#include <gst/gst.h>
+#include <gst/video/video.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <jpeglib.h>
+
+#include "turns.h"
+
+#define ROWS 16                 /* libjpeg gives fewer a call anyway */
+#define MAX_THREADS 256
+
+typedef struct {
+  const gchar *list;
+  gchar **files;
+  guint n_files, threads, epochs;
+  const gchar *line;            /* NULL = the bare loop */
+} Input;
+
+static GQuark
+input_error (void)
+{
+  return g_quark_from_static_string ("input-bench");
+}
+
+/* ---- the bare loop ------------------------------------------------------------------------ */
+
+typedef struct {
+  const Input *input;
+  gint *next;
+  guint64 pictures, pixels;
+  struct jpeg_decompress_struct cinfo;
+  struct jpeg_error_mgr errors;
+  jmp_buf jump;
+  guint8 *rgb;
+  gsize room;
+} Worker;
+
+static G_NORETURN void
+on_error (j_common_ptr cinfo)
+{
+  longjmp (((Worker *) cinfo->client_data)->jump, 1);
+}
+
+static void
+on_message (j_common_ptr cinfo, int level)
+{
+  /* Damaged pictures are decoded as far as they go, as pirldatasetsrc does. */
+}
+
+static gboolean
+decode (Worker * worker, const gchar * data, gsize size)
+{
+  const j_decompress_ptr d = &worker->cinfo;
+
+  if (setjmp (worker->jump)) {
+    jpeg_abort_decompress (d);
+    return FALSE;
+  }
+  jpeg_mem_src (d, (const guint8 *) data, size);
+  jpeg_read_header (d, TRUE);
+  d->out_color_space = JCS_RGB;
+  jpeg_start_decompress (d);
+  if (worker->room < (gsize) 3 * d->output_width * d->output_height) {
+    worker->room = (gsize) 3 *d->output_width * d->output_height;
+    g_free (worker->rgb);
+    worker->rgb = g_malloc (worker->room);
+  }
+  while (d->output_scanline < d->output_height) {
+    JSAMPROW rows[ROWS];
+    const guint n = MIN (ROWS, d->output_height - d->output_scanline);
+
+    for (guint i = 0; i < n; i++)
+      rows[i] = worker->rgb + (gsize) 3 * d->output_width * (d->output_scanline + i);
+    jpeg_read_scanlines (d, rows, n);
+  }
+  worker->pictures++;
+  worker->pixels += (guint64) d->output_width * d->output_height;
+  jpeg_abort_decompress (d);
+  return TRUE;
+}
+
+static gpointer
+worker_main (gpointer data)
+{
+  Worker *worker = data;
+  const Input *input = worker->input;
+
+  worker->cinfo.err = jpeg_std_error (&worker->errors);
+  worker->errors.error_exit = on_error;
+  worker->errors.emit_message = on_message;
+  worker->cinfo.client_data = worker;
+  jpeg_create_decompress (&worker->cinfo);
+  for (;;) {
+    const guint i = (guint) g_atomic_int_add (worker->next, 1);
+    gchar *bytes;
+    gsize size;
+
+    if (i >= input->n_files * input->epochs)
+      break;
+    if (!g_file_get_contents (input->files[i % input->n_files], &bytes, &size, NULL))
+      continue;
+    decode (worker, bytes, size);
+    g_free (bytes);
+  }
+  jpeg_destroy_decompress (&worker->cinfo);
+  g_clear_pointer (&worker->rgb, g_free);
+  return NULL;
+}
+
+static gboolean
+bare_turn (const Input * input, Turn * turn, GError ** error)
+{
+  g_autofree Worker *workers = g_new0 (Worker, input->threads);
+  g_autofree GThread **threads = g_new0 (GThread *, input->threads);
+  gint next = 0;
+
+  for (guint i = 0; i < input->threads; i++) {
+    workers[i].input = input;
+    workers[i].next = &next;
+    threads[i] = g_thread_new ("bare", worker_main, &workers[i]);
+  }
+  for (guint i = 0; i < input->threads; i++) {
+    g_thread_join (threads[i]);
+    turn->items += workers[i].pictures;
+    turn->check += workers[i].pixels;
+  }
+  return TRUE;
+}
+
+/* ---- pipelines ---------------------------------------------------------------------------- */
+
+typedef struct {
+  Turn *turn;
+  guint64 size;                 /* pixels of the pictures that come, from the caps */
+} Count;
+
+static GstPadProbeReturn
+on_data (GstPad * pad, GstPadProbeInfo * info, gpointer data)
+{
+  Count *count = data;
+
+  if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
+    count->turn->items++;
+    count->turn->check += count->size;
+  } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_CAPS) {
+    GstVideoInfo video;
+    GstCaps *caps;
+
+    gst_event_parse_caps (GST_PAD_PROBE_INFO_EVENT (info), &caps);
+    count->size = gst_video_info_from_caps (&video, caps)
+        ? (guint64) video.width * video.height : 0;
+  }
+  return GST_PAD_PROBE_OK;
+}
+
+static gboolean
+play (GstElement * pipeline, GError ** error)
+{
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  gboolean ok;
+
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE,
+      GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  ok = GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS;
+  if (!ok)
+    gst_message_parse_error (message, error, NULL);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_message_unref (message);
+  gst_object_unref (bus);
+  return ok;
+}
+
+static gboolean
+pipeline_turn (const Input * input, Turn * turn, GError ** error)
+{
+  GstElement *pipeline = gst_parse_launch (input->line, error), *element;
+  Count count = { turn, 0 };
+  gboolean ok;
+  GstPad *pad;
+
+  if (pipeline == NULL)
+    return FALSE;
+  element = gst_bin_get_by_name (GST_BIN (pipeline), "in");
+  g_object_set (element, "location", input->list, "n-threads", input->threads, "epochs",
+      input->epochs, NULL);
+  gst_object_unref (element);
+  element = gst_bin_get_by_name (GST_BIN (pipeline), "out");
+  pad = gst_element_get_static_pad (element, "sink");
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_data,
+      &count, NULL);
+  gst_object_unref (element);
+  ok = play (pipeline, error);
+  gst_object_unref (pad);
+  gst_object_unref (pipeline);
+  return ok;
+}
+
+/* ---- turns -------------------------------------------------------------------------------- */
+
+static gboolean
+turn_of (gpointer data, Turn * turn, GError ** error)
+{
+  const Input *input = data;
+  const guint64 all = (guint64) input->n_files * input->epochs;
+
+  if (!(input->line ? pipeline_turn : bare_turn) (input, turn, error))
+    return FALSE;
+  if (turn->items == all)
+    return TRUE;
+  g_set_error (error, input_error (), 0, "%" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT
+      " pictures came; are all files of \"%s\" good?", turn->items, all, input->list);
+  return FALSE;
+}
+
+static const gchar *
+line_of (const gchar * what)
+{
+  if (g_str_equal (what, "source"))
+    return "pirldatasetsrc name=in shuffle=false ! fakesink name=out sync=false";
+  if (g_str_equal (what, "jigsaw"))
+    return "pirldatasetsrc name=in shuffle=false ! pirljigsaw ! other/tensors "
+        "! fakesink name=out sync=false";
+  return NULL;
+}
+
+int
+main (int argc, char **argv)
+{
+  g_autofree gchar *text = NULL;
+  g_autoptr (GError) error = NULL;
+  Input input;
+  int status;
+
+  gst_init (&argc, &argv);
+  if (argc != 5 || !g_strv_contains ((const gchar *[]) { "bare", "source", "jigsaw", NULL },
+          argv[1])) {
+    g_printerr ("usage: input-bench bare|source|jigsaw LIST THREADS EPOCHS\n");
+    return 2;
+  }
+  if (!g_file_get_contents (argv[2], &text, NULL, &error)) {
+    g_printerr ("input-bench: %s\n", error->message);
+    return 1;
+  }
+  input = (Input) { .list = argv[2], .files = g_strsplit (g_strstrip (text), "\n", -1),
+    .threads = (guint) CLAMP (atoi (argv[3]), 1, MAX_THREADS),
+    .epochs = (guint) MAX (atoi (argv[4]), 1), .line = line_of (argv[1]) };
+  input.n_files = g_strv_length (input.files);
+  status = turns_serve ("input-bench", turn_of, &input);
+  g_strfreev (input.files);
+  return status;
+}
