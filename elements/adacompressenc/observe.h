@@ -34,16 +34,19 @@ typedef struct {
   gdouble *sizes;               /* predicted bytes of each level / of the reference (standard Huffman) */
 } AdaObservation;
 
+/** References; the last one lost frees it. */
 AdaObservation *ada_observation_ref (AdaObservation * observation);
 void ada_observation_unref (AdaObservation * observation);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaObservation, ada_observation_unref)
 
 typedef struct _AdaObserver AdaObserver;
+/** Loads and plans the extractor that @config names, if any; free with ada_observer_free(). */
 AdaObserver *ada_observer_new (const AdaObserverConfig * config, GError ** error);
 void ada_observer_free (AdaObserver * observer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaObserver, ada_observer_free)
 /** Length of phi[l] and of E(x): what the policies are made for. */
 guint ada_observer_inputs (const AdaObserver * observer);
+/** The latter; 0 without extractor. */
 guint ada_observer_features (const AdaObserver * observer);
 /** Name and hash of the extractor: an agent fits only the one it was trained with. */
 const gchar *ada_observer_model (const AdaObserver * observer);

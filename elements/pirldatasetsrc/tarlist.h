@@ -21,6 +21,7 @@ gboolean gst_pirl_listing_read_tars (GstPirlListing * listing, const gchar * loc
     GstPirlLabels labels, gint * cancel, gchar ** warning, GError ** error);
 /** The bytes of sample @i's picture; transfer full. Any thread. */
 guint8 *gst_pirl_tars_read (const GstPirlTars * tars, guint64 i, gsize * size, GError ** error);
+/** Nobody may be reading any more. */
 void gst_pirl_tars_free (GstPirlTars * tars);
 
 G_END_DECLS

@@ -14,4 +14,5 @@
 GstCaps *embed_caps_for_src (const GstCaps * caps, guint size);
 /** What may enter for @caps to leave. */
 GstCaps *embed_caps_for_sink (const GstCaps * caps);
+/** Whether the first structure of @caps is raw video, not tensors. */
 gboolean embed_caps_are_video (const GstCaps * caps);

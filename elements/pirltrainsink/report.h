@@ -47,6 +47,7 @@ void gst_pirl_report_restart_clock (GstPirlReport * report);
 /** Measures the accuracy of the bank's @rows where that is cheap, posts `pirl-epoch`. @trainer may
  * be NULL before the first step. */
 void gst_pirl_report_close_epoch (GstPirlReport * report, PirlTrainer * trainer, guint64 rows);
+/** @file has been written after step @step: posts `pirl-checkpoint`. */
 void gst_pirl_report_checkpoint (GstPirlReport * report, const gchar * file, guint64 step);
 /** The last `pirl-training`, and the end of the progress. */
 void gst_pirl_report_end (GstPirlReport * report, GstProgressType type);

@@ -25,6 +25,7 @@ typedef struct {
   guint capacity, head, length;
 } GstPirlSampleQueue;
 
+/** Makes an empty ring for @capacity samples; clear() frees it with what is in it. */
 void gst_pirl_sample_queue_init (GstPirlSampleQueue * queue, guint capacity);
 void gst_pirl_sample_queue_clear (GstPirlSampleQueue * queue);
 /** Drops all samples; returns how many. */
@@ -50,6 +51,7 @@ typedef struct {
   gint *labels;
 } GstPirlSampleBatch;
 
+/** Makes room for batches of @size samples; clear() lets go of them and frees it. */
 void gst_pirl_sample_batch_init (GstPirlSampleBatch * batch, guint size);
 void gst_pirl_sample_batch_clear (GstPirlSampleBatch * batch);
 /** Takes a whole batch from the queue. */

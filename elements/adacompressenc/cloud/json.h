@@ -20,7 +20,7 @@ const gchar *ada_json_as_string (JsonNode * node);
 /** FALSE, and @number as it was, for what is no number. */
 gboolean ada_json_as_number (JsonNode * node, gdouble * number);
 
-/** Members of @object. */
+/** The members of @object called @member, as above: NULL or FALSE where there is none of that kind. */
 JsonArray *ada_json_array (JsonObject * object, const gchar * member);
 const gchar *ada_json_string (JsonObject * object, const gchar * member);
 gboolean ada_json_number (JsonObject * object, const gchar * member, gdouble * number);
