@@ -8,6 +8,7 @@
 #endif
 
 #include "settings.h"
+#include "properties.h"
 
 #include <string.h>
 
@@ -25,11 +26,13 @@ static const GEnumValue policy_values[] = {
   {ADA_POLICY_DQN, "The paper's agent: a network learns the value of each quality", "dqn"},
   {ADA_POLICY_BANDIT, "Bytes are computed, only agreement is learnt", "bandit"}, {0}
 };
+static const GstPirlEnum policy_enum = { "GstAdaCompressPolicy", policy_values };
 
 static const GEnumValue features_values[] = {
   {ADA_FEATURES_SHIFT, "How far compression moves the features", "shift"},
   {ADA_FEATURES_FRAME, "The features of the frame", "frame"}, {0}
 };
+static const GstPirlEnum features_enum = { "GstAdaCompressFeatures", features_values };
 
 static const GEnumValue agreement_values[] = {
   {ADA_AGREEMENT_TOP1_IN_TOP5, "The reference's first label is among the first five",
@@ -38,16 +41,19 @@ static const GEnumValue agreement_values[] = {
       "top5-overlap"},
   {ADA_AGREEMENT_TOP1, "The first label is the reference's", "top1"}, {0}
 };
+static const GstPirlEnum agreement_enum = { "GstAdaCompressAgreement", agreement_values };
 
 static const GEnumValue estimator_values[] = {
   {ADA_ESTIMATOR_BUDGET, "A byte budget and a sequential test of drift", "budget"},
   {ADA_ESTIMATOR_PAPER, "The paper's own rule", "paper"}, {0}
 };
+static const GstPirlEnum estimator_enum = { "GstAdaCompressEstimator", estimator_values };
 
 static const GEnumValue retrain_output_values[] = {
   {ADA_RETRAIN_REFERENCE, "The reference quality leaves while the agent learns", "reference"},
   {ADA_RETRAIN_POLICY, "The agent's choice leaves always", "policy"}, {0}
 };
+static const GstPirlEnum retrain_output_enum = { "GstAdaCompressRetrainOutput", retrain_output_values };
 
 static const GEnumValue huffman_values[] = {
   {ADA_HUFFMAN_AUTO, "Tuned, but standard before RTP and where nobody can tell", "auto"},
@@ -55,67 +61,26 @@ static const GEnumValue huffman_values[] = {
   {ADA_HUFFMAN_OPTIMIZED, "Fitted to each frame, in a second pass", "optimized"},
   {ADA_HUFFMAN_TUNED, "Fitted to a sample of each frame, in one pass", "tuned"}, {0}
 };
-
-static const struct {
-  const gchar *name;
-  const GEnumValue *values;
-} enums[] = {
-  {"GstAdaCompressPolicy", policy_values},
-  {"GstAdaCompressFeatures", features_values},
-  {"GstAdaCompressAgreement", agreement_values},
-  {"GstAdaCompressEstimator", estimator_values},
-  {"GstAdaCompressRetrainOutput", retrain_output_values},
-  {"GstAdaCompressHuffman", huffman_values},
-};
-
-static GType
-enum_type (const GEnumValue * values)
-{
-  for (guint i = 0; i < G_N_ELEMENTS (enums); i++) {
-    if (enums[i].values == values) {
-      GType type = g_type_from_name (enums[i].name);
-
-      if (type == 0) {
-        type = g_enum_register_static (enums[i].name, values);
-        gst_type_mark_as_plugin_api (type, 0);
-      }
-      return type;
-    }
-  }
-  g_return_val_if_reached (G_TYPE_INVALID);
-}
+static const GstPirlEnum huffman_enum = { "GstAdaCompressHuffman", huffman_values };
 
 /* ---- properties --------------------------------------------------------------------------- */
 
-typedef enum {
-  ROW_ENUM, ROW_INT, ROW_UINT, ROW_UINT64, ROW_DOUBLE, ROW_BOOLEAN, ROW_STRING, ROW_INTS
-} RowType;
-
-typedef struct {
-  const gchar *name, *nick, *blurb;
-  RowType type;
-  gsize offset;
-  gdouble min, max;             /* of numbers; max 0 = the type's own */
-  const GEnumValue *values;
-  gboolean playing;             /* may be set while playing */
-} PropertyRow;
-
 #define AT(field) G_STRUCT_OFFSET (AdaSettings, field)
 
-static const PropertyRow rows[] = {
+static const GstPirlProperty rows[] = {
   /**
    * GstAdaCompressEnc:policy:
    *
    * Who chooses the quality of a frame.
    */
-  {"policy", "Policy", "Who chooses the quality of a frame", ROW_ENUM, AT (policy),
-      .values = policy_values},
+  {"policy", "Policy", "Who chooses the quality of a frame", GST_PIRL_ENUM, AT (policy),
+      .values = &policy_enum},
   /**
    * GstAdaCompressEnc:quality:
    *
    * Of policy=fixed, on libjpeg's scale; 0 reads as 1.
    */
-  {"quality", "Quality", "Quality of policy=fixed (0 reads as 1)", ROW_INT, AT (quality), 0, 100,
+  {"quality", "Quality", "Quality of policy=fixed (0 reads as 1)", GST_PIRL_INT, AT (quality), 0, 100,
       .playing = TRUE},
   /**
    * GstAdaCompressEnc:min-quality:
@@ -124,7 +89,7 @@ static const PropertyRow rows[] = {
    * if it were free.
    */
   {"min-quality", "Minimum quality", "No frame leaves with less, whatever the policy chooses",
-      ROW_INT, AT (min_quality), 0, 100, .playing = TRUE},
+      GST_PIRL_INT, AT (min_quality), 0, 100, .playing = TRUE},
   /**
    * GstAdaCompressEnc:max-quality:
    *
@@ -132,7 +97,7 @@ static const PropertyRow rows[] = {
    * min-quality, min-quality stands.
    */
   {"max-quality", "Maximum quality", "No frame leaves with more, whatever the policy chooses",
-      ROW_INT, AT (max_quality), 0, 100, .playing = TRUE},
+      GST_PIRL_INT, AT (max_quality), 0, 100, .playing = TRUE},
   /**
    * GstAdaCompressEnc:huffman:
    *
@@ -142,36 +107,36 @@ static const PropertyRow rows[] = {
    * know, or an end that it cannot follow, it takes the standard tables, else tuned ones.
    */
   {"huffman", "Huffman tables", "Tables of the entropy coder (auto = tuned; standard before RTP "
-        "and where downstream cannot be followed)", ROW_ENUM, AT (huffman),
-      .values = huffman_values},
+        "and where downstream cannot be followed)", GST_PIRL_ENUM, AT (huffman),
+      .values = &huffman_enum},
   /**
    * GstAdaCompressEnc:snapshot:
    *
    * Ends the stream after one frame.
    */
-  {"snapshot", "Snapshot", "End the stream after one frame", ROW_BOOLEAN, AT (snapshot)},
+  {"snapshot", "Snapshot", "End the stream after one frame", GST_PIRL_BOOLEAN, AT (snapshot)},
   /**
    * GstAdaCompressEnc:features:
    *
    * What the agent sees beside the predicted sizes: what compression does to the extractor's
    * features (one run of the network a probe), or the features themselves (one run).
    */
-  {"features", "Features", "What the agent sees of a frame", ROW_ENUM, AT (features),
-      .values = features_values},
+  {"features", "Features", "What the agent sees of a frame", GST_PIRL_ENUM, AT (features),
+      .values = &features_enum},
   /**
    * GstAdaCompressEnc:agreement:
    *
    * When the cloud's answer on a compressed frame counts as that on the reference.
    */
-  {"agreement", "Agreement", "When an answer counts as the reference's", ROW_ENUM,
-      AT (agreement), .values = agreement_values},
+  {"agreement", "Agreement", "When an answer counts as the reference's", GST_PIRL_ENUM,
+      AT (agreement), .values = &agreement_enum},
   /**
    * GstAdaCompressEnc:target-agreement:
    *
    * Share of frames that shall be seen as the reference is.
    */
   {"target-agreement", "Target agreement",
-        "Share of frames that shall be seen as the reference is", ROW_DOUBLE,
+        "Share of frames that shall be seen as the reference is", GST_PIRL_DOUBLE,
       AT (target_agreement), 0, 1},
   /**
    * GstAdaCompressEnc:reference-quality:
@@ -179,7 +144,7 @@ static const PropertyRow rows[] = {
    * What agreement and size ratios are measured against; the best that the agent chooses.
    */
   {"reference-quality", "Reference quality",
-        "Quality that agreement and sizes are measured against", ROW_INT,
+        "Quality that agreement and sizes are measured against", GST_PIRL_INT,
       AT (reference_quality), 1, 100},
   /**
    * GstAdaCompressEnc:quality-levels:
@@ -189,40 +154,40 @@ static const PropertyRow rows[] = {
    * grid that is dense between 5 and 25 (bandit), or the paper's steps of ten from 5 (dqn).
    */
   {"quality-levels", "Quality levels", "Qualities to choose from, as in \"<5,15,25>\" "
-        "(empty = the policy's own; the reference quality is always added)", ROW_INTS,
+        "(empty = the policy's own; the reference quality is always added)", GST_PIRL_INTS,
       AT (quality_levels), 1, 100},
   /**
    * GstAdaCompressEnc:alpha:
    *
    * Of policy=dqn: weight of the agreement in the reward alpha * A - size / size_ref + beta.
    */
-  {"alpha", "Alpha", "Weight of agreement in the reward of policy=dqn", ROW_DOUBLE, AT (alpha), 0,
+  {"alpha", "Alpha", "Weight of agreement in the reward of policy=dqn", GST_PIRL_DOUBLE, AT (alpha), 0,
       1000},
   /**
    * GstAdaCompressEnc:beta:
    *
    * Of policy=dqn: constant of the reward.
    */
-  {"beta", "Beta", "Constant of the reward of policy=dqn", ROW_DOUBLE, AT (beta), -1000, 1000},
+  {"beta", "Beta", "Constant of the reward of policy=dqn", GST_PIRL_DOUBLE, AT (beta), -1000, 1000},
   /**
    * GstAdaCompressEnc:gamma:
    *
    * Of policy=dqn: discount of later rewards.
    */
-  {"gamma", "Gamma", "Discount of later rewards of policy=dqn", ROW_DOUBLE, AT (gamma), 0, 1},
+  {"gamma", "Gamma", "Discount of later rewards of policy=dqn", GST_PIRL_DOUBLE, AT (gamma), 0, 1},
   /**
    * GstAdaCompressEnc:epsilon:
    *
    * Of policy=dqn: share of random choices while it learns; -1 falls from 1 as published.
    */
   {"epsilon", "Epsilon", "Share of random choices while policy=dqn learns (-1 = falls from 1)",
-      ROW_DOUBLE, AT (epsilon), -1, 1},
+      GST_PIRL_DOUBLE, AT (epsilon), -1, 1},
   /**
    * GstAdaCompressEnc:seed:
    *
    * Of everything random.
    */
-  {"seed", "Seed", "Seed of everything random", ROW_UINT64, AT (seed), 0, (gdouble) G_MAXINT64},
+  {"seed", "Seed", "Seed of everything random", GST_PIRL_UINT64, AT (seed), 0, (gdouble) G_MAXINT64},
   /**
    * GstAdaCompressEnc:agent-file:
    *
@@ -230,7 +195,7 @@ static const PropertyRow rows[] = {
    * and every now and then, as a whole or not at all.
    */
   {"agent-file", "Agent file", "Safetensors file that the agent is read from and saved to "
-        "(none: nothing is kept; it starts untrained, without a cloud with the shipped agent)", ROW_STRING, AT (agent_file)},
+        "(none: nothing is kept; it starts untrained, without a cloud with the shipped agent)", GST_PIRL_STRING, AT (agent_file)},
   /**
    * GstAdaCompressEnc:extractor:
    *
@@ -238,7 +203,7 @@ static const PropertyRow rows[] = {
    * that the agent sees predicted sizes only.
    */
   {"extractor", "Extractor", "Safetensors file of the network whose features the agent sees "
-        "(unset = the shipped one, empty = none)", ROW_STRING, AT (extractor)},
+        "(unset = the shipped one, empty = none)", GST_PIRL_STRING, AT (extractor)},
   /**
    * GstAdaCompressEnc:cloud:
    *
@@ -249,13 +214,13 @@ static const PropertyRow rows[] = {
    */
   {"cloud", "Cloud", "Who says what a picture shows: local:MODEL.safetensors, replay:FILE.json, "
         "oip+http(s)://HOST/v2/models/NAME, or application (none = nothing is learnt)",
-      ROW_STRING, AT (cloud)},
+      GST_PIRL_STRING, AT (cloud)},
   /**
    * GstAdaCompressEnc:cloud-timeout:
    *
    * Of one request; also how long EOS waits for what has been asked.
    */
-  {"cloud-timeout", "Cloud time-out", "Milliseconds that a request may take", ROW_UINT,
+  {"cloud-timeout", "Cloud time-out", "Milliseconds that a request may take", GST_PIRL_UINT,
       AT (cloud_timeout), 1, 3600000},
   /**
    * GstAdaCompressEnc:estimator:
@@ -263,22 +228,22 @@ static const PropertyRow rows[] = {
    * How often the cloud is asked, and when scenery counts as changed.
    */
   {"estimator", "Estimator", "How often the cloud is asked, and when scenery counts as changed",
-      ROW_ENUM, AT (estimator), .values = estimator_values},
+      GST_PIRL_ENUM, AT (estimator), .values = &estimator_enum},
   /**
    * GstAdaCompressEnc:estimate-budget:
    *
    * Bytes that estimates may cost, of the bytes that all frames would have at the reference quality.
    */
   {"estimate-budget", "Estimate budget",
-        "Bytes that estimates may cost, as a share of all frames' reference bytes", ROW_DOUBLE,
+        "Bytes that estimates may cost, as a share of all frames' reference bytes", GST_PIRL_DOUBLE,
       AT (estimate_budget), 0, 10},
   /**
    * GstAdaCompressEnc:retrain-output:
    *
    * What leaves while the agent learns.
    */
-  {"retrain-output", "Retrain output", "What leaves while the agent learns", ROW_ENUM,
-      AT (retrain_output), .values = retrain_output_values},
+  {"retrain-output", "Retrain output", "What leaves while the agent learns", GST_PIRL_ENUM,
+      AT (retrain_output), .values = &retrain_output_enum},
   /**
    * GstAdaCompressEnc:device:
    *
@@ -287,7 +252,7 @@ static const PropertyRow rows[] = {
    * for a big network as a `local:` cloud, features are those of 16-bit arithmetic.
    */
   {"device", "Device", "What computes the networks: cpu, cuda or cuda:N (the GPU number N), or "
-        "auto (the CPU: the networks are small)", ROW_STRING, AT (device)},
+        "auto (the CPU: the networks are small)", GST_PIRL_STRING, AT (device)},
   /**
    * GstAdaCompressEnc:n-threads:
    *
@@ -295,63 +260,15 @@ static const PropertyRow rows[] = {
    * it. A small extractor is soonest done by one: several must wait for each other.
    */
   {"n-threads", "Threads", "Threads that compute a network (0 = as many as the machine has cores)",
-      ROW_UINT, AT (n_threads), 0, 1024},
+      GST_PIRL_UINT, AT (n_threads), 0, 1024},
   /**
    * GstAdaCompressEnc:post-messages:
    *
    * Whether a message `adacompress-decision` is posted for each frame. Changes of state always are.
    */
-  {"post-messages", "Post messages", "Post a message for each frame", ROW_BOOLEAN,
+  {"post-messages", "Post messages", "Post a message for each frame", GST_PIRL_BOOLEAN,
       AT (post_messages), .playing = TRUE},
 };
-
-static gpointer
-field_of (const AdaSettings * settings, const PropertyRow * row)
-{
-  return (gchar *) settings + row->offset;
-}
-
-static guint64
-limit_of (const PropertyRow * row, guint64 type_limit)
-{
-  return row->max > 0 && row->max < (gdouble) type_limit ? (guint64) row->max : type_limit;
-}
-
-static GParamSpec *
-param_spec_of (const PropertyRow * row, const AdaSettings * defaults)
-{
-  const GParamFlags access = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
-  const GParamFlags flags = access | (row->playing ? GST_PARAM_MUTABLE_PLAYING
-      : GST_PARAM_MUTABLE_READY);
-  gpointer field = field_of (defaults, row);
-
-  switch (row->type) {
-    case ROW_ENUM:
-      return g_param_spec_enum (row->name, row->nick, row->blurb, enum_type (row->values),
-          *(gint *) field, flags);
-    case ROW_INT:
-      return g_param_spec_int (row->name, row->nick, row->blurb, (gint) row->min, (gint) row->max,
-          *(gint *) field, flags);
-    case ROW_UINT:
-      return g_param_spec_uint (row->name, row->nick, row->blurb, (guint) row->min,
-          (guint) limit_of (row, G_MAXUINT), *(guint *) field, flags);
-    case ROW_UINT64:
-      return g_param_spec_uint64 (row->name, row->nick, row->blurb, (guint64) row->min,
-          limit_of (row, G_MAXUINT64), *(guint64 *) field, flags);
-    case ROW_DOUBLE:
-      return g_param_spec_double (row->name, row->nick, row->blurb, row->min, row->max,
-          *(gdouble *) field, flags);
-    case ROW_BOOLEAN:
-      return g_param_spec_boolean (row->name, row->nick, row->blurb, *(gboolean *) field, flags);
-    case ROW_STRING:
-      return g_param_spec_string (row->name, row->nick, row->blurb, *(gchar **) field, flags);
-    case ROW_INTS:
-      return gst_param_spec_array (row->name, row->nick, row->blurb,
-          g_param_spec_int ("level", "Level", "One of them", (gint) row->min, (gint) row->max,
-              (gint) row->max, access), flags);
-  }
-  g_return_val_if_reached (NULL);
-}
 
 guint
 ada_settings_install (GObjectClass * klass)
@@ -359,109 +276,21 @@ ada_settings_install (GObjectClass * klass)
   AdaSettings defaults;
 
   ada_settings_init (&defaults);
-  for (guint i = 0; i < G_N_ELEMENTS (rows); i++)
-    g_object_class_install_property (klass, i + 1, param_spec_of (&rows[i], &defaults));
+  gst_pirl_properties_install (rows, G_N_ELEMENTS (rows), klass, &defaults);
   ada_settings_clear (&defaults);
   return G_N_ELEMENTS (rows) + 1;
-}
-
-static void
-ints_from_value (GArray * ints, const GValue * value)
-{
-  g_array_set_size (ints, 0);
-  for (guint i = 0; i < gst_value_array_get_size (value); i++) {
-    gint number = g_value_get_int (gst_value_array_get_value (value, i));
-
-    g_array_append_val (ints, number);
-  }
-}
-
-static void
-ints_to_value (const GArray * ints, GValue * value)
-{
-  g_value_reset (value);
-  for (guint i = 0; i < ints->len; i++) {
-    GValue number = G_VALUE_INIT;
-
-    g_value_init (&number, G_TYPE_INT);
-    g_value_set_int (&number, g_array_index (ints, gint, i));
-    gst_value_array_append_and_take_value (value, &number);
-  }
 }
 
 gboolean
 ada_settings_set (AdaSettings * settings, guint id, const GValue * value)
 {
-  gpointer field;
-
-  if (id < 1 || id > G_N_ELEMENTS (rows))
-    return FALSE;
-  field = field_of (settings, &rows[id - 1]);
-  switch (rows[id - 1].type) {
-    case ROW_ENUM:
-      *(gint *) field = g_value_get_enum (value);
-      break;
-    case ROW_INT:
-      *(gint *) field = g_value_get_int (value);
-      break;
-    case ROW_UINT:
-      *(guint *) field = g_value_get_uint (value);
-      break;
-    case ROW_UINT64:
-      *(guint64 *) field = g_value_get_uint64 (value);
-      break;
-    case ROW_DOUBLE:
-      *(gdouble *) field = g_value_get_double (value);
-      break;
-    case ROW_BOOLEAN:
-      *(gboolean *) field = g_value_get_boolean (value);
-      break;
-    case ROW_STRING:
-      g_free (*(gchar **) field);
-      *(gchar **) field = g_value_dup_string (value);
-      break;
-    case ROW_INTS:
-      ints_from_value (*(GArray **) field, value);
-      break;
-  }
-  return TRUE;
+  return gst_pirl_properties_set (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
 }
 
 gboolean
 ada_settings_get (const AdaSettings * settings, guint id, GValue * value)
 {
-  gpointer field;
-
-  if (id < 1 || id > G_N_ELEMENTS (rows))
-    return FALSE;
-  field = field_of (settings, &rows[id - 1]);
-  switch (rows[id - 1].type) {
-    case ROW_ENUM:
-      g_value_set_enum (value, *(gint *) field);
-      break;
-    case ROW_INT:
-      g_value_set_int (value, *(gint *) field);
-      break;
-    case ROW_UINT:
-      g_value_set_uint (value, *(guint *) field);
-      break;
-    case ROW_UINT64:
-      g_value_set_uint64 (value, *(guint64 *) field);
-      break;
-    case ROW_DOUBLE:
-      g_value_set_double (value, *(gdouble *) field);
-      break;
-    case ROW_BOOLEAN:
-      g_value_set_boolean (value, *(gboolean *) field);
-      break;
-    case ROW_STRING:
-      g_value_set_string (value, *(gchar **) field);
-      break;
-    case ROW_INTS:
-      ints_to_value (*(GArray **) field, value);
-      break;
-  }
-  return TRUE;
+  return gst_pirl_properties_get (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
 }
 
 /* ---- the struct --------------------------------------------------------------------------- */
@@ -500,21 +329,13 @@ void
 ada_settings_copy (AdaSettings * to, const AdaSettings * from)
 {
   *to = *from;
-  to->agent_file = g_strdup (from->agent_file);
-  to->extractor = g_strdup (from->extractor);
-  to->cloud = g_strdup (from->cloud);
-  to->device = g_strdup (from->device);
-  to->quality_levels = g_array_copy (from->quality_levels);
+  gst_pirl_properties_copy (rows, G_N_ELEMENTS (rows), to);
 }
 
 void
 ada_settings_clear (AdaSettings * settings)
 {
-  g_clear_pointer (&settings->agent_file, g_free);
-  g_clear_pointer (&settings->extractor, g_free);
-  g_clear_pointer (&settings->cloud, g_free);
-  g_clear_pointer (&settings->device, g_free);
-  g_clear_pointer (&settings->quality_levels, g_array_unref);
+  gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
 }
 
 /* ---- the agent's ------------------------------------------------------------------------------- */

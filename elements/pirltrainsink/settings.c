@@ -9,6 +9,7 @@
 #endif
 
 #include "settings.h"
+#include "properties.h"
 
 #include "base/safetensors.h"
 
@@ -33,104 +34,71 @@ static const GEnumValue preset_values[] = {
   {GST_PIRL_PRESET_DEFAULT, "What works on small and large sets", "default"},
   {GST_PIRL_PRESET_PAPER, "The settings of Misra and van der Maaten 2020", "paper"}, {0}
 };
+static const GstPirlEnum preset_enum = { "GstPirlTrainPreset", preset_values };
 
 static const GEnumValue objective_values[] = {
   {PIRL_OBJECTIVE_PIRL, "Image and shuffled patches against the memory bank", "pirl"},
   {PIRL_OBJECTIVE_NPID, "Image against the memory bank (instance discrimination)", "npid"},
   {PIRL_OBJECTIVE_SUPERVISED, "The samples' labels, by cross-entropy", "supervised"}, {0}
 };
+static const GstPirlEnum objective_enum = { "GstPirlTrainObjective", objective_values };
 
 static const GEnumValue optimizer_values[] = {
   {PIRL_OPTIMIZER_SGD, "Gradient descent with momentum", "sgd"},
   {PIRL_OPTIMIZER_ADAM, "Adam (Kingma and Ba 2015)", "adam"}, {0}
 };
+static const GstPirlEnum optimizer_enum = { "GstPirlTrainOptimizer", optimizer_values };
 
 static const GEnumValue head_values[] = {
   {PIRL_HEAD_LINEAR, "Linear (the paper)", "linear"},
   {PIRL_HEAD_BN, "Batch norm, then linear", "bn"},
   {PIRL_HEAD_MLP, "Linear, batch norm, ReLU, linear", "mlp"}, {0}
 };
+static const GstPirlEnum head_enum = { "GstPirlTrainHead", head_values };
 
 static const GEnumValue loss_values[] = {
   {PIRL_LOSS_NCE, "Noise-contrastive estimation (the paper)", "nce"},
   {PIRL_LOSS_INFONCE, "Softmax over positive and negatives", "infonce"}, {0}
 };
+static const GstPirlEnum loss_enum = { "GstPirlTrainLoss", loss_values };
 
 static const GEnumValue z_mode_values[] = {
   {PIRL_Z_EMA, "Running average", "ema"},
   {PIRL_Z_FIRST_BATCH, "Estimated once, from the first batch (the reference)", "first-batch"},
   {PIRL_Z_FIXED, "As the property z says", "fixed"}, {0}
 };
+static const GstPirlEnum z_mode_enum = { "GstPirlTrainZMode", z_mode_values };
 
 static const GEnumValue bank_update_values[] = {
   {PIRL_BANK_AFTER, "After both terms (the paper)", "after"},
   {PIRL_BANK_BEFORE, "Before the patches' term, which then meets a fresh row", "before"}, {0}
 };
+static const GstPirlEnum bank_update_enum = { "GstPirlTrainBankUpdate", bank_update_values };
 
 static const GEnumValue lr_schedule_values[] = {
   {PIRL_SCHEDULE_COSINE, "Half a cosine down to a thousandth (the paper)", "cosine"},
   {PIRL_SCHEDULE_STEP, "A tenth at 3/5 and at 4/5 of the run", "step"},
   {PIRL_SCHEDULE_CONSTANT, "Constant after warm-up", "constant"}, {0}
 };
+static const GstPirlEnum lr_schedule_enum = { "GstPirlTrainSchedule", lr_schedule_values };
 
 static const GEnumValue bn_statistics_values[] = {
   {PIRL_BN_BOTH, "Images and patches (the reference)", "both"},
   {PIRL_BN_IMAGES, "Images only, which is what is embedded later", "images"}, {0}
 };
+static const GstPirlEnum bn_statistics_enum = { "GstPirlTrainBnStatistics", bn_statistics_values };
 
 static const GEnumValue on_finish_values[] = {
   {GST_PIRL_ON_FINISH_EOS, "End the stream", "eos"},
   {GST_PIRL_ON_FINISH_DROP, "Swallow what follows (behind a tee)", "drop"}, {0}
 };
-
-static const struct {
-  const gchar *name;
-  const GEnumValue *values;
-} enums[] = {
-  {"GstPirlTrainPreset", preset_values},
-  {"GstPirlTrainObjective", objective_values},
-  {"GstPirlTrainOptimizer", optimizer_values},
-  {"GstPirlTrainHead", head_values},
-  {"GstPirlTrainLoss", loss_values},
-  {"GstPirlTrainZMode", z_mode_values},
-  {"GstPirlTrainBankUpdate", bank_update_values},
-  {"GstPirlTrainSchedule", lr_schedule_values},
-  {"GstPirlTrainBnStatistics", bn_statistics_values},
-  {"GstPirlTrainOnFinish", on_finish_values},
-};
-
-static GType
-enum_type (const GEnumValue * values)
-{
-  for (guint i = 0; i < G_N_ELEMENTS (enums); i++) {
-    if (enums[i].values == values) {
-      GType type = g_type_from_name (enums[i].name);
-
-      if (type == 0) {
-        type = g_enum_register_static (enums[i].name, values);
-        gst_type_mark_as_plugin_api (type, 0);
-      }
-      return type;
-    }
-  }
-  g_return_val_if_reached (G_TYPE_INVALID);
-}
+static const GstPirlEnum on_finish_enum = { "GstPirlTrainOnFinish", on_finish_values };
 
 /* ---- properties --------------------------------------------------------------------------- */
 
-typedef enum { ROW_ENUM, ROW_INT, ROW_UINT, ROW_UINT64, ROW_DOUBLE, ROW_BOOLEAN, ROW_STRING } RowType;
-
-typedef struct {
-  const gchar *name, *nick, *blurb;
-  RowType type;
-  gsize offset;
-  gdouble min, max;             /* of numbers; max 0 = the type's own */
-  const GEnumValue *values;
-} PropertyRow;
-
 #define AT(field) G_STRUCT_OFFSET (GstPirlTrainSettings, field)
 
-static const PropertyRow rows[] = {
+static const GstPirlProperty rows[] = {
   /**
    * GstPirlTrainSink:preset:
    *
@@ -140,7 +108,7 @@ static const PropertyRow rows[] = {
    * they collapse on thousands.
    */
   {"preset", "Preset", "Sets the properties of the recipe at once; those set after it stand",
-      ROW_ENUM, AT (preset), .values = preset_values},
+      GST_PIRL_ENUM, AT (preset), .values = &preset_enum},
   /**
    * GstPirlTrainSink:objective:
    *
@@ -150,14 +118,14 @@ static const PropertyRow rows[] = {
    * trains a classifier, `fc` or `classifier.1`, in place of heads and memory bank, and takes the
    * image view only.
    */
-  {"objective", "Objective", "What is learnt", ROW_ENUM, AT (objective),
-      .values = objective_values},
+  {"objective", "Objective", "What is learnt", GST_PIRL_ENUM, AT (objective),
+      .values = &objective_enum},
   /**
    * GstPirlTrainSink:arch:
    *
    * The trunk: resnet18, resnet34, resnet50 or mobilenetv2, as torchvision builds them.
    */
-  {"arch", "Architecture", "The trunk: resnet18, resnet34, resnet50 or mobilenetv2", ROW_STRING,
+  {"arch", "Architecture", "The trunk: resnet18, resnet34, resnet50 or mobilenetv2", GST_PIRL_STRING,
       AT (arch)},
   /**
    * GstPirlTrainSink:base-width:
@@ -165,13 +133,13 @@ static const PropertyRow rows[] = {
    * Channels of a ResNet's first stage. 64 in the papers; 8 makes a network for tests.
    */
   {"base-width", "Base width", "Channels of a ResNet's first stage (64 in the papers)",
-      ROW_UINT, AT (base_width), 8, 512},
+      GST_PIRL_UINT, AT (base_width), 8, 512},
   /**
    * GstPirlTrainSink:width:
    *
    * Factor of all channels of a MobileNetV2. 1 in the paper, 0.35 for a small and quick one.
    */
-  {"width", "Width", "Factor of all channels of a MobileNetV2 (1 in the paper)", ROW_DOUBLE,
+  {"width", "Width", "Factor of all channels of a MobileNetV2 (1 in the paper)", GST_PIRL_DOUBLE,
       AT (width), 0.05, 4},
   /**
    * GstPirlTrainSink:head:
@@ -179,28 +147,28 @@ static const PropertyRow rows[] = {
    * What turns pooled features into an embedding. `linear` is the paper's; without the batch norm
    * of `bn` and `mlp` small sets collapse.
    */
-  {"head", "Head", "What turns features into the embedding", ROW_ENUM, AT (head),
-      .values = head_values},
+  {"head", "Head", "What turns features into the embedding", GST_PIRL_ENUM, AT (head),
+      .values = &head_enum},
   /**
    * GstPirlTrainSink:embedding-dim:
    *
    * Numbers in an embedding and in a row of the memory bank.
    */
-  {"embedding-dim", "Embedding size", "Numbers in an embedding", ROW_UINT, AT (embedding_dim), 2,
+  {"embedding-dim", "Embedding size", "Numbers in an embedding", GST_PIRL_UINT, AT (embedding_dim), 2,
       4096},
   /**
    * GstPirlTrainSink:loss:
    *
    * The contrastive loss.
    */
-  {"loss", "Loss", "The contrastive loss", ROW_ENUM, AT (loss), .values = loss_values},
+  {"loss", "Loss", "The contrastive loss", GST_PIRL_ENUM, AT (loss), .values = &loss_enum},
   /**
    * GstPirlTrainSink:z-mode:
    *
    * Where the partition constant Z of the NCE loss comes from. InfoNCE has none.
    */
-  {"z-mode", "Z mode", "Where the partition constant of the NCE loss comes from", ROW_ENUM,
-      AT (z_mode), .values = z_mode_values},
+  {"z-mode", "Z mode", "Where the partition constant of the NCE loss comes from", GST_PIRL_ENUM,
+      AT (z_mode), .values = &z_mode_enum},
   /**
    * GstPirlTrainSink:z:
    *
@@ -208,14 +176,14 @@ static const PropertyRow rows[] = {
    * random pairs. For z-mode=fixed.
    */
   {"z", "Z", "Partition constant of the NCE loss, divided by the bank's rows, for z-mode=fixed",
-      ROW_DOUBLE, AT (z), 0, 1e12},
+      GST_PIRL_DOUBLE, AT (z), 0, 1e12},
   /**
    * GstPirlTrainSink:temperature:
    *
    * Similarities are divided by it: small values look at the nearest negatives only.
    */
   {"temperature", "Temperature", "Similarities are divided by it before the exponential",
-      ROW_DOUBLE, AT (temperature), 1e-3, 100},
+      GST_PIRL_DOUBLE, AT (temperature), 1e-3, 100},
   /**
    * GstPirlTrainSink:negatives:
    *
@@ -223,7 +191,7 @@ static const PropertyRow rows[] = {
    * when there are fewer.
    */
   {"negatives", "Negatives", "Other samples that each is compared with "
-        "(0 = 32000, or all others when there are fewer)", ROW_UINT64, AT (negatives), 0,
+        "(0 = 32000, or all others when there are fewer)", GST_PIRL_UINT64, AT (negatives), 0,
       G_MAXUINT32},
   /**
    * GstPirlTrainSink:exclude-positive:
@@ -231,13 +199,13 @@ static const PropertyRow rows[] = {
    * Whether a sample may never be drawn as its own negative. FALSE is the reference's behaviour.
    */
   {"exclude-positive", "Exclude positive", "Never draw a sample as its own negative",
-      ROW_BOOLEAN, AT (exclude_positive)},
+      GST_PIRL_BOOLEAN, AT (exclude_positive)},
   /**
    * GstPirlTrainSink:lambda:
    *
    * Weight of the patches' term: loss = lambda * patches + (1 - lambda) * image.
    */
-  {"lambda", "Lambda", "Weight of the patches' loss; the image's has the rest", ROW_DOUBLE,
+  {"lambda", "Lambda", "Weight of the patches' loss; the image's has the rest", GST_PIRL_DOUBLE,
       AT (lambda), 0, 1},
   /**
    * GstPirlTrainSink:bank-momentum:
@@ -245,7 +213,7 @@ static const PropertyRow rows[] = {
    * How much of its old row the memory bank keeps when a sample comes by again.
    */
   {"bank-momentum", "Bank momentum", "Share of its old row that the memory bank keeps",
-      ROW_DOUBLE, AT (bank_momentum), 0, 1},
+      GST_PIRL_DOUBLE, AT (bank_momentum), 0, 1},
   /**
    * GstPirlTrainSink:bank-update:
    *
@@ -253,8 +221,8 @@ static const PropertyRow rows[] = {
    * makes the patches chase a row that is an epoch old, or random in the first epoch, which only
    * large sets have the time for.
    */
-  {"bank-update", "Bank update", "When a sample's row takes up its new embedding", ROW_ENUM,
-      AT (bank_update), .values = bank_update_values},
+  {"bank-update", "Bank update", "When a sample's row takes up its new embedding", GST_PIRL_ENUM,
+      AT (bank_update), .values = &bank_update_enum},
   /**
    * GstPirlTrainSink:bank-size:
    *
@@ -262,7 +230,7 @@ static const PropertyRow rows[] = {
    * metas (a camera) then gets 4096, used as a ring.
    */
   {"bank-size", "Bank size",
-        "Rows of the memory bank (0 = one a sample; 4096 in a ring for a camera)", ROW_UINT64,
+        "Rows of the memory bank (0 = one a sample; 4096 in a ring for a camera)", GST_PIRL_UINT64,
       AT (bank_size), 0, G_MAXUINT32},
   /**
    * GstPirlTrainSink:bank-precision:
@@ -273,13 +241,13 @@ static const PropertyRow rows[] = {
    */
   {"bank-precision", "Bank precision",
         "Of the memory bank's rows: f32, fp16, or auto (fp16 where a GPU trains in 16 bits)",
-      ROW_STRING, AT (bank_precision)},
+      GST_PIRL_STRING, AT (bank_precision)},
   /**
    * GstPirlTrainSink:batch-size:
    *
    * Samples in a step. The queue in front of the trainer holds two batches.
    */
-  {"batch-size", "Batch size", "Samples in a step", ROW_UINT, AT (batch_size), 2, 65536},
+  {"batch-size", "Batch size", "Samples in a step", GST_PIRL_UINT, AT (batch_size), 2, 65536},
   /**
    * GstPirlTrainSink:max-steps:
    *
@@ -287,14 +255,14 @@ static const PropertyRow rows[] = {
    * the learning-rate schedule. 0 trains until EOS.
    */
   {"max-steps", "Maximum steps", "Ends after this many steps, those before a resume included "
-        "(0 = at the end of the stream)", ROW_UINT64, AT (max_steps), 0, (gdouble) G_MAXINT64},
+        "(0 = at the end of the stream)", GST_PIRL_UINT64, AT (max_steps), 0, (gdouble) G_MAXINT64},
   /**
    * GstPirlTrainSink:on-finish:
    *
    * What happens to the stream at max-steps.
    */
-  {"on-finish", "On finish", "What happens to the stream at max-steps", ROW_ENUM,
-      AT (on_finish), .values = on_finish_values},
+  {"on-finish", "On finish", "What happens to the stream at max-steps", GST_PIRL_ENUM,
+      AT (on_finish), .values = &on_finish_enum},
   /**
    * GstPirlTrainSink:learning-rate:
    *
@@ -302,14 +270,14 @@ static const PropertyRow rows[] = {
    * 0.008, which is 0.001 for a batch of 32.
    */
   {"learning-rate", "Learning rate", "Learning rate for a batch of 256, scaled to the batch-size",
-      ROW_DOUBLE, AT (learning_rate), 0, 1000},
+      GST_PIRL_DOUBLE, AT (learning_rate), 0, 1000},
   /**
    * GstPirlTrainSink:optimizer:
    *
    * How gradients become steps. With adam, momentum is its beta1; beta2 is 0.999.
    */
-  {"optimizer", "Optimizer", "How gradients become steps", ROW_ENUM, AT (optimizer),
-      .values = optimizer_values},
+  {"optimizer", "Optimizer", "How gradients become steps", GST_PIRL_ENUM, AT (optimizer),
+      .values = &optimizer_enum},
   /**
    * GstPirlTrainSink:lr-schedule:
    *
@@ -317,7 +285,7 @@ static const PropertyRow rows[] = {
    * set and its epochs give; where neither is known the rate stays constant after warm-up.
    */
   {"lr-schedule", "Learning rate schedule", "How the learning rate falls over the run",
-      ROW_ENUM, AT (lr_schedule), .values = lr_schedule_values},
+      GST_PIRL_ENUM, AT (lr_schedule), .values = &lr_schedule_enum},
   /**
    * GstPirlTrainSink:warmup:
    *
@@ -326,28 +294,28 @@ static const PropertyRow rows[] = {
    */
   {"warmup", "Warm-up",
         "Steps of a linear rise of the learning rate (-1 = a fiftieth of the run, at least 10)",
-      ROW_INT, AT (warmup), -1, G_MAXINT},
+      GST_PIRL_INT, AT (warmup), -1, G_MAXINT},
   /**
    * GstPirlTrainSink:weight-decay:
    *
    * Of the weights of convolutions and linear layers; biases and batch norm have none.
    */
   {"weight-decay", "Weight decay", "L2 penalty of the weights, not of biases and batch norm",
-      ROW_DOUBLE, AT (weight_decay), 0, 1},
+      GST_PIRL_DOUBLE, AT (weight_decay), 0, 1},
   /**
    * GstPirlTrainSink:momentum:
    *
    * Of the gradient descent.
    */
-  {"momentum", "Momentum", "Momentum of the gradient descent", ROW_DOUBLE, AT (momentum), 0, 1},
+  {"momentum", "Momentum", "Momentum of the gradient descent", GST_PIRL_DOUBLE, AT (momentum), 0, 1},
   /**
    * GstPirlTrainSink:bn-statistics:
    *
    * Which views the running statistics of batch norm see.
    */
   {"bn-statistics", "Batch norm statistics",
-        "Which views the running statistics of batch norm see", ROW_ENUM, AT (bn_statistics),
-      .values = bn_statistics_values},
+        "Which views the running statistics of batch norm see", GST_PIRL_ENUM, AT (bn_statistics),
+      .values = &bn_statistics_enum},
   /**
    * GstPirlTrainSink:model-file:
    *
@@ -355,7 +323,7 @@ static const PropertyRow rows[] = {
    * weights are taken; see #GstPirlTrainSink:resume for going on with a run.
    */
   {"model-file", "Model file", "Safetensors file with the weights to start from "
-        "(none = random weights)", ROW_STRING, AT (model_file)},
+        "(none = random weights)", GST_PIRL_STRING, AT (model_file)},
   /**
    * GstPirlTrainSink:checkpoint-file:
    *
@@ -363,7 +331,7 @@ static const PropertyRow rows[] = {
    * and each checkpoint-interval. The file is replaced as a whole or not at all.
    */
   {"checkpoint-file", "Checkpoint file",
-        "Where weights and state are saved (none = nothing is kept)", ROW_STRING,
+        "Where weights and state are saved (none = nothing is kept)", GST_PIRL_STRING,
       AT (checkpoint_file)},
   /**
    * GstPirlTrainSink:checkpoint-interval:
@@ -371,7 +339,7 @@ static const PropertyRow rows[] = {
    * Steps between two checkpoints; 0 saves every ten minutes. The end of a run is always saved.
    */
   {"checkpoint-interval", "Checkpoint interval",
-        "Steps between checkpoints (0 = every ten minutes); the end is always saved", ROW_UINT,
+        "Steps between checkpoints (0 = every ten minutes); the end is always saved", GST_PIRL_UINT,
       AT (checkpoint_interval)},
   /**
    * GstPirlTrainSink:resume:
@@ -379,83 +347,41 @@ static const PropertyRow rows[] = {
    * Goes on where checkpoint-file stands, bit for bit, and tells the source to start there. A file
    * that does not exist yet begins a new run.
    */
-  {"resume", "Resume", "Go on where checkpoint-file stands, if it exists", ROW_BOOLEAN,
+  {"resume", "Resume", "Go on where checkpoint-file stands, if it exists", GST_PIRL_BOOLEAN,
       AT (resume)},
   /**
    * GstPirlTrainSink:seed:
    *
    * Of the random weights, the memory bank's first rows and the negatives.
    */
-  {"seed", "Seed", "Seed of initial weights, memory bank and negatives", ROW_UINT64, AT (seed), 0,
+  {"seed", "Seed", "Seed of initial weights, memory bank and negatives", GST_PIRL_UINT64, AT (seed), 0,
       (gdouble) G_MAXINT64},
   /**
    * GstPirlTrainSink:deterministic:
    *
    * Forbids choices made by timing, so that two machines of a kind compute the same bits.
    */
-  {"deterministic", "Deterministic", "Forbid choices made by timing", ROW_BOOLEAN,
+  {"deterministic", "Deterministic", "Forbid choices made by timing", GST_PIRL_BOOLEAN,
       AT (deterministic)},
   /**
    * GstPirlTrainSink:interval:
    *
    * Nanoseconds between two `pirl-training` messages; 0 posts one each step.
    */
-  {"interval", "Interval", "Nanoseconds between messages (0 = each step)", ROW_UINT64,
+  {"interval", "Interval", "Nanoseconds between messages (0 = each step)", GST_PIRL_UINT64,
       AT (interval), 0, (gdouble) G_MAXINT64},
   /**
    * GstPirlTrainSink:post-messages:
    *
    * Whether element and progress messages are posted. Errors and warnings always are.
    */
-  {"post-messages", "Post messages", "Post element and progress messages", ROW_BOOLEAN,
+  {"post-messages", "Post messages", "Post element and progress messages", GST_PIRL_BOOLEAN,
       AT (post_messages)},
   /* These three are installed by gst_pirl_install_device_properties(), in this order. */
-  {"device", NULL, NULL, ROW_STRING, AT (device)},
-  {"precision", NULL, NULL, ROW_STRING, AT (precision)},
-  {"n-threads", NULL, NULL, ROW_UINT, AT (n_threads)},
+  {"device", NULL, NULL, GST_PIRL_STRING, AT (device)},
+  {"precision", NULL, NULL, GST_PIRL_STRING, AT (precision)},
+  {"n-threads", NULL, NULL, GST_PIRL_UINT, AT (n_threads)},
 };
-
-static gpointer
-field_of (const GstPirlTrainSettings * settings, const PropertyRow * row)
-{
-  return (gchar *) settings + row->offset;
-}
-
-static guint64
-limit_of (const PropertyRow * row, guint64 type_limit)
-{
-  return row->max > 0 && row->max < (gdouble) type_limit ? (guint64) row->max : type_limit;
-}
-
-static GParamSpec *
-param_spec_of (const PropertyRow * row, const GstPirlTrainSettings * defaults)
-{
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
-  gpointer field = field_of (defaults, row);
-
-  switch (row->type) {
-    case ROW_ENUM:
-      return g_param_spec_enum (row->name, row->nick, row->blurb, enum_type (row->values),
-          *(gint *) field, flags);
-    case ROW_INT:
-      return g_param_spec_int (row->name, row->nick, row->blurb, (gint) row->min, (gint) row->max,
-          *(gint *) field, flags);
-    case ROW_UINT:
-      return g_param_spec_uint (row->name, row->nick, row->blurb, (guint) row->min,
-          (guint) limit_of (row, G_MAXUINT), *(guint *) field, flags);
-    case ROW_UINT64:
-      return g_param_spec_uint64 (row->name, row->nick, row->blurb, (guint64) row->min,
-          limit_of (row, G_MAXUINT64), *(guint64 *) field, flags);
-    case ROW_DOUBLE:
-      return g_param_spec_double (row->name, row->nick, row->blurb, row->min, row->max,
-          *(gdouble *) field, flags);
-    case ROW_BOOLEAN:
-      return g_param_spec_boolean (row->name, row->nick, row->blurb, *(gboolean *) field, flags);
-    case ROW_STRING:
-      return g_param_spec_string (row->name, row->nick, row->blurb, *(gchar **) field, flags);
-  }
-  g_return_val_if_reached (NULL);
-}
 
 guint
 gst_pirl_train_settings_install (GObjectClass * klass)
@@ -464,8 +390,7 @@ gst_pirl_train_settings_install (GObjectClass * klass)
   guint n = G_N_ELEMENTS (rows);
 
   gst_pirl_train_settings_init (&defaults);
-  for (guint i = 0; rows[i].nick; i++)
-    g_object_class_install_property (klass, i + 1, param_spec_of (&rows[i], &defaults));
+  gst_pirl_properties_install (rows, n, klass, &defaults);
   gst_pirl_install_device_properties (klass, n - 2);
   gst_pirl_train_settings_clear (&defaults);
   return n + 1;
@@ -517,73 +442,20 @@ apply_preset (GstPirlTrainSettings * settings)
 gboolean
 gst_pirl_train_settings_set (GstPirlTrainSettings * settings, guint id, const GValue * value)
 {
-  gpointer field;
+  const GstPirlProperty *row = gst_pirl_properties_set (rows, G_N_ELEMENTS (rows), settings, id,
+      value);
 
-  if (id < 1 || id > G_N_ELEMENTS (rows))
-    return FALSE;
-  field = field_of (settings, &rows[id - 1]);
-  switch (rows[id - 1].type) {
-    case ROW_ENUM:
-      *(gint *) field = g_value_get_enum (value);
-      break;
-    case ROW_INT:
-      *(gint *) field = g_value_get_int (value);
-      break;
-    case ROW_UINT:
-      *(guint *) field = g_value_get_uint (value);
-      break;
-    case ROW_UINT64:
-      *(guint64 *) field = g_value_get_uint64 (value);
-      break;
-    case ROW_DOUBLE:
-      *(gdouble *) field = g_value_get_double (value);
-      break;
-    case ROW_BOOLEAN:
-      *(gboolean *) field = g_value_get_boolean (value);
-      break;
-    case ROW_STRING:
-      g_free (*(gchar **) field);
-      *(gchar **) field = g_value_dup_string (value);
-      break;
-  }
-  if (rows[id - 1].offset == AT (preset))
+  if (row != NULL && row->offset == AT (preset))
     apply_preset (settings);
-  settings->have_learning_rate |= rows[id - 1].offset == AT (learning_rate);
-  return TRUE;
+  if (row != NULL && row->offset == AT (learning_rate))
+    settings->have_learning_rate = TRUE;
+  return row != NULL;
 }
 
 gboolean
 gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, guint id, GValue * value)
 {
-  gpointer field;
-
-  if (id < 1 || id > G_N_ELEMENTS (rows))
-    return FALSE;
-  field = field_of (settings, &rows[id - 1]);
-  switch (rows[id - 1].type) {
-    case ROW_ENUM:
-      g_value_set_enum (value, *(gint *) field);
-      break;
-    case ROW_INT:
-      g_value_set_int (value, *(gint *) field);
-      break;
-    case ROW_UINT:
-      g_value_set_uint (value, *(guint *) field);
-      break;
-    case ROW_UINT64:
-      g_value_set_uint64 (value, *(guint64 *) field);
-      break;
-    case ROW_DOUBLE:
-      g_value_set_double (value, *(gdouble *) field);
-      break;
-    case ROW_BOOLEAN:
-      g_value_set_boolean (value, *(gboolean *) field);
-      break;
-    case ROW_STRING:
-      g_value_set_string (value, *(gchar **) field);
-      break;
-  }
-  return TRUE;
+  return gst_pirl_properties_get (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
 }
 
 /* ---- the struct --------------------------------------------------------------------------- */
@@ -634,22 +506,13 @@ void
 gst_pirl_train_settings_copy (GstPirlTrainSettings * to, const GstPirlTrainSettings * from)
 {
   *to = *from;
-  for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
-    if (rows[i].type == ROW_STRING) {
-      gchar **field = field_of (to, &rows[i]);
-
-      *field = g_strdup (*field);
-    }
-  }
+  gst_pirl_properties_copy (rows, G_N_ELEMENTS (rows), to);
 }
 
 void
 gst_pirl_train_settings_clear (GstPirlTrainSettings * settings)
 {
-  for (guint i = 0; i < G_N_ELEMENTS (rows); i++) {
-    if (rows[i].type == ROW_STRING)
-      g_clear_pointer ((gchar **) field_of (settings, &rows[i]), g_free);
-  }
+  gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
 }
 
 /* ---- what they mean ----------------------------------------------------------------------- */
