@@ -88,7 +88,7 @@ create_forward (ConvPlan *c, GError **error)
   const PirlUnitDesc *desc = &c->base.desc;
   const gboolean infer = desc->mode == PIRL_MODE_INFER;
   PirlDnn *dnn = c->base.device->dnn;
-  g_autofree PirlDnnFormat *dense =
+  g_autoptr (PirlDnnFormat) dense =
       pirl_dnn_format_dense (desc->output, desc->dtype, PIRL_DNN_ROWS);
   PirlDnnConv conv = {.pass = PIRL_DNN_FORWARD, .unit = desc,
     .bias = desc->bias || (infer && desc->batch_norm) };
@@ -146,7 +146,7 @@ static gboolean
 plan_forward (ConvPlan *c, PirlTensorDesc *output, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autofree PirlDnnFormat *dense = pirl_dnn_format_weights (&base->desc);
+  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *f = &c->forward;
 
   if (!set_formats (c, f, PIRL_DNN_FORWARD, error))
@@ -163,7 +163,7 @@ static gboolean
 plan_backward_weights (ConvPlan *c, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autofree PirlDnnFormat *dense = pirl_dnn_format_weights (&base->desc);
+  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *w = &c->weights;
 
   if (!set_formats (c, w, PIRL_DNN_BACKWARD_WEIGHTS, error))
@@ -177,7 +177,7 @@ static gboolean
 plan_backward_data (ConvPlan *c, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autofree PirlDnnFormat *dense = pirl_dnn_format_weights (&base->desc);
+  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *d = &c->data;
 
   if (!set_formats (c, d, PIRL_DNN_BACKWARD_DATA, error))

@@ -154,9 +154,9 @@ cpu_tensor_move (PirlDevice *base, const PirlTensorDesc *desc, gpointer value, g
 {
   PirlCpuDevice *device = (PirlCpuDevice *) base;
   const gint threads = enter (device);
-  g_autofree PirlDnnFormat *dense =
+  g_autoptr (PirlDnnFormat) dense =
       pirl_dnn_format_dense (desc->dims, PIRL_DTYPE_F32, PIRL_DNN_PLANES);
-  g_autofree PirlDnnFormat *plain =
+  g_autoptr (PirlDnnFormat) plain =
       pirl_dnn_format_dense (desc->dims, desc->dtype, PIRL_DNN_PLANES);
   const PirlDnnFormat *format = desc->format ? desc->format : plain;
   PirlDnnOp *op = NULL;
@@ -204,7 +204,7 @@ void
 pirl_cpu_set_output (PirlUnitPlan *plan, PirlDnnFormat *format, PirlDType dtype,
     PirlTensorDesc *output)
 {
-  g_autofree PirlDnnFormat *dense =
+  g_autoptr (PirlDnnFormat) dense =
       pirl_dnn_format_dense (plan->desc.output, dtype, PIRL_DNN_PLANES);
 
   plan->output = format;

@@ -1,20 +1,12 @@
-/* gst-pirl: oneDNN behind the dozen functions of onednn.h; no other file includes its headers.
+/* gst-pirl: oneDNN behind the dozen functions of onednn.h; with onednn-api.h, which hides what 2.x
+ * and 3.x spell differently, the only file that includes its headers.
  * SPDX-License-Identifier: LGPL-2.1-or-later
- *
- * Written for the C API of oneDNN 2.x: operation descriptors, public memory descriptors. In 3.x
- * the functions create_* and the body of PirlDnnFormat change, the interface does not.
  */
 #include "backends/cpu/onednn.h"
+#include "backends/cpu/onednn-api.h"
 
-#include <oneapi/dnnl/dnnl.h>
-#include <oneapi/dnnl/dnnl_debug.h>
-#include <string.h>
 #if defined __x86_64__
 #include <cpuid.h>
-#endif
-
-#if DNNL_VERSION_MAJOR != 2
-#error "this file knows oneDNN 2.x"
 #endif
 
 struct _PirlDnn {
@@ -23,7 +15,7 @@ struct _PirlDnn {
 };
 
 struct _PirlDnnFormat {
-  dnnl_memory_desc_t md;
+  Desc md;
 };
 
 struct _PirlDnnOp {
@@ -31,7 +23,7 @@ struct _PirlDnnOp {
   dnnl_stream_t stream;         /* borrowed */
   dnnl_primitive_desc_t pd;
   dnnl_primitive_t primitive;
-  PirlDnnFormat format[PIRL_DNN_N_OPERANDS];
+  PirlDnnFormat format[PIRL_DNN_N_OPERANDS];    /* descriptors are copies */
   dnnl_memory_t memory[PIRL_DNN_N_OPERANDS];    /* NULL: no such operand */
 };
 
@@ -62,7 +54,7 @@ check (dnnl_status_t status, const gchar *what, GError **error)
 
 /* --- engine ---------------------------------------------------------------------------------- */
 
-/* oneDNN 2.x takes the tiles' geometry from CPUID leaf 0x1d and does not look whether it is there:
+/* oneDNN takes the tiles' geometry from CPUID leaf 0x1d and does not look whether it is there:
  * under hypervisors that announce AMX but hide the leaf its kernels die of SIGILL. */
 static gboolean
 amx_is_whole (void)
@@ -158,45 +150,35 @@ data_type (PirlDType dtype)
   }
 }
 
-static dnnl_memory_desc_t
+static Desc
 activation_desc (PirlDims d, PirlDType dtype, dnnl_format_tag_t tag)
 {
   const dnnl_dims_t dims = { d.n, d.c, d.h, d.w };
-  dnnl_memory_desc_t md;
 
-  if (dnnl_memory_desc_init_by_tag (&md, 4, dims, data_type (dtype), tag) != dnnl_success)
-    memset (&md, 0, sizeof md);
-  return md;
+  return desc_by_tag (4, dims, data_type (dtype), tag);
 }
 
-static dnnl_memory_desc_t
+static Desc
 weights_desc (const PirlUnitDesc *unit, PirlDType dtype, gboolean any)
 {
   const gint g = unit->groups, o = unit->output.c, i = unit->input.c, k = unit->kernel;
   const dnnl_dims_t plain = { o, i, k, k }, grouped = { g, o / g, i / g, k, k };
-  dnnl_memory_desc_t md;
-  dnnl_status_t status;
 
   if (g > 1)
-    status = dnnl_memory_desc_init_by_tag (&md, 5, grouped, data_type (dtype),
-        any ? dnnl_format_tag_any : dnnl_goihw);
-  else
-    status = dnnl_memory_desc_init_by_tag (&md, 4, plain, data_type (dtype),
-        any ? dnnl_format_tag_any : dnnl_oihw);
-  if (status != dnnl_success)
-    memset (&md, 0, sizeof md);
-  return md;
+    return desc_by_tag (5, grouped, data_type (dtype), any ? dnnl_format_tag_any : dnnl_goihw);
+  return desc_by_tag (4, plain, data_type (dtype), any ? dnnl_format_tag_any : dnnl_oihw);
 }
 
+/* Takes @md. */
 static PirlDnnFormat *
-format_new (const dnnl_memory_desc_t *md)
+format_new (Desc md)
 {
   PirlDnnFormat *format;
 
-  if (md->ndims == 0)
+  if (!md)
     return NULL;
   format = g_new (PirlDnnFormat, 1);
-  format->md = *md;
+  format->md = md;
   return format;
 }
 
@@ -205,14 +187,10 @@ pirl_dnn_format_dense (PirlDims d, PirlDType dtype, PirlDnnOrder order)
 {
   const dnnl_dims_t dims = { d.n, d.c, d.h, d.w };
   const dnnl_dims_t places = { d.c, 1, (dnnl_dim_t) d.w * d.n * d.c, (dnnl_dim_t) d.n * d.c };
-  dnnl_memory_desc_t md;
 
-  if (order != PIRL_DNN_PLACES)
-    md = activation_desc (d, dtype, order == PIRL_DNN_ROWS ? dnnl_nhwc : dnnl_nchw);
-  else if (dnnl_memory_desc_init_by_strides (&md, 4, dims, data_type (dtype), places)
-      != dnnl_success)
-    return NULL;
-  return format_new (&md);
+  if (order == PIRL_DNN_PLACES)
+    return format_new (desc_by_strides (4, dims, data_type (dtype), places));
+  return format_new (activation_desc (d, dtype, order == PIRL_DNN_ROWS ? dnnl_nhwc : dnnl_nchw));
 }
 
 PirlDnnFormat *
@@ -220,79 +198,79 @@ pirl_dnn_format_tap_weights (const PirlUnitDesc *unit)
 {
   const dnnl_dim_t o = unit->output.c, i = unit->input.c, k = unit->kernel;
   const dnnl_dims_t dims = { o, i, k, k }, strides = { i, 1, k * o * i, o * i };
-  dnnl_memory_desc_t md;
 
-  if (dnnl_memory_desc_init_by_strides (&md, 4, dims, dnnl_f32, strides) != dnnl_success)
-    return NULL;
-  return format_new (&md);
+  return format_new (desc_by_strides (4, dims, dnnl_f32, strides));
 }
 
 PirlDnnFormat *
 pirl_dnn_format_weights (const PirlUnitDesc *unit)
 {
-  const dnnl_memory_desc_t md = weights_desc (unit, PIRL_DTYPE_F32, FALSE);
-
-  return format_new (&md);
+  return format_new (weights_desc (unit, PIRL_DTYPE_F32, FALSE));
 }
 
 PirlDnnFormat *
 pirl_dnn_format_copy (const PirlDnnFormat *format)
 {
-  return format_new (&format->md);
+  return format_new (desc_copy (format->md));
 }
 
 void
 pirl_dnn_format_free (PirlDnnFormat *format)
 {
+  if (!format)
+    return;
+  desc_free (format->md);
   g_free (format);
 }
 
 gsize
 pirl_dnn_format_bytes (const PirlDnnFormat *format)
 {
-  return dnnl_memory_desc_get_size (&format->md);
+  return dnnl_memory_desc_get_size (format->md);
 }
 
 /* Vectors without padding: n rows of c elements, whatever the name of the format. */
 static gboolean
-is_plain_vector (const dnnl_memory_desc_t *md)
+is_plain_vector (const DescParts *p)
 {
-  return md->ndims == 4 && md->dims[2] == 1 && md->dims[3] == 1
-      && md->padded_dims[1] == md->dims[1] && md->offset0 == 0
-      && md->format_desc.blocking.strides[0] == md->dims[1];
+  return p->ndims == 4 && p->dims[2] == 1 && p->dims[3] == 1 && p->padded[1] == p->dims[1]
+      && p->offset == 0 && p->strides[0] == p->dims[1];
 }
 
 gboolean
 pirl_dnn_format_same (const PirlDnnFormat *a, const PirlDnnFormat *b)
 {
-  if (dnnl_memory_desc_equal (&a->md, &b->md))
+  DescParts pa, pb;
+
+  if (dnnl_memory_desc_equal (a->md, b->md))
     return TRUE;
-  return a->md.data_type == b->md.data_type && is_plain_vector (&a->md)
-      && is_plain_vector (&b->md) && a->md.dims[0] == b->md.dims[0]
-      && a->md.dims[1] == b->md.dims[1];
+  return desc_parts (a->md, &pa) && desc_parts (b->md, &pb) && pa.type == pb.type
+      && is_plain_vector (&pa) && is_plain_vector (&pb) && pa.dims[0] == pb.dims[0]
+      && pa.dims[1] == pb.dims[1];
 }
 
 gboolean
 pirl_dnn_format_layout (const PirlDnnFormat *format, PirlDnnLayout *layout)
 {
-  const dnnl_memory_desc_t *md = &format->md;
-  const dnnl_blocking_desc_t *blocking = &md->format_desc.blocking;
-  const dnnl_dim_t h = md->dims[2], w = md->dims[3];
-  const dnnl_dim_t *s = blocking->strides;
+  DescParts p;
+  dnnl_dim_t h, w;
+  const dnnl_dim_t *s = p.strides;
 
-  if (md->ndims != 4 || md->format_kind != dnnl_blocked || md->offset0 != 0)
+  if (!desc_parts (format->md, &p) || p.ndims != 4 || p.offset != 0)
     return FALSE;
-  layout->channels = md->padded_dims[1];
+  h = p.dims[2];
+  w = p.dims[3];
+  layout->channels = p.padded[1];
   layout->sample_step = s[0];
   layout->stride = s[3];
   if (h * w > 1 && s[2] != w * s[3])
     return FALSE;
-  if (blocking->inner_nblks == 1 && blocking->inner_idxs[0] == 1) {
-    layout->lanes = blocking->inner_blks[0];
+  if (p.inner_blocks == 1 && p.inner_dims[0] == 1) {
+    layout->lanes = p.inner_sizes[0];
     return (layout->lanes == 8 || layout->lanes == 16) && s[3] == layout->lanes
         && s[1] == h * s[2];
   }
-  if (blocking->inner_nblks != 0 || layout->channels != md->dims[1])
+  if (p.inner_blocks != 0 || layout->channels != p.dims[1])
     return FALSE;
   layout->lanes = s[1] == 1 ? 0 : 1;
   return s[1] == 1 || (s[3] == 1 && s[1] == h * w);
@@ -305,12 +283,12 @@ static gboolean
 collect_operands (PirlDnnOp *op, GError **error)
 {
   for (gint i = 0; i < PIRL_DNN_N_OPERANDS; i++) {
-    const dnnl_memory_desc_t *md =
+    const ConstDesc md =
         dnnl_primitive_desc_query_md (op->pd, dnnl_query_exec_arg_md, argument[i]);
 
-    if (!md || md->ndims == 0 || dnnl_memory_desc_get_size (md) == 0)
+    if (!md || dnnl_memory_desc_get_size (md) == 0)
       continue;
-    op->format[i].md = *md;
+    op->format[i].md = desc_copy (md);
     if (!check (dnnl_memory_create (&op->memory[i], md, op->engine, DNNL_MEMORY_NONE),
             "creating a memory object", error))
       return FALSE;
@@ -342,6 +320,7 @@ pirl_dnn_op_free (PirlDnnOp *op)
   for (gint i = 0; i < PIRL_DNN_N_OPERANDS; i++) {
     if (op->memory[i])
       dnnl_memory_destroy (op->memory[i]);
+    desc_free (op->format[i].md);
   }
   if (op->primitive)
     dnnl_primitive_destroy (op->primitive);
@@ -408,11 +387,11 @@ attributes_new (dnnl_primitive_attr_t *attr, const PirlDnnConv *conv)
     return status;
   status = dnnl_post_ops_create (&ops);
   if (status == dnnl_success && conv->add)
-    status = dnnl_post_ops_append_sum (ops, 1.f);
+    status = post_sum (ops);
   if (status == dnnl_success && conv->activation == PIRL_ACT_RELU)
-    status = dnnl_post_ops_append_eltwise (ops, 1.f, dnnl_eltwise_relu, 0.f, 0.f);
+    status = post_eltwise (ops, dnnl_eltwise_relu, 0.f, 0.f);
   else if (status == dnnl_success && conv->activation == PIRL_ACT_RELU6)
-    status = dnnl_post_ops_append_eltwise (ops, 1.f, dnnl_eltwise_clip, 0.f, 6.f);
+    status = post_eltwise (ops, dnnl_eltwise_clip, 0.f, 6.f);
   if (status == dnnl_success)
     status = dnnl_primitive_attr_set_post_ops (*attr, ops);
   if (ops)
@@ -420,10 +399,19 @@ attributes_new (dnnl_primitive_attr_t *attr, const PirlDnnConv *conv)
   return status;
 }
 
-typedef union {
-  dnnl_convolution_desc_t conv;
-  dnnl_pooling_desc_t pool;
-} OpDesc;
+/* What the kernel must reach beyond the ends, which may be less than the padding. */
+static void
+right_padding (const PirlUnitDesc *u, dnnl_dims_t right)
+{
+  right[0] = (u->output.h - 1) * u->stride + u->kernel - u->input.h - u->padding;
+  right[1] = (u->output.w - 1) * u->stride + u->kernel - u->input.w - u->padding;
+}
+
+static dnnl_prop_kind_t
+forward_kind (const PirlUnitDesc *u)
+{
+  return u->mode == PIRL_MODE_TRAIN ? dnnl_forward_training : dnnl_forward_inference;
+}
 
 /* The primitive descriptor of @conv; @hint: of the forward convolution, for the backward ones. */
 static dnnl_status_t
@@ -431,44 +419,32 @@ create_conv (const PirlDnn *dnn, const PirlDnnConv *conv, dnnl_primitive_desc_t 
     dnnl_primitive_desc_t *pd)
 {
   const PirlUnitDesc *u = conv->unit;
-  const dnnl_dims_t strides = { u->stride, u->stride };
-  const dnnl_dims_t left = { u->padding, u->padding };
-  /* What the kernel must reach beyond the end, which may be less than the padding. */
-  const dnnl_dims_t right = { (u->output.h - 1) * u->stride + u->kernel - u->input.h - u->padding,
-    (u->output.w - 1) * u->stride + u->kernel - u->input.w - u->padding };
+  const dnnl_dims_t strides = { u->stride, u->stride }, left = { u->padding, u->padding };
   const dnnl_dims_t channels = { u->output.c };
-  const dnnl_memory_desc_t any_src = activation_desc (u->input, u->dtype, dnnl_format_tag_any);
-  const dnnl_memory_desc_t any_dst = activation_desc (u->output, u->dtype, dnnl_format_tag_any);
-  const dnnl_memory_desc_t *src = conv->src ? &conv->src->md : &any_src;
-  const dnnl_memory_desc_t *dst = conv->dst ? &conv->dst->md : &any_dst;
-  const dnnl_memory_desc_t weights = weights_desc (u, u->dtype, TRUE);
-  dnnl_memory_desc_t bias, *b = conv->bias ? &bias : NULL;
+  Desc any_src = activation_desc (u->input, u->dtype, dnnl_format_tag_any);
+  Desc any_dst = activation_desc (u->output, u->dtype, dnnl_format_tag_any);
+  Desc weights = weights_desc (u, u->dtype, TRUE);
+  Desc bias = desc_by_tag (1, channels, dnnl_f32, dnnl_x);
+  dnnl_dims_t right;
+  const OpShape shape = {.kind = conv->pass == PIRL_DNN_FORWARD ? forward_kind (u)
+        : conv->pass == PIRL_DNN_BACKWARD_DATA ? dnnl_backward_data : dnnl_backward_weights,
+    .src = conv->src ? conv->src->md : any_src, .weights = weights,
+    .bias = conv->bias ? bias : NULL, .dst = conv->dst ? conv->dst->md : any_dst,
+    .strides = strides, .left = left, .right = right };
   dnnl_primitive_attr_t attr = NULL;
-  dnnl_status_t status;
-  OpDesc desc;
+  dnnl_status_t status = dnnl_invalid_arguments;
 
-  dnnl_memory_desc_init_by_tag (&bias, 1, channels, dnnl_f32, dnnl_x);
-  switch (conv->pass) {
-    case PIRL_DNN_FORWARD:
-      status = dnnl_convolution_forward_desc_init (&desc.conv,
-          u->mode == PIRL_MODE_TRAIN ? dnnl_forward_training : dnnl_forward_inference,
-          dnnl_convolution_direct, src, &weights, b, dst, strides, left, right);
-      break;
-    case PIRL_DNN_BACKWARD_DATA:
-      status = dnnl_convolution_backward_data_desc_init (&desc.conv, dnnl_convolution_direct, src,
-          &weights, dst, strides, left, right);
-      break;
-    default:
-      status = dnnl_convolution_backward_weights_desc_init (&desc.conv, dnnl_convolution_direct,
-          src, &weights, b, dst, strides, left, right);
-      break;
-  }
-  if (status == dnnl_success)
+  right_padding (u, right);
+  if (shape.src && shape.dst && weights && bias)
     status = attributes_new (&attr, conv);
   if (status == dnnl_success)
-    status = dnnl_primitive_desc_create (pd, &desc, attr, dnn->engine, hint);
+    status = conv_pd_create (pd, dnn->engine, &shape, hint, attr);
   if (attr)
     dnnl_primitive_attr_destroy (attr);
+  desc_free (any_src);
+  desc_free (any_dst);
+  desc_free (weights);
+  desc_free (bias);
   return status;
 }
 
@@ -503,29 +479,21 @@ pirl_dnn_maxpool_new (PirlDnn *dnn, const PirlUnitDesc *unit, const PirlDnnForma
   const dnnl_dims_t strides = { unit->stride, unit->stride };
   const dnnl_dims_t kernel = { unit->kernel, unit->kernel };
   const dnnl_dims_t left = { unit->padding, unit->padding };
-  const dnnl_dims_t right = {
-    (unit->output.h - 1) * unit->stride + unit->kernel - unit->input.h - unit->padding,
-    (unit->output.w - 1) * unit->stride + unit->kernel - unit->input.w - unit->padding };
-  const dnnl_memory_desc_t any = activation_desc (unit->output, unit->dtype, dnnl_format_tag_any);
+  Desc any = activation_desc (unit->output, unit->dtype, dnnl_format_tag_any);
+  dnnl_dims_t right;
+  const OpShape shape = {.kind = forward ? dnnl_backward : forward_kind (unit), .src = src->md,
+    .dst = forward ? forward->format[PIRL_DNN_DST].md : any, .kernel = kernel,
+    .strides = strides, .left = left, .right = right };
   dnnl_primitive_desc_t pd = NULL;
   dnnl_primitive_attr_t attr = NULL;
-  dnnl_status_t status;
-  OpDesc desc;
+  dnnl_status_t status = any ? attributes_new (&attr, NULL) : dnnl_invalid_arguments;
 
-  if (forward)
-    status = dnnl_pooling_backward_desc_init (&desc.pool, dnnl_pooling_max, &src->md,
-        &forward->format[PIRL_DNN_DST].md, strides, kernel, left, right);
-  else
-    status = dnnl_pooling_forward_desc_init (&desc.pool,
-        unit->mode == PIRL_MODE_TRAIN ? dnnl_forward_training : dnnl_forward_inference,
-        dnnl_pooling_max, &src->md, &any, strides, kernel, left, right);
+  right_padding (unit, right);
   if (status == dnnl_success)
-    status = attributes_new (&attr, NULL);
-  if (status == dnnl_success)
-    status = dnnl_primitive_desc_create (&pd, &desc, attr, dnn->engine,
-        forward ? forward->pd : NULL);
+    status = maxpool_pd_create (&pd, dnn->engine, &shape, forward ? forward->pd : NULL, attr);
   if (attr)
     dnnl_primitive_attr_destroy (attr);
+  desc_free (any);
   if (!check (status, forward ? "max pooling, backward" : "max pooling", error))
     return NULL;
   return op_new (dnn, pd, "max pooling", error);
@@ -543,11 +511,11 @@ pirl_dnn_reorder_new (PirlDnn *dnn, const PirlDnnFormat *from, const PirlDnnForm
   if (status == dnnl_success && add)
     status = dnnl_post_ops_create (&ops);
   if (status == dnnl_success && add)
-    status = dnnl_post_ops_append_sum (ops, 1.f);
+    status = post_sum (ops);
   if (status == dnnl_success && add)
     status = dnnl_primitive_attr_set_post_ops (attr, ops);
   if (status == dnnl_success)
-    status = dnnl_reorder_primitive_desc_create (&pd, &from->md, dnn->engine, &to->md, dnn->engine,
+    status = dnnl_reorder_primitive_desc_create (&pd, from->md, dnn->engine, to->md, dnn->engine,
         attr);
   if (ops)
     dnnl_post_ops_destroy (ops);

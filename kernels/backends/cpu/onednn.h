@@ -62,6 +62,7 @@ PirlDnnFormat *pirl_dnn_format_weights (const PirlUnitDesc *unit);
 PirlDnnFormat *pirl_dnn_format_tap_weights (const PirlUnitDesc *unit);
 PirlDnnFormat *pirl_dnn_format_copy (const PirlDnnFormat *format);
 void pirl_dnn_format_free (PirlDnnFormat *format);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlDnnFormat, pirl_dnn_format_free)
 gsize pirl_dnn_format_bytes (const PirlDnnFormat *format);
 /** TRUE when every element has the same place and type in both. */
 gboolean pirl_dnn_format_same (const PirlDnnFormat *a, const PirlDnnFormat *b);
