@@ -3,6 +3,7 @@
 #include "pirl-train-bench.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "net/precision.h"
 
@@ -40,25 +41,38 @@ time_steps (PirlTrainer *trainer, const BenchData *data, guint64 *step, gint n,
   return (gdouble) (g_get_monotonic_time () - start) / G_USEC_PER_SEC;
 }
 
+/* Of all threads of the process. */
+static gdouble
+cpu_seconds (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (gdouble) t.tv_sec + 1e-9 * (gdouble) t.tv_nsec;
+}
+
+/* @cpu: seconds of the CPU that all windows took. */
 static void
-report_steps (const BenchOptions *o, PirlTrainer *trainer, const gdouble *rates,
+report_steps (const BenchOptions *o, PirlTrainer *trainer, const gdouble *rates, gdouble cpu,
     const PirlStepStats *stats, GString *json)
 {
+  const gdouble cpu_ms = 1e3 * cpu / o->windows / o->steps / o->batch;
   const gdouble median = rates[o->windows / 2];
   const gchar *bank = pirl_trainer_bank_precision (trainer);    /* NULL without one */
 
-  g_print ("%s, %s, batch %d: %.1f images/s (%.1f to %.1f), %.2f ms a step, loss %g\n",
+  g_print ("%s, %s, batch %d: %.1f images/s (%.1f to %.1f), %.2f ms a step, CPU %.2f ms an image, "
+      "loss %g\n",
       pirl_trainer_device (trainer), pirl_trainer_precision (trainer), o->batch, median, rates[0],
-      rates[o->windows - 1], 1e3 * o->batch / median, stats->loss);
+      rates[o->windows - 1], 1e3 * o->batch / median, cpu_ms, stats->loss);
   g_string_append_printf (json, ", \"device\": \"%s\", \"precision\": \"%s\", \"objective\": "
       "\"%s\", \"batch\": %d, \"size\": %d, \"negatives\": %" G_GINT64_FORMAT ", \"bank\": %"
       G_GINT64_FORMAT ", \"images_per_second\": %.2f, \"slowest\": %.2f, \"fastest\": %.2f, "
-      "\"step_ms\": %.4f, "
+      "\"step_ms\": %.4f, \"cpu_ms_per_image\": %.4f, "
       "\"windows\": %d, \"steps\": %d, \"bytes\": %" G_GSIZE_FORMAT ", \"loss\": %.9g, "
       "\"bank_precision\": \"%s\", \"loss_scale\": %g", pirl_trainer_device (trainer),
       pirl_trainer_precision (trainer), o->objective ? o->objective : "pirl", o->batch, o->size,
       o->negatives, o->bank, median, rates[0], rates[o->windows - 1], 1e3 * o->batch / median,
-      o->windows, o->steps, pirl_trainer_bytes (trainer), stats->loss, bank ? bank : "", stats->loss_scale);
+      cpu_ms, o->windows, o->steps, pirl_trainer_bytes (trainer), stats->loss, bank ? bank : "", stats->loss_scale);
 }
 
 static gboolean
@@ -68,19 +82,22 @@ time_windows (const BenchOptions *o, PirlTrainer *trainer, const BenchData *data
   g_autofree gdouble *rates = g_new (gdouble, o->windows);
   PirlStepStats stats = { 0 };
   guint64 step = 0;
+  gdouble cpu;
   BenchWatch watch;
   gboolean good = time_steps (trainer, data, &step, MAX (o->warmup, 1), &stats, error) >= 0;
 
   bench_watch_start (&watch);
+  cpu = cpu_seconds ();
   for (gint i = 0; good && i < o->windows; i++) {
     const gdouble seconds = time_steps (trainer, data, &step, o->steps, &stats, error);
 
     good = seconds >= 0;
     rates[i] = o->steps * o->batch / MAX (seconds, 1e-9);
   }
+  cpu = cpu_seconds () - cpu;
   if (good) {
     qsort (rates, (gsize) o->windows, sizeof *rates, bench_compare_doubles);
-    report_steps (o, trainer, rates, &stats, json);
+    report_steps (o, trainer, rates, cpu, &stats, json);
   }
   bench_watch_stop (&watch, json);
   return good;

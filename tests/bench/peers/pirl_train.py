@@ -390,9 +390,11 @@ def measure(options, settings):
 
     steps(max(options.warm_up, 1))
     ready = time.monotonic() - begin
+    cpu = time.process_time()   # of all threads
     with Watch() as watch:
         rates = sorted(options.steps * options.batch / steps(options.steps)
                        for _ in range(options.windows))
+    cpu = time.process_time() - cpu
     median = rates[len(rates) // 2]
     result = {
         "program": "pytorch", "version": torch.__version__, "mode": options.mode,
@@ -400,7 +402,9 @@ def measure(options, settings):
         "batch": options.batch, "size": options.size, "negatives": settings["negatives"],
         "bank": options.bank, "images_per_second": round(median, 2),
         "slowest": round(rates[0], 2), "fastest": round(rates[-1], 2),
-        "step_ms": round(1e3 * options.batch / median, 4), "windows": options.windows,
+        "step_ms": round(1e3 * options.batch / median, 4),
+        "cpu_ms_per_image": round(1e3 * cpu / options.windows / options.steps / options.batch, 4),
+        "windows": options.windows,
         "steps": options.steps, "ready_seconds": round(ready, 1),
         "loss": step.loss["loss"].item(), "device": options.device}
     if options.device == "cuda":
@@ -409,8 +413,8 @@ def measure(options, settings):
                    "max_memory_reserved": torch.cuda.max_memory_reserved()}
     result |= watch.values()
     print("pytorch {version}, {mode}, {precision}, batch {batch}: {images_per_second:.1f} images/s "
-          "({slowest:.1f} to {fastest:.1f}), {step_ms:.2f} ms a step, ready after "
-          "{ready_seconds} s".format(**result))
+          "({slowest:.1f} to {fastest:.1f}), {step_ms:.2f} ms a step, CPU "
+          "{cpu_ms_per_image:.2f} ms an image, ready after {ready_seconds} s".format(**result))
     return result
 
 
