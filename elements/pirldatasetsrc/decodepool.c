@@ -10,9 +10,12 @@
 #endif
 
 #include "decodepool.h"
+#include "blocks.h"
 
 #include <gst/video/video.h>
 #include <string.h>
+
+#define MAX_DOWNSTREAM 32       /* pictures that downstream may hold and give back all at once */
 
 typedef struct {
   guint64 serial;
@@ -22,6 +25,7 @@ typedef struct {
 
 struct _GstPirlDecodePool {
   GstPirlListing *listing;
+  GstPirlBlocks *blocks;
   gint size, max_size;
   GThread **threads;
   guint n_threads;
@@ -43,76 +47,105 @@ gst_pirl_decoded_clear (GstPirlDecoded * decoded)
 /* ---- workers ------------------------------------------------------------------------------- */
 
 typedef struct {
+  GstPirlBlocks *blocks;
+  GstPirlBlock *block;          /* what the picture in work lies in */
+  GstPirlReader reader;
   PirlResizer *resizer;
-  PirlImage image, resized;
 } Worker;
 
-/* The picture as it shall leave: @worker->image or @worker->resized. */
-static const PirlImage *
-fit (const GstPirlDecodePool * pool, Worker * worker)
+/* PirlImageStorage: rows in a block as GStreamer lays out RGB, each beginning at a multiple of four
+ * bytes. */
+static gboolean
+take_block (PirlImage * image, gint width, gint height, gpointer data)
 {
-  const PirlImage *image = &worker->image;
-  gint longer = MAX (image->width, image->height);
+  Worker *worker = data;
+  gsize stride = GST_ROUND_UP_4 (3 * (gsize) width);
 
-  if (pool->size > 0) {
-    if (image->width == pool->size && image->height == pool->size)
-      return image;
-    pirl_resize_center_crop (worker->resizer, image, pool->size, pool->size, &worker->resized);
-    return &worker->resized;
-  }
-  if (pool->max_size == 0 || longer <= pool->max_size)
-    return image;
-  pirl_image_resize_storage (&worker->resized,
-      MAX (1, (gint) gst_util_uint64_scale_round (image->width, pool->max_size, longer)),
-      MAX (1, (gint) gst_util_uint64_scale_round (image->height, pool->max_size, longer)));
-  pirl_resize (worker->resizer, image, 0, 0, image->width, image->height, &worker->resized);
-  return &worker->resized;
+  worker->block = gst_pirl_blocks_take (worker->blocks, stride * height);
+  if (worker->block == NULL)
+    return FALSE;
+  *image = (PirlImage) { width, height, stride, gst_pirl_block_data (worker->block) };
+  return TRUE;
 }
 
-/* Rows as GStreamer lays out RGB: each begins at a multiple of four bytes. */
-static GstBuffer *
-buffer_from_image (const PirlImage * image)
+/* What fills up the rows is in nobody's picture, but must not be somebody else's. */
+static void
+clear_padding (const PirlImage * image)
 {
-  gsize row = 3 * (gsize) image->width, stride = GST_ROUND_UP_4 (row);
-  GstBuffer *buffer = gst_buffer_new_allocate (NULL, stride * image->height, NULL);
-  GstMapInfo map;
+  gsize row = 3 * (gsize) image->width;
 
-  if (buffer == NULL || !gst_buffer_map (buffer, &map, GST_MAP_WRITE)) {
-    gst_clear_buffer (&buffer);
-    return NULL;
+  for (gint y = 0; row < image->stride && y < image->height; y++)
+    memset (image->data + y * image->stride + row, 0, image->stride - row);
+}
+
+/* The size that @image shall leave with. */
+static void
+wanted_size (const GstPirlDecodePool * pool, const PirlImage * image, gint * width, gint * height)
+{
+  gint longer = MAX (image->width, image->height);
+
+  *width = image->width;
+  *height = image->height;
+  if (pool->size > 0) {
+    *width = *height = pool->size;
+  } else if (pool->max_size > 0 && longer > pool->max_size) {
+    *width = MAX (1, (gint) gst_util_uint64_scale_round (*width, pool->max_size, longer));
+    *height = MAX (1, (gint) gst_util_uint64_scale_round (*height, pool->max_size, longer));
   }
-  for (gint y = 0; y < image->height; y++) {
-    memcpy (map.data + y * stride, image->data + y * image->stride, row);
-    memset (map.data + y * stride + row, 0, stride - row);
-  }
-  gst_buffer_unmap (buffer, &map);
-  return buffer;
+}
+
+/* Scales the picture to the size that it shall leave with, into another block. */
+static gboolean
+fit (const GstPirlDecodePool * pool, Worker * worker, PirlImage * image)
+{
+  g_autoptr (GstPirlBlock) block = NULL;
+  const PirlImage whole = *image;
+  gint width, height;
+
+  wanted_size (pool, &whole, &width, &height);
+  if (width == whole.width && height == whole.height)
+    return TRUE;
+  block = g_steal_pointer (&worker->block);
+  if (!take_block (image, width, height, worker))
+    return FALSE;
+  if (pool->size > 0)
+    pirl_resize_center_crop (worker->resizer, &whole, pool->size, pool->size, image);
+  else
+    pirl_resize (worker->resizer, &whole, 0, 0, whole.width, whole.height, image);
+  return TRUE;
 }
 
 static void
 decode (const GstPirlDecodePool * pool, Worker * worker, GstPirlDecoded * decoded)
 {
   PirlDecodeInfo info;
-  const PirlImage *image;
+  PirlImage image;
 
-  if (!gst_pirl_listing_load (pool->listing, decoded->job.index, &worker->image, &info,
-          &decoded->error))
-    return;
-  image = fit (pool, worker);
-  decoded->width = image->width;
-  decoded->height = image->height;
-  decoded->truncated = info.truncated;
-  decoded->buffer = buffer_from_image (image);
-  if (decoded->buffer == NULL)
-    g_set_error (&decoded->error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
-        "no memory for a picture of %d x %d", image->width, image->height);
+  if (gst_pirl_listing_load (pool->listing, decoded->job.index, &worker->reader, &image, &info,
+          &decoded->error)) {
+    if (fit (pool, worker, &image)) {
+      clear_padding (&image);
+      decoded->width = image.width;
+      decoded->height = image.height;
+      decoded->truncated = info.truncated;
+      decoded->buffer = gst_pirl_block_to_buffer (g_steal_pointer (&worker->block),
+          image.stride * image.height);
+    } else {
+      g_set_error (&decoded->error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
+          "no memory for a picture of %d x %d", image.width, image.height);
+    }
+  }
+  g_clear_pointer (&worker->block, gst_pirl_block_release);
 }
 
 static gpointer
 worker_main (gpointer data)
 {
   GstPirlDecodePool *pool = data;
-  Worker worker = { pirl_resizer_new (), {0}, {0} };
+  Worker worker = {.blocks = pool->blocks,.resizer = pirl_resizer_new () };
+
+  worker.reader.options.storage = take_block;
+  worker.reader.options.storage_data = &worker;
 
   g_mutex_lock (&pool->lock);
   while (!pool->quit) {
@@ -140,8 +173,7 @@ worker_main (gpointer data)
     }
   }
   g_mutex_unlock (&pool->lock);
-  pirl_image_clear (&worker.image);
-  pirl_image_clear (&worker.resized);
+  gst_pirl_reader_clear (&worker.reader);
   pirl_resizer_free (worker.resizer);
   return NULL;
 }
@@ -159,6 +191,7 @@ gst_pirl_decode_pool_new (GstPirlListing * listing, guint n_threads, gint size, 
   pool->n_threads = n_threads;
   pool->n_slots = 2 * n_threads + 2;
   pool->slots = g_new0 (Slot, pool->n_slots);
+  pool->blocks = gst_pirl_blocks_new (pool->n_slots + MAX_DOWNSTREAM);
   g_mutex_init (&pool->lock);
   g_cond_init (&pool->work);
   g_cond_init (&pool->done);
@@ -184,6 +217,7 @@ gst_pirl_decode_pool_free (GstPirlDecodePool * pool)
   g_cond_clear (&pool->done);
   g_free (pool->threads);
   g_free (pool->slots);
+  gst_pirl_blocks_close (pool->blocks);
   gst_pirl_listing_unref (pool->listing);
   g_free (pool);
 }

@@ -8,6 +8,7 @@
 #include "tarlist.h"
 #include "vision/synthetic.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 #define SYNTHETIC_MAX_SIZE 8192
 
 #define MAX_NUMBERED_CLASSES 10000000
+
+/* Memory for files beyond this is not kept for the next one. */
+#define KEPT_FILE_BYTES (16 << 20)
 
 static const gchar *const split_names[] = { "", "train", "test" };
 
@@ -432,41 +436,132 @@ gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start, gui
   }
 }
 
+void
+gst_pirl_reader_clear (GstPirlReader * reader)
+{
+  pirl_image_clear (&reader->drawn);
+  g_clear_pointer (&reader->data, g_free);
+  reader->room = 0;
+}
+
+/* Why a file could not be opened or read. */
 static gboolean
-load_from_tars (const GstPirlListing * listing, guint64 i, PirlImage * image,
-    PirlDecodeInfo * info, GError ** error)
+unreadable (const gchar * path, const gchar * why, GError ** error)
+{
+  if (!g_file_test (path, G_FILE_TEST_IS_REGULAR))
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_IO, "\"%s\": %s", path,
+        g_file_test (path, G_FILE_TEST_EXISTS) ? "is not a regular file" : "does not exist");
+  else
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_IO, "picture \"%s\": %s", path, why);
+  return FALSE;
+}
+
+static gboolean
+ensure_room (GstPirlReader * reader, gsize size)
+{
+  if (reader->data != NULL && size <= reader->room)
+    return TRUE;
+  g_free (reader->data);
+  reader->data = g_try_malloc (MAX (size, 1));
+  reader->room = reader->data ? size : 0;
+  return reader->data != NULL;
+}
+
+/* The bytes of an open file into reader->data; how many, or -1 with errno. */
+static gssize
+read_bytes (GstPirlReader * reader, gint fd)
+{
+  struct stat st;
+  gssize size = 0, n;
+
+  if (fstat (fd, &st) != 0)
+    return -1;
+  if (!ensure_room (reader, st.st_size)) {
+    errno = ENOMEM;
+    return -1;
+  }
+  while (size < st.st_size) {
+    n = read (fd, reader->data + size, st.st_size - size);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return n < 0 ? -1 : size;
+    size += n;
+  }
+  return size;
+}
+
+static gboolean
+load_file (const gchar * path, GstPirlReader * reader, PirlImage * image, PirlDecodeInfo * info,
+    GError ** error)
+{
+  gint fd = gst_pirl_open_regular (AT_FDCWD, path);
+  gint number = errno;
+  gssize size = -1;
+
+  if (fd >= 0) {
+    size = read_bytes (reader, fd);
+    number = errno;
+    close (fd);
+  }
+  if (size < 0)
+    return unreadable (path, g_strerror (number), error);
+  if (pirl_image_decode_with (reader->data, size, &reader->options, image, info, error))
+    return TRUE;
+  g_prefix_error (error, "picture \"%s\": ", path);
+  return FALSE;
+}
+
+static gboolean
+load_from_tars (const GstPirlListing * listing, guint64 i, GstPirlReader * reader,
+    PirlImage * image, PirlDecodeInfo * info, GError ** error)
 {
   gsize size;
   g_autofree guint8 *data = gst_pirl_tars_read (listing->tars, i, &size, error);
 
-  if (data != NULL && pirl_image_decode (data, size, 0, FALSE, image, info, error))
+  if (data != NULL && pirl_image_decode_with (data, size, &reader->options, image, info, error))
     return TRUE;
   g_prefix_error (error, "picture \"%s\": ", gst_pirl_listing_name (listing,
           entry_at (listing, i)));
   return FALSE;
 }
 
+static gboolean
+draw (const GstPirlListing * listing, guint64 i, GstPirlReader * reader, PirlImage * image,
+    GError ** error)
+{
+  const gsize row = 3 * (gsize) listing->size;
+
+  if (!reader->options.storage (image, listing->size, listing->size,
+          reader->options.storage_data)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, "no memory for a picture of %d x %d",
+        listing->size, listing->size);
+    return FALSE;
+  }
+  pirl_synthetic_draw (i, listing->n_classes, listing->size, listing->seed, &reader->drawn);
+  for (gint y = 0; y < image->height; y++)
+    memcpy (image->data + y * image->stride, reader->drawn.data + y * reader->drawn.stride, row);
+  return TRUE;
+}
+
 gboolean
-gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, PirlImage * image,
-    PirlDecodeInfo * info, GError ** error)
+gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, GstPirlReader * reader,
+    PirlImage * image, PirlDecodeInfo * info, GError ** error)
 {
   g_autofree gchar *path = NULL;
   const gchar *name;
+  gboolean loaded;
 
   memset (info, 0, sizeof (*info));
-  if (listing->synthetic) {
-    pirl_synthetic_draw (i, listing->n_classes, listing->size, listing->seed, image);
-    return TRUE;
-  }
+  if (listing->synthetic)
+    return draw (listing, i, reader, image, error);
   if (listing->tars)
-    return load_from_tars (listing, i, image, info, error);
+    return load_from_tars (listing, i, reader, image, info, error);
   name = gst_pirl_listing_name (listing, entry_at (listing, i));
   path = g_path_is_absolute (name) ? g_strdup (name)
       : g_build_filename (listing->folder, name, NULL);
-  if (!g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_IO, "\"%s\": %s", path,
-        g_file_test (path, G_FILE_TEST_EXISTS) ? "is not a regular file" : "does not exist");
-    return FALSE;
-  }
-  return pirl_image_load (path, image, info, error);
+  loaded = load_file (path, reader, image, info, error);
+  if (reader->room > KEPT_FILE_BYTES)
+    g_clear_pointer (&reader->data, g_free);
+  return loaded;
 }

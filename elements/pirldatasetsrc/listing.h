@@ -49,9 +49,19 @@ gchar *gst_pirl_listing_dup_name (const GstPirlListing * listing, guint64 i);
  * lie) to @sum. */
 void gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start, guint64 stop,
     GChecksum * sum);
-/** Reads or draws sample @i into @image. Any thread. */
-gboolean gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, PirlImage * image,
-    PirlDecodeInfo * info, GError ** error);
+/** How a thread loads pictures, and what it keeps from one to the next. Begin with zeros. */
+typedef struct {
+  PirlDecodeOptions options;    /* with storage */
+  PirlImage drawn;
+  guint8 *data;                 /* a file's */
+  gsize room;
+} GstPirlReader;
+
+void gst_pirl_reader_clear (GstPirlReader * reader);
+/** Reads or draws sample @i into @image, in the memory that reader->options.storage gives. Any
+ * thread, each with a reader of its own. */
+gboolean gst_pirl_listing_load (const GstPirlListing * listing, guint64 i, GstPirlReader * reader,
+    PirlImage * image, PirlDecodeInfo * info, GError ** error);
 
 /* ---- for listing.c, scan.c, listfile.c, tarlist.c and tarindex.c only ------------------------ */
 

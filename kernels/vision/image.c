@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define DEFAULT_MAX_PIXELS (256u * 1000 * 1000)
-#define MISSING_GREY 128
 
 static const guint8 png_signature[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
 
@@ -74,20 +73,34 @@ pirl_image_copy (const PirlImage *src, PirlImage *dst)
     memcpy (dst->data + y * dst->stride, src->data + y * src->stride, dst->stride);
 }
 
-gchar *
-pirl_image_start_decode (const PirlDecode *decode, gsize width, gsize height, PirlImage *image)
+/* Memory for the picture as it leaves. */
+static gboolean
+give_storage (const PirlDecodeOptions *options, gsize width, gsize height, PirlImage *image)
 {
-  const gsize limit = decode->max_pixels ? decode->max_pixels : DEFAULT_MAX_PIXELS;
+  if (!options->storage)
+    return pirl_image_try_storage (image, width, height);
+  return width <= G_MAXINT && height <= G_MAXINT
+      && options->storage (image, width, height, options->storage_data);
+}
+
+gchar *
+pirl_image_start_decode (PirlDecode *decode, gsize width, gsize height, PirlImage *image,
+    PirlImage **rows)
+{
+  const PirlDecodeOptions *options = &decode->options;
+  const gsize limit = options->max_pixels ? options->max_pixels : DEFAULT_MAX_PIXELS;
+  const gboolean upright = decode->info.orientation == 1;
 
   if (width == 0 || height == 0)
     return g_strdup ("the picture has no pixels");
   if (width > limit / height)
     return g_strdup_printf ("the picture claims %" G_GSIZE_FORMAT " x %" G_GSIZE_FORMAT
         " pixels, the limit is %" G_GSIZE_FORMAT " pixels", width, height, limit);
-  if (!pirl_image_try_storage (image, width, height))
+  *rows = upright ? image : &decode->stored;
+  if (!(upright ? give_storage (options, width, height, image)
+          : pirl_image_try_storage (&decode->stored, width, height)))
     return g_strdup_printf ("not enough memory for %" G_GSIZE_FORMAT " x %" G_GSIZE_FORMAT
         " pixels", width, height);
-  memset (image->data, MISSING_GREY, image->stride * height);
   return NULL;
 }
 
@@ -129,9 +142,9 @@ pirl_exif_orientation (const guint8 *tiff, gsize size)
   return 1;
 }
 
-/* Replaces @image by itself turned upright; FALSE without memory. */
+/* decode->stored upright to @image; FALSE without memory. */
 static gboolean
-turn_upright (PirlImage *image, gint orientation)
+turn_upright (const PirlDecode *decode, PirlImage *image)
 {
   static const struct {
     gboolean mirror_u, mirror_v;
@@ -139,15 +152,13 @@ turn_upright (PirlImage *image, gint orientation)
     [2] = { TRUE, FALSE }, [3] = { TRUE, TRUE }, [4] = { FALSE, TRUE }, [6] = { FALSE, TRUE },
     [7] = { TRUE, TRUE }, [8] = { TRUE, FALSE },
   };
+  const PirlImage *stored = &decode->stored;
+  const gint orientation = decode->info.orientation, w = stored->width, h = stored->height;
   const gboolean swap = orientation >= 5;
-  const gint w = image->width, h = image->height;
-  PirlImage out = { 0 };
-  gssize step_u = 3, step_v = image->stride;
-  const guint8 *origin = image->data;
+  gssize step_u = 3, step_v = stored->stride;
+  const guint8 *origin = stored->data;
 
-  if (orientation == 1)
-    return TRUE;
-  if (!pirl_image_try_storage (&out, swap ? h : w, swap ? w : h))
+  if (!give_storage (&decode->options, swap ? h : w, swap ? w : h, image))
     return FALSE;
   if (turn[orientation].mirror_u) {
     origin += (w - 1) * step_u;
@@ -157,16 +168,14 @@ turn_upright (PirlImage *image, gint orientation)
     origin += (h - 1) * step_v;
     step_v = -step_v;
   }
-  for (gint y = 0; y < out.height; y++) {
+  for (gint y = 0; y < image->height; y++) {
     const guint8 *src = origin + y * (swap ? step_u : step_v);
     const gssize step = swap ? step_v : step_u;
-    guint8 *dst = out.data + y * out.stride;
+    guint8 *dst = image->data + y * image->stride;
 
-    for (gint x = 0; x < out.width; x++, dst += 3)
+    for (gint x = 0; x < image->width; x++, dst += 3)
       memcpy (dst, src + x * step, 3);
   }
-  pirl_image_clear (image);
-  *image = out;
   return TRUE;
 }
 
@@ -188,21 +197,30 @@ decode_any (const guint8 *data, gsize size, PirlDecode *decode, PirlImage *image
 }
 
 gboolean
+pirl_image_decode_with (gconstpointer data, gsize size, const PirlDecodeOptions *options,
+    PirlImage *image, PirlDecodeInfo *info, GError **error)
+{
+  PirlDecode decode = { .options = *options, .info.orientation = 1 };
+  gboolean ok = decode_any (data, size, &decode, image, error);
+
+  if (ok && decode.info.orientation != 1 && !turn_upright (&decode, image)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "not enough memory to turn a picture of "
+        "%d x %d pixels", decode.stored.width, decode.stored.height);
+    ok = FALSE;
+  }
+  pirl_image_clear (&decode.stored);
+  if (ok && info)
+    *info = decode.info;
+  return ok;
+}
+
+gboolean
 pirl_image_decode (gconstpointer data, gsize size, gsize max_pixels, gboolean strict,
     PirlImage *image, PirlDecodeInfo *info, GError **error)
 {
-  PirlDecode decode = { .max_pixels = max_pixels, .strict = strict, .info.orientation = 1 };
+  const PirlDecodeOptions options = { .max_pixels = max_pixels, .strict = strict };
 
-  if (!decode_any (data, size, &decode, image, error))
-    return FALSE;
-  if (!turn_upright (image, decode.info.orientation)) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT,
-        "not enough memory to turn a picture of %d x %d pixels", image->width, image->height);
-    return FALSE;
-  }
-  if (info)
-    *info = decode.info;
-  return TRUE;
+  return pirl_image_decode_with (data, size, &options, image, info, error);
 }
 
 gboolean

@@ -18,6 +18,17 @@ PIRL_API void pirl_image_clear (PirlImage *image);
 PIRL_API void pirl_image_resize_storage (PirlImage *image, gint width, gint height);
 PIRL_API void pirl_image_copy (const PirlImage *src, PirlImage *dst);
 
+/** Gives @image memory for a picture of @width x @height: sets all its fields. FALSE = there is
+ * none. */
+typedef gboolean (*PirlImageStorage) (PirlImage *image, gint width, gint height, gpointer data);
+
+typedef struct {
+  gsize max_pixels;             /* guards against bombs; 0 = 256 million */
+  gboolean strict;              /* damage is an error */
+  PirlImageStorage storage;     /* NULL: the image's own, as pirl_image_resize_storage() has it */
+  gpointer storage_data;
+} PirlDecodeOptions;
+
 /** What decoding met that was not an error. */
 typedef struct {
   gboolean truncated;           /* the file ended early or had damaged data; the rest is grey */
@@ -34,6 +45,9 @@ typedef struct {
  */
 PIRL_API gboolean pirl_image_decode (gconstpointer data, gsize size, gsize max_pixels,
     gboolean strict, PirlImage *image, PirlDecodeInfo *info, GError **error);
+/** The same, into the memory that options->storage gives; @image is undefined after an error. */
+PIRL_API gboolean pirl_image_decode_with (gconstpointer data, gsize size,
+    const PirlDecodeOptions *options, PirlImage *image, PirlDecodeInfo *info, GError **error);
 /** Reads and decodes a file; messages name it. */
 PIRL_API gboolean pirl_image_load (const gchar *path, PirlImage *image, PirlDecodeInfo *info,
     GError **error);
@@ -54,6 +68,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlResizer, pirl_resizer_free)
 PIRL_API void pirl_resize (PirlResizer *resizer, const PirlImage *src, gdouble x, gdouble y,
     gdouble width, gdouble height, PirlImage *dst);
 /** torchvision's Resize (short side @resize) and CenterCrop (@crop): only the pixels that the crop
- * keeps are computed, bit-identical to doing it in two steps. @dst is fitted to crop x crop. */
+ * keeps are computed, bit-identical to doing it in two steps. @dst is fitted to crop x crop, unless
+ * it has that size already: then its memory and stride stay. */
 PIRL_API void pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize,
     gint crop, PirlImage *dst);

@@ -20,6 +20,7 @@
 #define MAX_SCANS 500
 #define MAX_SCANNED_PIXELS G_GUINT64_CONSTANT (4000000000)
 #define MAX_WARNINGS_TEXT JMSG_LENGTH_MAX
+#define ROWS_A_CALL 16u         /* libjpeg gives fewer anyway */
 
 /* Everything that must survive longjmp() lives here. */
 typedef struct {
@@ -30,7 +31,7 @@ typedef struct {
   const guint8 *data;
   gsize size;
   PirlDecode *decode;
-  PirlImage *image;
+  PirlImage *image, *rows;      /* the picture, and where it is decoded to */
   gboolean empty;               /* the data ended before the first row was whole */
   gchar *reason;                /* why we gave up, when it was not libjpeg that did */
   gchar message[MAX_WARNINGS_TEXT];     /* libjpeg's error, or its first warning of damage */
@@ -140,9 +141,28 @@ read_header (Reader *reader)
             d->num_components));
   d->out_color_space = d->num_components == 4 ? JCS_CMYK : JCS_RGB;
   reason = pirl_image_start_decode (reader->decode, d->image_width, d->image_height,
-      reader->image);
+      reader->image, &reader->rows);
   if (reason)
     give_up (reader, reason);
+}
+
+/* The next rows, as many as libjpeg has. Data that end early leave grey ones: libjpeg fills up what
+ * is missing. */
+static void
+read_some_rows (Reader *reader, JSAMPARRAY ink)
+{
+  const j_decompress_ptr d = &reader->cinfo;
+  const PirlImage *image = reader->rows;
+  const guint y = d->output_scanline;
+  const guint n = ink ? 1 : MIN (ROWS_A_CALL, d->output_height - y);
+  JSAMPROW rows[ROWS_A_CALL];
+
+  for (guint i = 0; i < n; i++)
+    rows[i] = image->data + (y + i) * image->stride;
+  if (jpeg_read_scanlines (d, ink ? ink : rows, n) == 0)
+    give_up (reader, g_strdup ("the decoder stopped early"));
+  if (ink)
+    ink_to_light (ink[0], rows[0], image->width);
 }
 
 static void
@@ -154,14 +174,8 @@ read_rows (Reader *reader)
   jpeg_start_decompress (d);
   if (d->out_color_space == JCS_CMYK)
     ink = d->mem->alloc_sarray ((j_common_ptr) d, JPOOL_IMAGE, 4 * d->output_width, 1);
-  while (d->output_scanline < d->output_height) {
-    JSAMPROW row = reader->image->data + d->output_scanline * reader->image->stride;
-
-    if (jpeg_read_scanlines (d, ink ? ink : &row, 1) != 1)
-      give_up (reader, g_strdup ("the decoder stopped early"));
-    if (ink)
-      ink_to_light (ink[0], row, reader->image->width);
-  }
+  while (d->output_scanline < d->output_height)
+    read_some_rows (reader, ink);
   /* No jpeg_finish_decompress(): the pixels are there, and what follows them is not ours. */
 }
 
@@ -177,7 +191,7 @@ read_picture (Reader *reader)
   read_rows (reader);
   if (reader->empty)
     give_up (reader, g_strdup ("the data end before the first row of blocks"));
-  if (reader->decode->info.truncated && reader->decode->strict)
+  if (reader->decode->info.truncated && reader->decode->options.strict)
     give_up (reader, g_strdup_printf ("damaged: %s", reader->message));
   return TRUE;
 }

@@ -18,6 +18,7 @@
 #define MAX_CHUNK_BYTES (8 * 1024 * 1024)       /* of text, profiles and the like */
 #define MAX_CHUNKS 1000
 #define REASON_LENGTH 160
+#define MISSING_GREY 128
 
 /* Everything that must survive longjmp() lives here. */
 typedef struct {
@@ -26,8 +27,8 @@ typedef struct {
   const guint8 *data;
   gsize size, position;
   PirlDecode *decode;
-  PirlImage *image;
-  gint rows;                    /* read so far */
+  PirlImage *image, *rows;      /* the picture, and where it is decoded to */
+  gint n_rows;                  /* read so far */
   gchar reason[REASON_LENGTH];
 } Reader;
 
@@ -106,30 +107,34 @@ read_header (Reader *reader)
   png_set_chunk_cache_max (reader->png, MAX_CHUNKS);
   png_set_chunk_malloc_max (reader->png, MAX_CHUNK_BYTES);
   png_read_info (reader->png, reader->info);
+  read_orientation (reader);
   reason = pirl_image_start_decode (reader->decode,
       png_get_image_width (reader->png, reader->info),
-      png_get_image_height (reader->png, reader->info), reader->image);
+      png_get_image_height (reader->png, reader->info), reader->image, &reader->rows);
   if (reason) {
     g_strlcpy (reader->reason, reason, REASON_LENGTH);
     g_free (reason);
     png_longjmp (reader->png, 1);
   }
-  read_orientation (reader);
 }
 
 static void
 read_rows (Reader *reader)
 {
-  const PirlImage *image = reader->image;
+  const PirlImage *image = reader->rows;
+  const gsize row = 3 * (gsize) image->width;
   gint passes;
 
   set_transforms (reader);
   passes = png_set_interlace_handling (reader->png);
   png_read_update_info (reader->png, reader->info);
-  if (png_get_rowbytes (reader->png, reader->info) != image->stride)
+  if (png_get_rowbytes (reader->png, reader->info) != row)
     png_error (reader->png, "unexpected layout of rows");
+  /* What the file does not have stays so. */
+  for (gint y = 0; y < image->height; y++)
+    memset (image->data + y * image->stride, MISSING_GREY, row);
   for (gint pass = 0; pass < passes; pass++)
-    for (gint y = 0; y < image->height; y++, reader->rows++)
+    for (gint y = 0; y < image->height; y++, reader->n_rows++)
       png_read_row (reader->png, image->data + y * image->stride, NULL);
 }
 
@@ -157,7 +162,7 @@ pirl_png_decode (const guint8 *data, gsize size, PirlDecode *decode, PirlImage *
   if (reader.info)
     ok = read_picture (&reader);
   png_destroy_read_struct (&reader.png, &reader.info, NULL);
-  if (!ok && reader.rows > 0 && !decode->strict)
+  if (!ok && reader.n_rows > 0 && !decode->options.strict)
     ok = decode->info.truncated = TRUE;
   if (!ok)
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "PNG: %s", reader.reason);

@@ -311,7 +311,8 @@ pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize
   const gint x0 = MAX (0, centre_offset (out_w, crop)), y0 = MAX (0, centre_offset (out_h, crop));
   PirlImage window = { MIN (crop, out_w), MIN (crop, out_h) };
 
-  pirl_image_resize_storage (dst, crop, crop);
+  if (!dst->data || dst->width != crop || dst->height != crop)
+    pirl_image_resize_storage (dst, crop, crop);
   /* Where the crop is larger, torchvision pads with black, the smaller half first. */
   if (window.width < crop || window.height < crop)
     memset (dst->data, 0, dst->stride * crop);

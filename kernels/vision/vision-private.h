@@ -7,9 +7,9 @@
 
 /* What a decoder may do and what it found; one a call. */
 typedef struct {
-  gsize max_pixels;
-  gboolean strict;
+  PirlDecodeOptions options;
   PirlDecodeInfo info;
+  PirlImage stored;             /* as the file has it, where it is not upright there */
 } PirlDecode;
 
 gboolean pirl_jpeg_decode (const guint8 *data, gsize size, PirlDecode *decode, PirlImage *image,
@@ -20,10 +20,11 @@ gboolean pirl_png_decode (const guint8 *data, gsize size, PirlDecode *decode, Pi
 /* As pirl_image_resize_storage(), but FALSE where there is not enough memory: sizes that come from
  * files must not end the process. */
 gboolean pirl_image_try_storage (PirlImage *image, gsize width, gsize height);
-/* Checks the size that a header claims against the limit, then fits @image to it and fills it with
- * mid grey: what stays so was not in the file. NULL, or why not (transfer full). */
-gchar *pirl_image_start_decode (const PirlDecode *decode, gsize width, gsize height,
-    PirlImage *image);
+/* Checks the size that a header claims against the limit, then gives @image memory for it, or, where
+ * info.orientation says that it has to be turned, decode->stored. *@rows is where to decode to. NULL,
+ * or why not (transfer full). */
+gchar *pirl_image_start_decode (PirlDecode *decode, gsize width, gsize height, PirlImage *image,
+    PirlImage **rows);
 /* The orientation (1..8) in a TIFF block as EXIF has it; 1 where there is none or it is damaged. */
 gint pirl_exif_orientation (const guint8 *tiff, gsize size);
 

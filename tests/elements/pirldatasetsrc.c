@@ -572,6 +572,104 @@ GST_START_TEST (pixels_are_the_files_at_every_width)
 
 GST_END_TEST;
 
+/* Buffers that are kept, and their contents when they came. */
+typedef struct {
+  GPtrArray *buffers, *sums;
+} Kept;
+
+static gchar *
+sum_of (GstBuffer * buffer)
+{
+  GstMapInfo map;
+  gchar *sum;
+
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
+  sum = g_compute_checksum_for_data (G_CHECKSUM_MD5, map.data, map.size);
+  gst_buffer_unmap (buffer, &map);
+  return sum;
+}
+
+/* Keeps every third, so that the others' memory is used again meanwhile. */
+static GstPadProbeReturn
+keep_some (GstPad * pad, GstPadProbeInfo * info, gpointer data)
+{
+  GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER (info);
+  Kept *kept = data;
+
+  if (GST_BUFFER_OFFSET (buffer) % 3 == 0) {
+    g_ptr_array_add (kept->buffers, gst_buffer_ref (buffer));
+    g_ptr_array_add (kept->sums, sum_of (buffer));
+  }
+  return GST_PAD_PROBE_OK;
+}
+
+GST_START_TEST (pictures_that_are_kept_stay_as_they_are)
+{
+  static const gchar *settings[] = { "", "size=40", "max-size=50" };
+
+  for (guint i = 0; i < 12; i++) {
+    g_autofree gchar *name = g_strdup_printf ("%02u.png", i);
+
+    write_picture (name, 35 + 7 * i, 90 - 6 * i, i);
+  }
+  for (guint i = 0; i < G_N_ELEMENTS (settings); i++) {
+    g_autofree gchar *line = g_strdup_printf ("epochs=8 n-threads=2 %s", settings[i]);
+    Kept kept = { g_ptr_array_new_with_free_func ((GDestroyNotify) gst_buffer_unref),
+      g_ptr_array_new_with_free_func (g_free)
+    };
+    Run *run = run_new (line);
+    GstPad *pad = gst_element_get_static_pad (run->src, "src");
+
+    gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, keep_some, &kept, NULL);
+    gst_object_unref (pad);
+    run_through (run);
+    /* The memory outlives what it came from. */
+    run_free (run);
+    fail_unless_equals_int (kept.buffers->len, 32);
+    for (guint k = 0; k < kept.buffers->len; k++) {
+      g_autofree gchar *sum = sum_of (g_ptr_array_index (kept.buffers, k));
+
+      fail_unless_equals_string (sum, g_ptr_array_index (kept.sums, k));
+    }
+    g_ptr_array_unref (kept.buffers);
+    g_ptr_array_unref (kept.sums);
+  }
+}
+
+GST_END_TEST;
+
+static GstPadProbeReturn
+note_address (GstPad * pad, GstPadProbeInfo * info, gpointer data)
+{
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (GST_PAD_PROBE_INFO_BUFFER (info), &map, GST_MAP_READ));
+  g_hash_table_add (data, map.data);
+  gst_buffer_unmap (GST_PAD_PROBE_INFO_BUFFER (info), &map);
+  return GST_PAD_PROBE_OK;
+}
+
+/* One worker has at most four pictures ready and one at work, the sink the last one. */
+GST_START_TEST (memory_is_used_again)
+{
+  g_autoptr (GHashTable) addresses = g_hash_table_new (NULL, NULL);
+  GstPad *pad;
+  Run *run;
+
+  write_pictures (10, 120, 90);
+  run = run_new ("epochs=20 n-threads=1");
+  pad = gst_element_get_static_pad (run->src, "src");
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, note_address, addresses, NULL);
+  gst_object_unref (pad);
+  run_through (run);
+  fail_unless_equals_int (run->frames->len, 200);
+  fail_unless (g_hash_table_size (addresses) <= 8, "%u different memories for 200 pictures",
+      g_hash_table_size (addresses));
+  run_free (run);
+}
+
+GST_END_TEST;
+
 GST_START_TEST (caps_follow_the_sizes_and_only_them)
 {
   Run *run;
@@ -948,6 +1046,8 @@ dataset_suite (void)
   tcase_add_test (time, seeking_behind_the_end_is_eos_and_backwards_is_refused);
   tcase_add_test (time, seeks_again_and_again_while_it_plays);
   tcase_add_test (pictures, pixels_are_the_files_at_every_width);
+  tcase_add_test (pictures, pictures_that_are_kept_stay_as_they_are);
+  tcase_add_test (pictures, memory_is_used_again);
   tcase_add_test (pictures, caps_follow_the_sizes_and_only_them);
   tcase_add_test (pictures, caps_are_complete);
   tcase_add_test (pictures, a_size_that_downstream_refuses_is_a_clear_error);

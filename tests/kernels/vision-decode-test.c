@@ -233,6 +233,66 @@ test_save_and_load (void)
   pirl_image_clear (&b);
 }
 
+/* Rows with some bytes between them, in memory of exactly that size. */
+static gboolean
+spread_storage (PirlImage *image, gint width, gint height, gpointer data)
+{
+  guint *calls = data;
+
+  (*calls)++;
+  image->width = width;
+  image->height = height;
+  image->stride = 3 * (gsize) width + 5;
+  image->data = g_malloc (image->stride * height);
+  memset (image->data, 99, image->stride * height);
+  return TRUE;
+}
+
+static gboolean
+no_storage (PirlImage *image, gint width, gint height, gpointer data)
+{
+  return FALSE;
+}
+
+/* The same pixels, nothing between the rows is touched, and memory is asked for once, also where the
+ * picture has to be turned. */
+static void
+test_storage_of_the_caller (void)
+{
+  for (guint i = 0; i < json_array_get_length (files); i++) {
+    const gchar *name = json_object_get_string_member (json_array_get_object_element (files, i),
+        "name");
+    guint calls = 0;
+    const PirlDecodeOptions spread = { .storage = spread_storage, .storage_data = &calls };
+    const PirlDecodeOptions none = { .storage = no_storage };
+    gsize size;
+    g_autofree guint8 *data = golden_file (name, &size);
+    g_autoptr (GError) error = NULL;
+    PirlImage want = { 0 }, got = { 0 };
+    PirlDecodeInfo want_info, info;
+
+    g_assert_true (pirl_image_decode (data, size, 0, FALSE, &want, &want_info, NULL));
+    g_assert_true (pirl_image_decode_with (data, size, &spread, &got, &info, NULL));
+    g_assert_cmpuint (calls, ==, 1);
+    g_assert_cmpint (got.width, ==, want.width);
+    g_assert_cmpint (got.height, ==, want.height);
+    g_assert_cmpint (info.orientation, ==, want_info.orientation);
+    g_assert_cmpint (info.truncated, ==, want_info.truncated);
+    for (gint y = 0; y < want.height; y++) {
+      const guint8 *row = got.data + y * got.stride;
+
+      g_assert_cmpmem (row, 3 * want.width, want.data + y * want.stride, 3 * want.width);
+      for (gsize x = 3 * (gsize) want.width; x < got.stride; x++)
+        g_assert_cmpint (row[x], ==, 99);
+    }
+    g_assert_false (pirl_image_decode_with (data, size, &none, &got, &info, &error));
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT);
+    g_assert_nonnull (strstr (error->message, "memory"));
+    g_free (got.data);
+    pirl_image_clear (&want);
+  }
+}
+
 /* Storage shrinks and grows again, and copies follow strides. */
 static void
 test_storage (void)
@@ -315,6 +375,7 @@ main (int argc, char **argv)
   g_test_add_func ("/vision/hostile-exif-is-ignored", test_hostile_exif);
   g_test_add_func ("/vision/saved-picture-loads", test_save_and_load);
   g_test_add_func ("/vision/storage-is-reused", test_storage);
+  g_test_add_func ("/vision/storage-of-the-caller-is-filled", test_storage_of_the_caller);
   g_test_add_func ("/vision/fast-resize-equals-plain", test_fast_equals_plain);
   return g_test_run ();
 }
