@@ -1,19 +1,23 @@
 /* gst-pirl: photometric augmentation of 8-bit RGB, bit for bit as Pillow and torchvision do it.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   blend (a, b, f) = clip (a + f (b - a)), in single precision, cut to an integer
  *   brightness: blend (0, x, f); contrast: blend (mean grey, x, f); saturation: blend (grey, x, f)
- *   grey = (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R BT.601)
  *   hue: through HSV bytes, H + trunc (255 shift) modulo 256
  *   sharpness: blend (smooth, x, f), smooth = 3x3 means with weight 5 in the middle, edges kept
  *   blur: three extended box blurs along each axis (Gwosdek et al., "Theoretical foundations of
  *   Gaussian convolution by extended box filtering", SSVM 2011)
+ *
+ * colour-loops.c has the arithmetic. Steps that look at one pixel only are put off and done together,
+ * some rows at a time as planes that stay in the first cache: until something is needed that only the
+ * whole picture tells (the mean grey, neighbours). Mirroring is one of them: all that follows it is
+ * the same from left and from right.
  *
  * Rules: python-pillow/Pillow src/libImaging/{Blend,Convert,Filter,BoxBlur}.c, src/PIL/ImageOps.py;
  * pytorch/vision torchvision/transforms/_functional_pil.py; facebookresearch/vissl
  * ssl_transforms/img_pil_random_photometric.py.
  */
 #include "config.h"
+#include "vision/colour-loops.h"
 #include "vision/vision-private.h"
 
 #include <math.h>
@@ -21,10 +25,40 @@
 
 #define MAX_BLUR_SIGMA 32.0f    /* pixels; keeps a box below MAX_BOX_TAPS */
 #define MAX_BOX_TAPS 80
-#define CHUNK 64
+#define BLOCK 512              /* pixels done together, or a row where that is more */
 #define REFERENCE_SIZE 224.0f   /* pixels at which the blur radii of the papers are meant */
 
-typedef guint8 Table[3][256];
+/* Steps that look at one pixel only. */
+typedef enum {
+  POINT_TONE, POINT_SATURATION, POINT_HUE, POINT_POSTERIZE, POINT_SOLARIZE, POINT_TABLE, POINT_GREY
+} PointKind;
+
+typedef struct {
+  PointKind kind;
+  gint number;                  /* constant, turn, mask or threshold */
+  gfloat factor;
+} Point;
+
+#define MAX_POINTS 8            /* four of jitter, three photometric, grey */
+
+/* A picture and what is still to be done to it. */
+typedef struct {
+  const PirlColourLoops *loops;
+  PirlImage *image;
+  Point point[MAX_POINTS];
+  guint n_points;
+  gboolean mirror;
+  guint8 table[3][256];         /* of the step POINT_TABLE */
+} Work;
+
+/* What a picture can be asked for after its steps. */
+typedef struct {
+  guint64 grey;                 /* sum */
+  guint8 range[3][2];
+} Statistics;
+
+typedef void (*MeasureFunc) (const PirlColourLoops *loops, const PirlPlanes *planes, gsize n,
+    Statistics *statistics);
 
 /* Working memory, one a thread: pirl_colour_apply() is called for each patch by decode workers and
  * streaming threads, which must not allocate for every frame and own no object to keep it in. */
@@ -66,379 +100,221 @@ row_of (const PirlImage *image, gint y)
   return image->data + y * image->stride;
 }
 
-static inline guint8
-grey_of (const guint8 *rgb)
+static const PirlColourLoops *
+best_loops (void)
 {
-  return (rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000) >> 16;
+  const PirlColourLoops *avx2 = pirl_colour_avx2 ();
+
+  return avx2 ? avx2 : &pirl_colour_plain;
 }
 
-static inline guint8
-blend (gint a, gint b, gfloat factor)
-{
-  const gfloat v = (gfloat) a + factor * (gfloat) (b - a);
-
-  return (guint8) CLAMP (v, 0.0f, 255.0f);
-}
-
-/* Inner loops over contiguous bytes, written so that compilers vectorise them. They are compiled
- * twice, and which is called is chosen by the processor; without fused multiply-adds (see
- * meson.build) both give the same bits. */
-#define INNER static inline __attribute__ ((always_inline)) void
-
-/* dst = blend (a, b, factor); dst may be a or b. */
-INNER
-blend_line (const guint8 *a, const guint8 *b, gfloat factor, gsize n, guint8 *dst)
+static void
+look_up (const guint8 *table, guint8 *line, gsize n)
 {
   for (gsize i = 0; i < n; i++)
-    dst[i] = blend (a[i], b[i], factor);
-}
-
-/* dst = the 3x3 smoothed middle line; reads 3 bytes beyond both ends. */
-INNER
-smooth_line (const guint8 *above, const guint8 *here, const guint8 *below, gsize n, guint8 *dst)
-{
-  for (gsize i = 0; i < n; i++) {
-    const guint16 corners = above[(gssize) i - 3] + above[i + 3] + below[(gssize) i - 3]
-        + below[i + 3];
-    const guint16 sum = corners + above[i] + below[i] + here[(gssize) i - 3] + here[i + 3]
-        + 5 * here[i];
-
-    /* sum / 13, rounded: no multiple of 1/13 lies half-way, so this is what floats give too. */
-    dst[i] = (guint16) (2 * sum + 13) / 26;
-  }
-}
-
-/* @m <= CHUNK bytes of box_line(), from @x on. */
-INNER
-box_chunk (const PirlBlurBox *box, const guint8 *const *line, gsize x, gsize m, guint8 *dst)
-{
-  const gint last = 2 * box->radius + 2;
-  const guint32 whole = box->whole, part = box->part;
-  const guint8 *first_line = line[0] + x, *last_line = line[last] + x;
-  guint16 sum[CHUNK] = { 0 };
-
-  for (gint t = 1; t < last; t++)
-    for (gsize i = 0; i < m; i++)
-      sum[i] += line[t][x + i];
-  for (gsize i = 0; i < m; i++) {
-    const guint32 ends = first_line[i] + last_line[i];
-
-    dst[x + i] = (sum[i] * whole + ends * part + (1u << 23)) >> 24;
-  }
-}
-
-/* dst = weighted sum of 2 radius + 3 lines of @n bytes, the outer two by box->part. */
-INNER
-box_line (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *dst)
-{
-  gsize x = 0;
-
-  for (; x + CHUNK <= n; x += CHUNK)
-    box_chunk (box, line, x, CHUNK, dst);
-  if (x < n)
-    box_chunk (box, line, x, n - x, dst);
-}
-
-typedef struct {
-  void (*blend) (const guint8 *a, const guint8 *b, gfloat factor, gsize n, guint8 *dst);
-  void (*smooth) (const guint8 *above, const guint8 *here, const guint8 *below, gsize n,
-      guint8 *dst);
-  void (*box) (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *dst);
-} Loops;
-
-#define DEFINE_LOOPS(name, target) \
-  target static void name##_blend (const guint8 *a, const guint8 *b, gfloat factor, gsize n, \
-      guint8 *dst) \
-  { \
-    blend_line (a, b, factor, n, dst); \
-  } \
-  target static void name##_smooth (const guint8 *above, const guint8 *here, \
-      const guint8 *below, gsize n, guint8 *dst) \
-  { \
-    smooth_line (above, here, below, n, dst); \
-  } \
-  target static void name##_box (const PirlBlurBox *box, const guint8 *const *line, gsize n, \
-      guint8 *dst) \
-  { \
-    box_line (box, line, n, dst); \
-  } \
-  static const Loops name##_loops = { name##_blend, name##_smooth, name##_box }
-
-DEFINE_LOOPS (plain, );
-#if defined (__x86_64__) && defined (__GNUC__)
-DEFINE_LOOPS (avx2, __attribute__ ((target ("avx2"))));
-#endif
-
-static const Loops *
-loops (void)
-{
-#if defined (__x86_64__) && defined (__GNUC__)
-  if (__builtin_cpu_supports ("avx2"))
-    return &avx2_loops;
-#endif
-  return &plain_loops;
+    line[i] = table[line[i]];
 }
 
 static void
-apply_table (PirlImage *image, const Table table)
+apply_to_lines (const Work *work, const Point *point, const PirlPlanes *planes, gsize n)
 {
-  for (gint y = 0; y < image->height; y++) {
-    guint8 *p = row_of (image, y);
+  for (gint c = 0; c < 3; c++) {
+    guint8 *line = planes->data + c * planes->stride;
 
-    for (gint x = 0; x < image->width; x++, p += 3)
-      for (gint c = 0; c < 3; c++)
-        p[c] = table[c][p[c]];
-  }
-}
-
-static void
-blend_with_constant (PirlImage *image, gint constant, gfloat factor)
-{
-  Table table;
-
-  if (factor == 1)
-    return;
-  for (gint v = 0; v < 256; v++)
-    table[0][v] = table[1][v] = table[2][v] = blend (constant, v, factor);
-  apply_table (image, table);
-}
-
-static gint
-mean_grey (const PirlImage *image)
-{
-  guint64 sum = 0;
-
-  for (gint y = 0; y < image->height; y++) {
-    const guint8 *p = row_of (image, y);
-    guint row_sum = 0;
-
-    for (gint x = 0; x < image->width; x++, p += 3)
-      row_sum += grey_of (p);
-    sum += row_sum;
-  }
-  return (gint) ((gdouble) sum / ((gdouble) image->width * image->height) + 0.5);
-}
-
-/* A row in grey, three bytes a pixel. */
-static void
-grey_row (const guint8 *rgb, gint width, guint8 *grey)
-{
-  for (gint x = 0; x < width; x++, rgb += 3, grey += 3)
-    grey[0] = grey[1] = grey[2] = grey_of (rgb);
-}
-
-static void
-apply_saturation (PirlImage *image, gfloat factor)
-{
-  const gsize n = 3 * (gsize) image->width;
-  guint8 *grey;
-
-  if (factor == 1)
-    return;
-  grey = scratch_get (n);
-  for (gint y = 0; y < image->height; y++) {
-    guint8 *row = row_of (image, y);
-
-    grey_row (row, image->width, grey);
-    loops ()->blend (grey, row, factor, n, row);
-  }
-}
-
-void
-pirl_rgb_to_hsv (const guint8 rgb[3], guint8 hsv[3])
-{
-  const guint8 r = rgb[0], g = rgb[1], b = rgb[2];
-  const guint8 max = MAX (r, MAX (g, b)), min = MIN (r, MIN (g, b));
-  const gfloat range = max - min;
-  gfloat to_r, to_g, to_b, hue;
-  gdouble turn;
-
-  hsv[2] = max;
-  if (max == min) {
-    hsv[0] = hsv[1] = 0;
-    return;
-  }
-  to_r = (max - r) / range;
-  to_g = (max - g) / range;
-  to_b = (max - b) / range;
-  if (r == max)
-    hue = to_b - to_g;
-  else if (g == max)
-    hue = 2.0 + to_r - to_b;
-  else
-    hue = 4.0 + to_g - to_r;
-  turn = hue / 6.0 + 1.0;
-  hue = turn - (gint) turn;
-  hsv[0] = (gint) (hue * 255.0);
-  hsv[1] = (gint) (range / max * 255.0);
-}
-
-/* Position in the circle of hues: the sextant and how far into it. */
-typedef struct {
-  guint8 sextant[256];
-  gfloat within[256];
-  gfloat part[256];             /* v / 255 */
-} HueTable;
-
-static const HueTable *
-hue_table (void)
-{
-  static HueTable table;
-  static gsize once = 0;
-
-  if (g_once_init_enter (&once)) {
-    for (gint v = 0; v < 256; v++) {
-      const gdouble position = (gfloat) v * 6.0 / 255.0;
-      const gint sextant = (gint) position;
-
-      table.sextant[v] = sextant % 6;
-      table.within[v] = position - sextant;
-      table.part[v] = v / 255.0;
+    switch (point->kind) {
+      case POINT_TONE:
+        work->loops->tone (line, n, point->number, point->factor);
+        break;
+      case POINT_POSTERIZE:
+        work->loops->posterize (line, n, point->number);
+        break;
+      case POINT_SOLARIZE:
+        work->loops->solarize (line, n, point->number);
+        break;
+      default:
+        look_up (work->table[c], line, n);
+        break;
     }
-    g_once_init_leave (&once, 1);
   }
-  return &table;
 }
 
-void
-pirl_hsv_to_rgb (const guint8 hsv[3], guint8 rgb[3])
+static void
+apply_point (const Work *work, const Point *point, const PirlPlanes *planes, gsize n)
 {
-  /* Which of { value, falling, rising, floor } each channel is, by sextant. */
-  static const guint8 pick[6][3] = { { 0, 2, 3 }, { 1, 0, 3 }, { 3, 0, 2 }, { 3, 1, 0 },
-    { 2, 3, 0 }, { 0, 3, 1 } };
-  const HueTable *table = hue_table ();
-  const gfloat part = table->part[hsv[1]], within = table->within[hsv[0]], value = hsv[2];
-  const guint8 *which = pick[table->sextant[hsv[0]]];
-  /* The products that Pillow takes in single precision stay so: roundings hang on it. */
-  const guint8 level[4] = { hsv[2], (gint) (value * (1.0 - part * within) + 0.5),
-    (gint) (value * (1.0 - part * (1.0 - within)) + 0.5), (gint) (value * (1.0 - part) + 0.5) };
+  switch (point->kind) {
+    case POINT_SATURATION:
+      work->loops->saturation (planes, n, point->factor);
+      break;
+    case POINT_HUE:
+      work->loops->hue (planes, n, point->number);
+      break;
+    case POINT_GREY:
+      work->loops->grey (planes, n);
+      break;
+    default:
+      apply_to_lines (work, point, planes, n);
+      break;
+  }
+}
 
+static void
+mirror_rows (const PirlColourLoops *loops, const PirlPlanes *from, gint width, gint rows,
+    const PirlPlanes *to)
+{
   for (gint c = 0; c < 3; c++)
-    rgb[c] = level[which[c]];
-}
+    for (gint y = 0; y < rows; y++) {
+      const gsize at = c * from->stride + (gsize) y * width;
 
-static void
-apply_hue (PirlImage *image, gfloat shift)
-{
-  const guint8 turn = (guint8) (gint) ((gdouble) shift * 255);
-
-  if (shift == 0)
-    return;
-  for (gint y = 0; y < image->height; y++) {
-    guint8 *p = row_of (image, y);
-
-    for (gint x = 0; x < image->width; x++, p += 3) {
-      guint8 hsv[3];
-
-      pirl_rgb_to_hsv (p, hsv);
-      hsv[0] += turn;
-      pirl_hsv_to_rgb (hsv, p);
+      loops->reverse (from->data + at, width, to->data + at);
     }
+}
+
+/* Does what was put off; then, where @measure is given, adds to @statistics. */
+static void
+flush (Work *work, MeasureFunc measure, Statistics *statistics)
+{
+  const PirlImage *image = work->image;
+  const gboolean packed = image->stride == 3 * (gsize) image->width;
+  const gint rows = packed ? CLAMP (BLOCK / MAX (image->width, 1), 1, image->height) : 1;
+  const gsize room = ((gsize) rows * image->width + 31) & ~(gsize) 31;
+  PirlPlanes planes = { NULL, room }, mirrored = { NULL, room };
+
+  if (work->n_points == 0 && !work->mirror && !measure)
+    return;
+  planes.data = scratch_get (6 * room);
+  mirrored.data = planes.data + 3 * room;
+  for (gint y = 0; y < image->height; y += rows) {
+    const gint here = MIN (rows, image->height - y);
+    const gsize n = (gsize) here * image->width;
+
+    work->loops->split (row_of (image, y), n, &planes);
+    for (guint i = 0; i < work->n_points; i++)
+      apply_point (work, &work->point[i], &planes, n);
+    if (measure)
+      measure (work->loops, &planes, n, statistics);
+    if (work->mirror)
+      mirror_rows (work->loops, &planes, image->width, here, &mirrored);
+    if (work->n_points > 0 || work->mirror)
+      work->loops->join (work->mirror ? &mirrored : &planes, n, row_of (image, y));
   }
+  work->n_points = 0;
+  work->mirror = FALSE;
 }
 
 static void
-apply_jitter (const PirlColour *colour, PirlImage *image)
+put_off (Work *work, PointKind kind, gint number, gfloat factor)
 {
+  work->point[work->n_points++] = (Point) { kind, number, factor };
+}
+
+static void
+measure_grey (const PirlColourLoops *loops, const PirlPlanes *planes, gsize n,
+    Statistics *statistics)
+{
+  statistics->grey += loops->sum_grey (planes, n);
+}
+
+static void
+measure_range (const PirlColourLoops *loops, const PirlPlanes *planes, gsize n,
+    Statistics *statistics)
+{
+  for (gint c = 0; c < 3; c++)
+    loops->range (planes->data + c * planes->stride, n, statistics->range[c]);
+}
+
+static void
+apply_contrast (Work *work, gfloat factor)
+{
+  const gdouble pixels = (gdouble) work->image->width * work->image->height;
+  Statistics statistics = { 0 };
+
+  if (factor == 1)
+    return;
+  flush (work, measure_grey, &statistics);
+  put_off (work, POINT_TONE, (gint) (statistics.grey / pixels + 0.5), factor);
+}
+
+static void
+apply_jitter (Work *work, const PirlColour *colour)
+{
+  const gint turn = (guint8) (gint) ((gdouble) colour->hue * 255);
+
   for (guint i = 0; i < G_N_ELEMENTS (colour->order); i++) {
     switch (colour->order[i]) {
       case PIRL_JITTER_BRIGHTNESS:
-        blend_with_constant (image, 0, colour->brightness);
+        if (colour->brightness != 1)
+          put_off (work, POINT_TONE, 0, colour->brightness);
         break;
       case PIRL_JITTER_CONTRAST:
-        if (colour->contrast != 1)
-          blend_with_constant (image, mean_grey (image), colour->contrast);
+        apply_contrast (work, colour->contrast);
         break;
       case PIRL_JITTER_SATURATION:
-        apply_saturation (image, colour->saturation);
+        if (colour->saturation != 1)
+          put_off (work, POINT_SATURATION, 0, colour->saturation);
         break;
       default:
-        apply_hue (image, colour->hue);
+        if (colour->hue != 0)
+          put_off (work, POINT_HUE, turn, 0);
         break;
     }
   }
-}
-
-static void
-apply_posterize (PirlImage *image, gint bits)
-{
-  const guint8 mask = (guint8) (0xff00 >> CLAMP (bits, 0, 8));
-  Table table;
-
-  for (gint v = 0; v < 256; v++)
-    table[0][v] = table[1][v] = table[2][v] = v & mask;
-  apply_table (image, table);
-}
-
-static void
-apply_solarize (PirlImage *image, gint threshold)
-{
-  Table table;
-
-  for (gint v = 0; v < 256; v++)
-    table[0][v] = table[1][v] = table[2][v] = v < threshold ? v : 255 - v;
-  apply_table (image, table);
 }
 
 /* Stretches each channel to 0..255. */
 static void
-apply_autocontrast (PirlImage *image)
+apply_autocontrast (Work *work)
 {
-  gint low[3] = { 255, 255, 255 }, high[3] = { 0, 0, 0 };
-  Table table;
+  Statistics statistics = { .range = { { 255, 0 }, { 255, 0 }, { 255, 0 } } };
 
-  for (gint y = 0; y < image->height; y++) {
-    const guint8 *p = row_of (image, y);
-
-    for (gint x = 0; x < image->width; x++, p += 3)
-      for (gint c = 0; c < 3; c++) {
-        low[c] = MIN (low[c], p[c]);
-        high[c] = MAX (high[c], p[c]);
-      }
-  }
+  flush (work, measure_range, &statistics);
   for (gint c = 0; c < 3; c++) {
-    const gboolean flat = high[c] <= low[c];
-    const gdouble scale = flat ? 1.0 : 255.0 / (high[c] - low[c]);
-    const gdouble offset = flat ? 0.0 : -low[c] * scale;
+    const gint low = statistics.range[c][0], high = statistics.range[c][1];
+    const gboolean flat = high <= low;
+    const gdouble scale = flat ? 1.0 : 255.0 / (high - low);
+    const gdouble offset = flat ? 0.0 : -low * scale;
 
     for (gint v = 0; v < 256; v++) {
       const gdouble stretched = v * scale + offset;
 
-      table[c][v] = (guint8) CLAMP (stretched, 0.0, 255.0);
+      work->table[c][v] = (guint8) CLAMP (stretched, 0.0, 255.0);
     }
   }
-  apply_table (image, table);
+  put_off (work, POINT_TABLE, 0, 0);
 }
 
 static void
-apply_sharpness (PirlImage *image, gfloat factor)
+apply_sharpness (Work *work, gfloat factor)
 {
+  const PirlImage *image = work->image;
   const gsize n = 3 * (gsize) image->width;
-  guint8 *above, *here, *smooth;
+  guint8 *above, *here;
 
   if (factor == 1 || image->width < 3 || image->height < 3)
     return;
-  above = scratch_get (3 * n);
+  flush (work, NULL, NULL);
+  above = scratch_get (2 * n);
   here = above + n;
-  smooth = here + n;
   memcpy (above, image->data, n);
   /* The outermost pixels stay: their smoothed value is their own. */
   for (gint y = 1; y < image->height - 1; y++) {
     guint8 *dst = row_of (image, y), *swap = above;
 
     memcpy (here, dst, n);
-    loops ()->smooth (above + 3, here + 3, row_of (image, y + 1) + 3, n - 6, smooth);
-    loops ()->blend (smooth, here + 3, factor, n - 6, dst + 3);
+    work->loops->sharpen (above + 3, here + 3, row_of (image, y + 1) + 3, n - 6, factor, dst + 3);
     above = here;
     here = swap;
   }
 }
 
 static void
-apply_grayscale (PirlImage *image)
+apply_photometric (Work *work, const PirlColour *colour)
 {
-  for (gint y = 0; y < image->height; y++)
-    grey_row (row_of (image, y), image->width, row_of (image, y));
+  const gint bits = CLAMP (colour->posterize_bits, 0, 8);
+
+  put_off (work, POINT_POSTERIZE, (guint8) (0xff00 >> bits), 0);
+  apply_sharpness (work, colour->sharpness);
+  put_off (work, POINT_SOLARIZE, colour->solarize_threshold, 0);
+  apply_autocontrast (work);
 }
 
 /* The box of which PIRL_BLUR_PASSES applications have the Gaussian's variance (equations 7, 11,
@@ -463,7 +339,8 @@ pirl_blur_box (gfloat sigma)
 
 /* Blurs a row three times; @a and @b hold a row with radius + 1 pixels more at both ends. */
 static void
-blur_row (const PirlBlurBox *box, const guint8 *src, gint width, guint8 *a, guint8 *b, guint8 *dst)
+blur_row (const PirlColourLoops *loops, const PirlBlurBox *box, const guint8 *src,
+    gint width, guint8 *a, guint8 *b, guint8 *dst)
 {
   const gint border = box->radius + 1;
   const gsize n = 3 * (gsize) width;
@@ -480,58 +357,46 @@ blur_row (const PirlBlurBox *box, const guint8 *src, gint width, guint8 *a, guin
     }
     for (gint t = 0; t < 2 * border + 1; t++)
       line[t] = a + 3 * t;
-    loops ()->box (box, line, n, out);
+    loops->box (box, line, n, out);
     a = b;
     b = swap;
   }
 }
 
 static void
-blur_columns (const PirlBlurBox *box, const PirlImage *src, PirlImage *dst)
+blur_columns (const PirlColourLoops *loops, const PirlBlurBox *box, const PirlImage *src,
+    PirlImage *dst)
 {
   const guint8 *line[MAX_BOX_TAPS];
 
   for (gint y = 0; y < dst->height; y++) {
     for (gint t = 0; t < 2 * box->radius + 3; t++)
       line[t] = row_of (src, CLAMP (y + t - box->radius - 1, 0, src->height - 1));
-    loops ()->box (box, line, 3 * (gsize) dst->width, row_of (dst, y));
+    loops->box (box, line, 3 * (gsize) dst->width, row_of (dst, y));
   }
 }
 
 static void
-apply_blur (PirlImage *image, gfloat sigma)
+apply_blur (Work *work, gfloat sigma)
 {
   const PirlBlurBox box = pirl_blur_box (sigma);
+  PirlImage *image = work->image;
   const gsize padded = 3 * ((gsize) image->width + 2 * box.radius + 2);
   PirlImage other = *image;
   guint8 *lines;
 
   if (!(sigma > 0))
     return;
+  flush (work, NULL, NULL);
   other.stride = 3 * (gsize) image->width;
   other.data = scratch_get (other.stride * image->height + 2 * padded);
   lines = other.data + other.stride * image->height;
   for (gint y = 0; y < image->height; y++)
-    blur_row (&box, row_of (image, y), image->width, lines, lines + padded, row_of (&other, y));
+    blur_row (work->loops, &box, row_of (image, y), image->width, lines, lines + padded,
+        row_of (&other, y));
   G_STATIC_ASSERT (PIRL_BLUR_PASSES % 2 == 1);
   for (gint pass = 0; pass < PIRL_BLUR_PASSES; pass++)
-    blur_columns (&box, pass % 2 ? image : &other, pass % 2 ? &other : image);
-}
-
-static void
-apply_flip (PirlImage *image)
-{
-  for (gint y = 0; y < image->height; y++) {
-    guint8 *left = row_of (image, y), *right = left + 3 * (image->width - 1);
-
-    for (; left < right; left += 3, right -= 3)
-      for (gint c = 0; c < 3; c++) {
-        const guint8 swap = left[c];
-
-        left[c] = right[c];
-        right[c] = swap;
-      }
-  }
+    blur_columns (work->loops, &box, pass % 2 ? image : &other, pass % 2 ? &other : image);
 }
 
 void
@@ -562,18 +427,24 @@ pirl_colour_draw (PirlRng *rng, const PirlAugment *augment, gint size, gfloat fl
 }
 
 void
+pirl_colour_apply_with (const PirlColourLoops *loops, const PirlColour *colour, PirlImage *image)
+{
+  Work work = { .loops = loops, .image = image };
+
+  if (image->width <= 0 || image->height <= 0)
+    return;
+  apply_jitter (&work, colour);
+  if (colour->photometric)
+    apply_photometric (&work, colour);
+  if (colour->grayscale)
+    put_off (&work, POINT_GREY, 0, 0);
+  work.mirror = colour->flip;
+  apply_blur (&work, colour->blur_radius);
+  flush (&work, NULL, NULL);
+}
+
+void
 pirl_colour_apply (const PirlColour *colour, PirlImage *image)
 {
-  apply_jitter (colour, image);
-  if (colour->photometric) {
-    apply_posterize (image, colour->posterize_bits);
-    apply_sharpness (image, colour->sharpness);
-    apply_solarize (image, colour->solarize_threshold);
-    apply_autocontrast (image);
-  }
-  if (colour->grayscale)
-    apply_grayscale (image);
-  apply_blur (image, colour->blur_radius);
-  if (colour->flip)
-    apply_flip (image);
+  pirl_colour_apply_with (best_loops (), colour, image);
 }
