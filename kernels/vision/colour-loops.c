@@ -17,6 +17,8 @@
 #include "vision/colour-loops.h"
 #include "vision/vision-private.h"
 
+#include <string.h>
+
 #if defined (__x86_64__) && defined (__GNUC__)
 #include <immintrin.h>
 #define HAVE_AVX2 1
@@ -191,35 +193,25 @@ sharpen_line (const guint8 *above, const guint8 *here, const guint8 *below, gsiz
   }
 }
 
-/* @m <= CHUNK bytes of box_line(), from @x on. */
-INNER void
-box_chunk (const PirlBlurBox *box, const guint8 *const *line, gsize x, gsize m,
-    guint8 *restrict dst)
+static void
+plain_box (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *restrict dst)
 {
   const gint last = 2 * box->radius + 2;
-  const guint32 whole = box->whole, part = box->part;
-  const guint8 *first_line = line[0] + x, *last_line = line[last] + x;
-  guint16 sum[CHUNK] = { 0 };
+  guint16 sum[CHUNK];
 
-  for (gint t = 1; t < last; t++)
-    for (gsize i = 0; i < m; i++)
-      sum[i] += line[t][x + i];
-  for (gsize i = 0; i < m; i++) {
-    const guint32 ends = first_line[i] + last_line[i];
+  for (gsize x = 0; x < n; x += CHUNK) {
+    const gsize m = MIN (CHUNK, n - x);
 
-    dst[x + i] = (sum[i] * whole + ends * part + (1u << 23)) >> 24;
+    memset (sum, 0, sizeof sum);
+    for (gint t = 1; t < last; t++)
+      for (gsize i = 0; i < m; i++)
+        sum[i] += line[t][x + i];
+    for (gsize i = 0; i < m; i++) {
+      const guint32 ends = line[0][x + i] + line[last][x + i];
+
+      dst[x + i] = (sum[i] * box->whole + ends * box->part + (1u << 23)) >> 24;
+    }
   }
-}
-
-INNER void
-box_line (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *dst)
-{
-  gsize x = 0;
-
-  for (; x + CHUNK <= n; x += CHUNK)
-    box_chunk (box, line, x, CHUNK, dst);
-  if (x < n)
-    box_chunk (box, line, x, n - x, dst);
 }
 
 static void
@@ -285,11 +277,6 @@ plain_join (const PirlPlanes *planes, gsize n, guint8 *rgb)
       const guint8 *below, gsize n, gfloat factor, guint8 *dst) \
   { \
     sharpen_line (above, here, below, n, factor, dst); \
-  } \
-  target static void name##_box (const PirlBlurBox *box, const guint8 *const *line, gsize n, \
-      guint8 *dst) \
-  { \
-    box_line (box, line, n, dst); \
   }
 
 #define LOOPS(name) { name##_split, name##_join, name##_tone, name##_saturation, name##_hue, \
@@ -499,6 +486,78 @@ avx2_hue (const PirlPlanes *planes, gsize n, gint turn)
     store_words (p[0].b, p[1].b, b + i);
   }
   plain_hue (&(PirlPlanes) { r + i, planes->stride }, n - i, turn);
+}
+
+/* Weights of 24 bits in two parts of BOX_SPLIT, the whole taps' beside the ends'. */
+#define BOX_SPLIT 12
+typedef struct {
+  __m256i high, low;
+} BoxWeights;
+
+AVX2 static inline BoxWeights
+box_weights (const PirlBlurBox *box)
+{
+  const guint32 mask = (1 << BOX_SPLIT) - 1;
+
+  return (BoxWeights) {
+    _mm256_set1_epi32 (box->part >> BOX_SPLIT << 16 | box->whole >> BOX_SPLIT),
+    _mm256_set1_epi32 ((box->part & mask) << 16 | (box->whole & mask)),
+  };
+}
+
+/* 8 results from pairs of the sum of whole taps and that of the ends, as 16 bits each. */
+AVX2 static inline __m256i
+box_join (__m256i pairs, const BoxWeights *w)
+{
+  const __m256i high = _mm256_slli_epi32 (_mm256_madd_epi16 (pairs, w->high), BOX_SPLIT);
+  const __m256i low = _mm256_madd_epi16 (pairs, w->low);
+
+  return _mm256_srli_epi32 (_mm256_add_epi32 (_mm256_add_epi32 (high, low),
+          _mm256_set1_epi32 (1 << 23)), 24);
+}
+
+/* 32 bytes. Unpacking works within lanes, and packing at the end undoes that. */
+AVX2 static inline __m256i
+box_32 (const BoxWeights *w, gint last, const guint8 *const *line, gsize x)
+{
+  const __m256i zero = _mm256_setzero_si256 ();
+  __m256i sum[2] = { zero, zero }, ends[2], part[2];
+
+  for (gint t = 1; t < last; t++) {
+    const __m256i bytes = _mm256_loadu_si256 ((const __m256i *) (line[t] + x));
+
+    sum[0] = _mm256_add_epi16 (sum[0], _mm256_unpacklo_epi8 (bytes, zero));
+    sum[1] = _mm256_add_epi16 (sum[1], _mm256_unpackhi_epi8 (bytes, zero));
+  }
+  {
+    const __m256i a = _mm256_loadu_si256 ((const __m256i *) (line[0] + x));
+    const __m256i b = _mm256_loadu_si256 ((const __m256i *) (line[last] + x));
+
+    ends[0] = _mm256_add_epi16 (_mm256_unpacklo_epi8 (a, zero), _mm256_unpacklo_epi8 (b, zero));
+    ends[1] = _mm256_add_epi16 (_mm256_unpackhi_epi8 (a, zero), _mm256_unpackhi_epi8 (b, zero));
+  }
+  for (gint j = 0; j < 2; j++)
+    part[j] = _mm256_packus_epi32 (box_join (_mm256_unpacklo_epi16 (sum[j], ends[j]), w),
+        box_join (_mm256_unpackhi_epi16 (sum[j], ends[j]), w));
+  return _mm256_packus_epi16 (part[0], part[1]);
+}
+
+AVX2 static void
+avx2_box (const PirlBlurBox *box, const guint8 *const *line, gsize n, guint8 *dst)
+{
+  const gint last = 2 * box->radius + 2;
+  const BoxWeights w = box_weights (box);
+  gsize x = 0;
+
+  if (n < 32) {
+    plain_box (box, line, n, dst);
+    return;
+  }
+  for (; x + 32 <= n; x += 32)
+    _mm256_storeu_si256 ((__m256i *) (dst + x), box_32 (&w, last, line, x));
+  /* The last bytes once more, with some before them. */
+  if (x < n)
+    _mm256_storeu_si256 ((__m256i *) (dst + n - 32), box_32 (&w, last, line, n - 32));
 }
 
 const PirlColourLoops *

@@ -239,43 +239,41 @@ pirl_pretext_views (const PirlPretextConfig *config, const PirlPretext *pretext,
 }
 
 /* Crops first and resizes then, as torchvision does: the filter never sees beyond the crop. */
-static void
-resize_crop (PirlResizer *resizer, const PirlImage *src, const PirlBox *box, PirlImage *dst)
+static PirlImage
+cropped (const PirlImage *src, const PirlBox *box)
 {
-  const PirlImage crop = { box->width, box->height, src->stride,
+  return (PirlImage) { box->width, box->height, src->stride,
     src->data + box->y * src->stride + 3 * (gsize) box->x };
-
-  pirl_resize (resizer, &crop, 0, 0, crop.width, crop.height, dst);
 }
 
 void
 pirl_pretext_render_image (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlImage *src, guint8 *dst)
 {
+  const PirlImage crop = cropped (src, &pretext->image_crop);
   PirlImage view = { config->image_size, config->image_size, 3 * (gsize) config->image_size, dst };
 
-  resize_crop (resizer, src, &pretext->image_crop, &view);
+  pirl_resize (resizer, &crop, 0, 0, crop.width, crop.height, &view);
   pirl_colour_apply (&pretext->image_colour, &view);
 }
 
+/* Of the scaled crop only the pixels of patches are computed. */
 void
 pirl_pretext_render_patches (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlImage *src, guint8 *dst)
 {
+  const PirlImage crop = cropped (src, &pretext->patch_crop);
   const gint size = config->patch_size, cell_size = config->crop_size / config->grid;
   const gsize stride = 3 * (gsize) size;
-  PirlImage *whole = pirl_resizer_scratch (resizer, config->crop_size, config->crop_size);
 
-  resize_crop (resizer, src, &pretext->patch_crop, whole);
+  pirl_resizer_plan (resizer, &crop, config->crop_size, config->crop_size);
   for (gint i = 0; i < config->grid * config->grid; i++) {
     const gint cell = pretext->permutation[i];
     const gint x = cell % config->grid * cell_size + pretext->offset_x[cell];
     const gint y = cell / config->grid * cell_size + pretext->offset_y[cell];
     PirlImage patch = { size, size, stride, dst + i * stride * size };
 
-    for (gint row = 0; row < size; row++)
-      memcpy (patch.data + row * stride, whole->data + (y + row) * whole->stride + 3 * (gsize) x,
-          stride);
+    pirl_resizer_render (resizer, resizer, &crop, x, y, &patch);
     pirl_colour_apply (&pretext->patch_colour[cell], &patch);
   }
 }

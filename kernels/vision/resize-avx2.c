@@ -42,38 +42,54 @@ join (__m256i high, __m256i low)
   return _mm256_srai_epi32 (low, PIRL_RESIZE_BITS);
 }
 
-/* The leading @safe outputs of four rows. Two rows share a vector, one a lane, so that a weight is one
- * broadcast and nothing crosses lanes. */
-AVX2 static inline void
-horizontal_4 (const PirlAxis *axis, gint safe, const guint8 *const src[4], guint8 *const dst[4])
+/* Sums of the products with the high and with the low parts of weights, for two rows, one a lane. */
+typedef struct {
+  __m256i high, low;
+} Chains;
+
+/* Four taps of two rows from @p and @q on. */
+AVX2 static inline Chains
+multiply_4 (const guint8 *p, const guint8 *q, const gint32 *w)
 {
   /* Pairs of 16-bit pixels by channel: taps 0 and 1, taps 2 and 3. */
   const __m256i taps01 = _mm256_broadcastsi128_si256 (_mm_setr_epi8 (0, -1, 3, -1, 1, -1, 4, -1, 2,
           -1, 5, -1, -1, -1, -1, -1));
   const __m256i taps23 = _mm256_broadcastsi128_si256 (_mm_setr_epi8 (6, -1, 9, -1, 7, -1, 10, -1, 8,
           -1, 11, -1, -1, -1, -1, -1));
+  const __m256i raw = _mm256_inserti128_si256 (_mm256_castsi128_si256 (
+          _mm_loadu_si128 ((const __m128i *) p)), _mm_loadu_si128 ((const __m128i *) q), 1);
+  const __m256i a = _mm256_shuffle_epi8 (raw, taps01), b = _mm256_shuffle_epi8 (raw, taps23);
 
+  return (Chains) {
+    _mm256_add_epi32 (_mm256_madd_epi16 (a, _mm256_set1_epi32 (w[0])),
+        _mm256_madd_epi16 (b, _mm256_set1_epi32 (w[2]))),
+    _mm256_add_epi32 (_mm256_madd_epi16 (a, _mm256_set1_epi32 (w[1])),
+        _mm256_madd_epi16 (b, _mm256_set1_epi32 (w[3]))),
+  };
+}
+
+/* The leading @safe outputs of four rows. Two rows share a vector, one a lane, so that a weight is one
+ * broadcast and nothing crosses lanes. */
+AVX2 static inline void
+horizontal_4 (const PirlAxis *axis, gint safe, const guint8 *const src[4], guint8 *const dst[4])
+{
   for (gint i = 0; i < safe; i++) {
     const gint32 *w = (const gint32 *) axis->split + (gsize) i * axis->stride;
-    gsize at = 3 * (gsize) axis->first[i];
-    __m256i high[2], low[2], out;
+    const gsize at = 3 * (gsize) axis->first[i];
+    Chains sum[2] = { multiply_4 (src[0] + at, src[1] + at, w),
+      multiply_4 (src[2] + at, src[3] + at, w) };
+    __m256i out;
 
-    high[0] = high[1] = low[0] = low[1] = _mm256_setzero_si256 ();
-    for (gint t = 0; t < axis->count[i]; t += 4, at += 12, w += 4)
+    for (gint t = 4; t < axis->count[i]; t += 4)
       for (gint j = 0; j < 2; j++) {
-        const __m256i raw = _mm256_inserti128_si256 (_mm256_castsi128_si256 (
-                _mm_loadu_si128 ((const __m128i *) (src[2 * j] + at))),
-            _mm_loadu_si128 ((const __m128i *) (src[2 * j + 1] + at)), 1);
-        const __m256i a = _mm256_shuffle_epi8 (raw, taps01);
-        const __m256i b = _mm256_shuffle_epi8 (raw, taps23);
+        const Chains more = multiply_4 (src[2 * j] + at + 3 * t, src[2 * j + 1] + at + 3 * t,
+            w + t);
 
-        high[j] = _mm256_add_epi32 (high[j], _mm256_madd_epi16 (a, _mm256_set1_epi32 (w[0])));
-        low[j] = _mm256_add_epi32 (low[j], _mm256_madd_epi16 (a, _mm256_set1_epi32 (w[1])));
-        high[j] = _mm256_add_epi32 (high[j], _mm256_madd_epi16 (b, _mm256_set1_epi32 (w[2])));
-        low[j] = _mm256_add_epi32 (low[j], _mm256_madd_epi16 (b, _mm256_set1_epi32 (w[3])));
+        sum[j].high = _mm256_add_epi32 (sum[j].high, more.high);
+        sum[j].low = _mm256_add_epi32 (sum[j].low, more.low);
       }
     /* Bytes of rows 0 and 2 in the lower lane, of rows 1 and 3 in the upper one. */
-    out = _mm256_packs_epi32 (join (high[0], low[0]), join (high[1], low[1]));
+    out = _mm256_packs_epi32 (join (sum[0].high, sum[0].low), join (sum[1].high, sum[1].low));
     out = _mm256_packus_epi16 (out, out);
     for (gint j = 0; j < 4; j++) {
       const __m128i lane = j % 2 ? _mm256_extracti128_si256 (out, 1) : _mm256_castsi256_si128 (out);
@@ -146,8 +162,11 @@ avx2_vertical (const gint32 *weight, gint count, const guint8 *src, gsize stride
 
   for (; x + VERTICAL_STEP <= n; x += VERTICAL_STEP)
     vertical_32 (weight, count, src + x, stride, dst + x);
-  if (x < n)
-    pirl_resize_plain.vertical (weight, count, src + x, stride, n - x, dst + x);
+  if (x < n && n >= VERTICAL_STEP)
+    /* The last bytes once more, with some before them. */
+    vertical_32 (weight, count, src + n - VERTICAL_STEP, stride, dst + n - VERTICAL_STEP);
+  else if (x < n)
+    pirl_resize_plain.vertical (weight, count, src, stride, n, dst);
 }
 
 const PirlResizeLoops *

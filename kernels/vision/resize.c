@@ -19,12 +19,12 @@
 
 struct _PirlResizer {
   const PirlResizeLoops *loops;
-  PirlAxis columns, rows;
+  PirlAxis columns, rows;       /* of the plan; n = 0 where it changes nothing */
+  gint left, top;               /* where the plan begins in the result */
   gdouble *real_weight;
   gsize real_weight_size;
   guint8 *between;              /* after the horizontal pass */
   gsize between_size;
-  PirlImage scratch;
 };
 
 static inline guint8
@@ -128,15 +128,7 @@ pirl_resizer_free (PirlResizer *resizer)
   axis_clear (&resizer->rows);
   g_free (resizer->real_weight);
   g_free (resizer->between);
-  pirl_image_clear (&resizer->scratch);
   g_free (resizer);
-}
-
-PirlImage *
-pirl_resizer_scratch (PirlResizer *resizer, gint width, gint height)
-{
-  pirl_image_resize_storage (&resizer->scratch, width, height);
-  return &resizer->scratch;
 }
 
 static void
@@ -221,23 +213,39 @@ copy_window (const PirlImage *src, gint x0, gint y0, PirlImage *dst)
         3 * (gsize) dst->width);
 }
 
-static void
-run_vertical (const PirlResizer *resizer, const guint8 *src, gsize stride, PirlImage *dst)
+/* The outputs [begin, begin + n) of @axis, where it changes anything. */
+static PirlAxis
+axis_part (const PirlAxis *axis, gint begin, gint n)
 {
-  const PirlAxis *axis = &resizer->rows;
+  PirlAxis part = *axis;
 
+  if (part.n == 0)
+    return part;
+  part.n = n;
+  part.first += begin;
+  part.count += begin;
+  part.weight += (gsize) begin * axis->stride;
+  part.split += (gsize) begin * axis->stride;
+  return part;
+}
+
+/* @src's row 0 is the source's row @origin. */
+static void
+run_vertical (const PirlResizeLoops *loops, const PirlAxis *axis, const guint8 *src, gsize stride,
+    gint origin, PirlImage *dst)
+{
   for (gint y = 0; y < dst->height; y++)
-    resizer->loops->vertical (axis->weight + (gsize) y * axis->stride, axis->count[y],
-        src + axis->first[y] * stride, stride, 3 * (gsize) dst->width,
+    loops->vertical (axis->weight + (gsize) y * axis->stride, axis->count[y],
+        src + (axis->first[y] - origin) * stride, stride, 3 * (gsize) dst->width,
         dst->data + y * dst->stride);
 }
 
 /* Both passes: columns for the rows that are needed, into the resizer's memory, then rows. */
 static void
-run_both (PirlResizer *resizer, const PirlImage *src, PirlImage *dst)
+run_both (PirlResizer *resizer, const PirlAxis *columns, const PirlAxis *rows, const PirlImage *src,
+    PirlImage *dst)
 {
-  const PirlAxis *axis = &resizer->rows;
-  const gint begin = axis->first[0], end = axis->first[axis->n - 1] + axis->count[axis->n - 1];
+  const gint begin = rows->first[0], end = rows->first[rows->n - 1] + rows->count[rows->n - 1];
   const gsize stride = 3 * (gsize) dst->width;
   const gsize need = stride * (end - begin);
 
@@ -246,11 +254,53 @@ run_both (PirlResizer *resizer, const PirlImage *src, PirlImage *dst)
     resizer->between = g_malloc (need);
     resizer->between_size = need;
   }
-  resizer->loops->horizontal (&resizer->columns, src->data + begin * src->stride, src->stride,
-      end - begin, resizer->between, stride);
-  for (gint i = 0; i < axis->n; i++)
-    resizer->rows.first[i] -= begin;
-  run_vertical (resizer, resizer->between, stride, dst);
+  resizer->loops->horizontal (columns, src->data + begin * src->stride, src->stride, end - begin,
+      resizer->between, stride);
+  run_vertical (resizer->loops, rows, resizer->between, stride, begin, dst);
+}
+
+/* Weights of the outputs from (x0, y0) on, @width x @height, of a resize to @out_w x @out_h. */
+static void
+plan (PirlResizer *resizer, const PirlImage *src, const gfloat box[4], gint out_w, gint out_h,
+    gint x0, gint y0, gint width, gint height)
+{
+  resizer->columns.n = resizer->rows.n = 0;
+  resizer->left = x0;
+  resizer->top = y0;
+  if (width <= 0 || height <= 0 || src->width <= 0 || src->height <= 0)
+    return;
+  if (out_w != src->width || box[0] != 0 || box[2] != out_w)
+    axis_compute (resizer, &resizer->columns, src->width, box[0], box[2], out_w, x0, width);
+  if (out_h != src->height || box[1] != 0 || box[3] != out_h)
+    axis_compute (resizer, &resizer->rows, src->height, box[1], box[3], out_h, y0, height);
+}
+
+void
+pirl_resizer_plan (PirlResizer *resizer, const PirlImage *src, gint width, gint height)
+{
+  const gfloat box[4] = { 0, 0, src->width, src->height };
+
+  plan (resizer, src, box, width, height, 0, 0, width, height);
+}
+
+void
+pirl_resizer_render (PirlResizer *resizer, const PirlResizer *planned, const PirlImage *src,
+    gint x0, gint y0, PirlImage *dst)
+{
+  const PirlAxis columns = axis_part (&planned->columns, x0 - planned->left, dst->width);
+  const PirlAxis rows = axis_part (&planned->rows, y0 - planned->top, dst->height);
+
+  if (dst->width <= 0 || dst->height <= 0 || src->width <= 0 || src->height <= 0)
+    return;
+  if (columns.n > 0 && rows.n > 0)
+    run_both (resizer, &columns, &rows, src, dst);
+  else if (rows.n > 0)
+    run_vertical (resizer->loops, &rows, src->data + 3 * (gsize) x0, src->stride, 0, dst);
+  else if (columns.n > 0)
+    resizer->loops->horizontal (&columns, src->data + y0 * src->stride, src->stride, dst->height,
+        dst->data, dst->stride);
+  else
+    copy_window (src, x0, y0, dst);
 }
 
 /* The part of a resize to out_w x out_h that starts at (x0, y0) and has the size of @dst. */
@@ -258,24 +308,8 @@ static void
 resize_window (PirlResizer *resizer, const PirlImage *src, const gfloat box[4], gint out_w,
     gint out_h, gint x0, gint y0, PirlImage *dst)
 {
-  const gboolean columns = out_w != src->width || box[0] != 0 || box[2] != out_w;
-  const gboolean rows = out_h != src->height || box[1] != 0 || box[3] != out_h;
-
-  if (dst->width <= 0 || dst->height <= 0 || src->width <= 0 || src->height <= 0)
-    return;
-  if (columns)
-    axis_compute (resizer, &resizer->columns, src->width, box[0], box[2], out_w, x0, dst->width);
-  if (rows)
-    axis_compute (resizer, &resizer->rows, src->height, box[1], box[3], out_h, y0, dst->height);
-  if (columns && rows)
-    run_both (resizer, src, dst);
-  else if (rows)
-    run_vertical (resizer, src->data + 3 * (gsize) x0, src->stride, dst);
-  else if (columns)
-    resizer->loops->horizontal (&resizer->columns, src->data + y0 * src->stride, src->stride,
-        dst->height, dst->data, dst->stride);
-  else
-    copy_window (src, x0, y0, dst);
+  plan (resizer, src, box, out_w, out_h, x0, y0, dst->width, dst->height);
+  pirl_resizer_render (resizer, resizer, src, x0, y0, dst);
 }
 
 void

@@ -59,8 +59,12 @@ void pirl_resize_horizontal_from (const PirlAxis *axis, gint begin, const guint8
 const PirlResizeLoops *pirl_resize_avx2 (void);
 /* A resizer that uses the loops given, so that tests can compare them. */
 PirlResizer *pirl_resizer_new_with (const PirlResizeLoops *loops);
-/* A picture that lives in the resizer, fitted to a size; good until the next call. */
-PirlImage *pirl_resizer_scratch (PirlResizer *resizer, gint width, gint height);
+/* Weights for scaling all of @src to @width x @height; kept until the resizer's next call. */
+void pirl_resizer_plan (PirlResizer *resizer, const PirlImage *src, gint width, gint height);
+/* The part at (x0, y0), as large as @dst, of what @planned (may be @resizer) is planned for. Threads
+ * may share @planned, which is only read, and not @resizer. */
+void pirl_resizer_render (PirlResizer *resizer, const PirlResizer *planned, const PirlImage *src,
+    gint x0, gint y0, PirlImage *dst);
 
 /* Hue, saturation and value as bytes and back, in Pillow's roundings. */
 void pirl_rgb_to_hsv (const guint8 rgb[3], guint8 hsv[3]);
