@@ -100,8 +100,8 @@ row_of (const PirlImage *image, gint y)
   return image->data + y * image->stride;
 }
 
-static const PirlColourLoops *
-best_loops (void)
+const PirlColourLoops *
+pirl_colour_loops (void)
 {
   const PirlColourLoops *avx2 = pirl_colour_avx2 ();
 
@@ -222,31 +222,21 @@ measure_range (const PirlColourLoops *loops, const PirlPlanes *planes, gsize n,
     loops->range (planes->data + c * planes->stride, n, statistics->range[c]);
 }
 
+/* The steps [begin, end) of the drawn order; @grey: the mean grey of the picture, for contrast. */
 static void
-apply_contrast (Work *work, gfloat factor)
-{
-  const gdouble pixels = (gdouble) work->image->width * work->image->height;
-  Statistics statistics = { 0 };
-
-  if (factor == 1)
-    return;
-  flush (work, measure_grey, &statistics);
-  put_off (work, POINT_TONE, (gint) (statistics.grey / pixels + 0.5), factor);
-}
-
-static void
-apply_jitter (Work *work, const PirlColour *colour)
+apply_jitter (Work *work, const PirlColour *colour, guint begin, guint end, gint grey)
 {
   const gint turn = (guint8) (gint) ((gdouble) colour->hue * 255);
 
-  for (guint i = 0; i < G_N_ELEMENTS (colour->order); i++) {
+  for (guint i = begin; i < end; i++) {
     switch (colour->order[i]) {
       case PIRL_JITTER_BRIGHTNESS:
         if (colour->brightness != 1)
           put_off (work, POINT_TONE, 0, colour->brightness);
         break;
       case PIRL_JITTER_CONTRAST:
-        apply_contrast (work, colour->contrast);
+        if (colour->contrast != 1)
+          put_off (work, POINT_TONE, grey, colour->contrast);
         break;
       case PIRL_JITTER_SATURATION:
         if (colour->saturation != 1)
@@ -426,14 +416,47 @@ pirl_colour_draw (PirlRng *rng, const PirlAugment *augment, gint size, gfloat fl
   colour->flip = pirl_rng_chance (rng, flip_probability);
 }
 
-void
-pirl_colour_apply_with (const PirlColourLoops *loops, const PirlColour *colour, PirlImage *image)
+gboolean
+pirl_colour_by_rows (const PirlColour *colour)
 {
-  Work work = { .loops = loops, .image = image };
+  return !colour->photometric && !(colour->blur_radius > 0);
+}
 
-  if (image->width <= 0 || image->height <= 0)
-    return;
-  apply_jitter (&work, colour);
+/* How many steps of jitter come before the one that wants to know the mean grey; 0: none does. */
+static guint
+steps_before_grey (const PirlColour *colour)
+{
+  guint i = 0;
+
+  if (colour->contrast == 1)
+    return 0;
+  while (i < G_N_ELEMENTS (colour->order) && colour->order[i] != PIRL_JITTER_CONTRAST)
+    i++;
+  return i % G_N_ELEMENTS (colour->order);
+}
+
+guint64
+pirl_colour_begin (const PirlColourLoops *loops, const PirlColour *colour, PirlImage *rows)
+{
+  Work work = { .loops = loops, .image = rows };
+  Statistics statistics = { 0 };
+
+  if (colour->contrast == 1)
+    return 0;
+  apply_jitter (&work, colour, 0, steps_before_grey (colour), 0);
+  flush (&work, measure_grey, &statistics);
+  return statistics.grey;
+}
+
+void
+pirl_colour_end (const PirlColourLoops *loops, const PirlColour *colour, guint64 grey,
+    const PirlImage *image, PirlImage *rows)
+{
+  const gdouble pixels = (gdouble) image->width * image->height;
+  Work work = { .loops = loops, .image = rows };
+
+  apply_jitter (&work, colour, steps_before_grey (colour), G_N_ELEMENTS (colour->order),
+      (gint) (grey / pixels + 0.5));
   if (colour->photometric)
     apply_photometric (&work, colour);
   if (colour->grayscale)
@@ -444,7 +467,14 @@ pirl_colour_apply_with (const PirlColourLoops *loops, const PirlColour *colour, 
 }
 
 void
+pirl_colour_apply_with (const PirlColourLoops *loops, const PirlColour *colour, PirlImage *image)
+{
+  if (image->width > 0 && image->height > 0)
+    pirl_colour_end (loops, colour, pirl_colour_begin (loops, colour, image), image, image);
+}
+
+void
 pirl_colour_apply (const PirlColour *colour, PirlImage *image)
 {
-  pirl_colour_apply_with (best_loops (), colour, image);
+  pirl_colour_apply_with (pirl_colour_loops (), colour, image);
 }

@@ -37,6 +37,18 @@ typedef struct {
 extern const PirlColourLoops pirl_colour_plain;
 /* NULL where the processor or the compiler has none. */
 const PirlColourLoops *pirl_colour_avx2 (void);
+/* The fastest of them here. */
+const PirlColourLoops *pirl_colour_loops (void);
+
 /* pirl_colour_apply() with the loops given, so that tests can compare them. */
 void pirl_colour_apply_with (const PirlColourLoops *loops, const PirlColour *colour,
     PirlImage *image);
+/* The same in two halves, for threads that share a picture: all that comes before the mean grey of
+ * the whole picture is needed, and all the rest. The first gives the sum of the greys of @rows, and
+ * the second takes that of the whole @image. Rows may be done apart where pirl_colour_by_rows(), but
+ * for the second half of others. */
+guint64 pirl_colour_begin (const PirlColourLoops *loops, const PirlColour *colour,
+    PirlImage *rows);
+void pirl_colour_end (const PirlColourLoops *loops, const PirlColour *colour, guint64 grey,
+    const PirlImage *image, PirlImage *rows);
+gboolean pirl_colour_by_rows (const PirlColour *colour);
