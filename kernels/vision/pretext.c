@@ -239,8 +239,8 @@ pirl_pretext_views (const PirlPretextConfig *config, const PirlPretext *pretext,
 }
 
 /* Crops first and resizes then, as torchvision does: the filter never sees beyond the crop. */
-static PirlImage
-cropped (const PirlImage *src, const PirlBox *box)
+PirlImage
+pirl_image_crop (const PirlImage *src, const PirlBox *box)
 {
   return (PirlImage) { box->width, box->height, src->stride,
     src->data + box->y * src->stride + 3 * (gsize) box->x };
@@ -250,30 +250,35 @@ void
 pirl_pretext_render_image (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlImage *src, guint8 *dst)
 {
-  const PirlImage crop = cropped (src, &pretext->image_crop);
+  const PirlImage crop = pirl_image_crop (src, &pretext->image_crop);
   PirlImage view = { config->image_size, config->image_size, 3 * (gsize) config->image_size, dst };
 
   pirl_resize (resizer, &crop, 0, 0, crop.width, crop.height, &view);
   pirl_colour_apply (&pretext->image_colour, &view);
 }
 
-/* Of the scaled crop only the pixels of patches are computed. */
+void
+pirl_pretext_render_patch (const PirlPretextConfig *config, const PirlPretext *pretext,
+    PirlResizer *resizer, const PirlResizer *planned, const PirlImage *crop, guint i, guint8 *dst)
+{
+  const gint size = config->patch_size, cell_size = config->crop_size / config->grid;
+  const gsize stride = 3 * (gsize) size;
+  const gint cell = pretext->permutation[i];
+  const gint x = cell % config->grid * cell_size + pretext->offset_x[cell];
+  const gint y = cell / config->grid * cell_size + pretext->offset_y[cell];
+  PirlImage patch = { size, size, stride, dst + i * stride * size };
+
+  pirl_resizer_render (resizer, planned, crop, x, y, &patch);
+  pirl_colour_apply (&pretext->patch_colour[cell], &patch);
+}
+
 void
 pirl_pretext_render_patches (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlImage *src, guint8 *dst)
 {
-  const PirlImage crop = cropped (src, &pretext->patch_crop);
-  const gint size = config->patch_size, cell_size = config->crop_size / config->grid;
-  const gsize stride = 3 * (gsize) size;
+  const PirlImage crop = pirl_image_crop (src, &pretext->patch_crop);
 
   pirl_resizer_plan (resizer, &crop, config->crop_size, config->crop_size);
-  for (gint i = 0; i < config->grid * config->grid; i++) {
-    const gint cell = pretext->permutation[i];
-    const gint x = cell % config->grid * cell_size + pretext->offset_x[cell];
-    const gint y = cell / config->grid * cell_size + pretext->offset_y[cell];
-    PirlImage patch = { size, size, stride, dst + i * stride * size };
-
-    pirl_resizer_render (resizer, resizer, &crop, x, y, &patch);
-    pirl_colour_apply (&pretext->patch_colour[cell], &patch);
-  }
+  for (gint i = 0; i < config->grid * config->grid; i++)
+    pirl_pretext_render_patch (config, pretext, resizer, resizer, &crop, i, dst);
 }

@@ -72,3 +72,15 @@ PIRL_API void pirl_pretext_render_image (const PirlPretextConfig *config,
 /** Renders the patches in their shuffled order (grid*grid * P*P*3 packed bytes). */
 PIRL_API void pirl_pretext_render_patches (const PirlPretextConfig *config,
     const PirlPretext *pretext, PirlResizer *resizer, const PirlImage *src, guint8 *dst);
+
+/** Threads that render the views of one sample after another. */
+typedef struct _PirlRenderer PirlRenderer;
+/** @n_threads counts the caller of pirl_renderer_run(), so that with 1 nobody helps. Fails where no
+ * more threads can be had. */
+PIRL_API PirlRenderer *pirl_renderer_new (guint n_threads, GError **error);
+PIRL_API void pirl_renderer_free (PirlRenderer *renderer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlRenderer, pirl_renderer_free)
+/** As pirl_pretext_render_image() and pirl_pretext_render_patches(), either of them where its memory
+ * is NULL left out: the same bytes for every number of threads. One call at a time. */
+PIRL_API void pirl_renderer_run (PirlRenderer *renderer, const PirlPretextConfig *config,
+    const PirlPretext *pretext, const PirlImage *src, guint8 *image, guint8 *patches);

@@ -66,6 +66,13 @@ void pirl_resizer_plan (PirlResizer *resizer, const PirlImage *src, gint width, 
 void pirl_resizer_render (PirlResizer *resizer, const PirlResizer *planned, const PirlImage *src,
     gint x0, gint y0, PirlImage *dst);
 
+/* The part of @src within @box, which shares its pixels. */
+PirlImage pirl_image_crop (const PirlImage *src, const PirlBox *box);
+/* Patch @i of pirl_pretext_render_patches() into its place in @dst. @planned: for scaling @crop, the
+ * jigsaw view's, to the config's crop_size. */
+void pirl_pretext_render_patch (const PirlPretextConfig *config, const PirlPretext *pretext,
+    PirlResizer *resizer, const PirlResizer *planned, const PirlImage *crop, guint i, guint8 *dst);
+
 /* Hue, saturation and value as bytes and back, in Pillow's roundings. */
 void pirl_rgb_to_hsv (const guint8 rgb[3], guint8 hsv[3]);
 void pirl_hsv_to_rgb (const guint8 hsv[3], guint8 rgb[3]);

@@ -1072,6 +1072,69 @@ GST_START_TEST (two_at_once_share_nothing)
 
 GST_END_TEST;
 
+/* Frames of changing sizes through @n_threads threads, a flush among them, and all that again after
+ * the element was stopped; what came out, one after another. */
+static GByteArray *
+views_of_threads (guint n_threads, const gchar * peer, const gchar * strengths)
+{
+  g_autofree gchar *properties = g_strdup_printf ("n-threads=%u %s", n_threads, strengths);
+  GstHarness *h = harness_new (properties);
+  GByteArray *views = g_byte_array_new ();
+
+  gst_harness_set_sink_caps_str (h, peer);
+  for (guint run = 0; run < 2; run++) {
+    for (guint i = 0; i < 12; i++) {
+      GstBuffer *out;
+      GstMapInfo map;
+
+      if (i % 3 == 0)
+        set_size (h, 50 + 31 * i, 37 + 9 * i);
+      if (i == 7) {
+        GstSegment segment;
+
+        gst_segment_init (&segment, GST_FORMAT_TIME);
+        fail_unless (gst_harness_push_event (h, gst_event_new_flush_start ()));
+        fail_unless (gst_harness_push_event (h, gst_event_new_flush_stop (TRUE)));
+        fail_unless (gst_harness_push_event (h, gst_event_new_segment (&segment)));
+      }
+      out = push_pull (h, sample (50 + 31 * (i - i % 3), 37 + 9 * (i - i % 3), i, run, i));
+      fail_unless (gst_buffer_map (out, &map, GST_MAP_READ));
+      g_byte_array_append (views, map.data, map.size);
+      gst_buffer_unmap (out, &map);
+      gst_buffer_unref (out);
+    }
+    fail_unless_equals_int (gst_element_set_state (h->element, GST_STATE_NULL),
+        GST_STATE_CHANGE_SUCCESS);
+    gst_harness_play (h);
+  }
+  gst_harness_teardown (h);
+  return views;
+}
+
+GST_START_TEST (threads_change_no_byte)
+{
+  static const gchar *peers[] = { "other/tensors", "video/x-raw,format=RGB" };
+  static const gchar *strengths[] = { "", "photometric=0.5 blur=0.5" };
+
+  for (guint p = 0; p < G_N_ELEMENTS (peers); p++) {
+    for (guint s = 0; s < G_N_ELEMENTS (strengths); s++) {
+      GByteArray *alone = views_of_threads (1, peers[p], strengths[s]);
+
+      for (guint n = 0; n <= 3; n++) {
+        GByteArray *together = views_of_threads (n, peers[p], strengths[s]);
+
+        fail_unless_equals_int (together->len, alone->len);
+        fail_unless (memcmp (together->data, alone->data, alone->len) == 0,
+            "with n-threads=%u other bytes came for \"%s\" and \"%s\"", n, peers[p], strengths[s]);
+        g_byte_array_unref (together);
+      }
+      g_byte_array_unref (alone);
+    }
+  }
+}
+
+GST_END_TEST;
+
 GST_START_TEST (qos_is_off_by_default)
 {
   GstElement *element = gst_element_factory_make ("pirljigsaw", NULL);
@@ -1121,6 +1184,7 @@ pirljigsaw_suite (void)
   tcase_add_test (tc, flush_goes_on_and_eos_passes);
   tcase_add_test (tc, slow_display_branch_costs_no_sample);
   tcase_add_test (tc, two_at_once_share_nothing);
+  tcase_add_test (tc, threads_change_no_byte);
   tcase_add_test (tc, qos_is_off_by_default);
   return s;
 }

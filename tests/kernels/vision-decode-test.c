@@ -354,6 +354,43 @@ test_fast_equals_plain (void)
   g_test_message ("fast loops: %s", pirl_resize_avx2 ()? "AVX2" : "none on this processor");
 }
 
+/* A window of a planned resize is that part of the whole, where both axes change, one or none. */
+static void
+test_windows (void)
+{
+  static const gint sizes[][4] = { { 90, 70, 41, 33 }, { 20, 30, 64, 50 }, { 50, 40, 50, 23 },
+    { 50, 40, 77, 40 }, { 50, 40, 50, 40 } };
+  g_autoptr (PirlResizer) planned = pirl_resizer_new ();
+  g_autoptr (PirlResizer) plain = pirl_resizer_new_with (&pirl_resize_plain);
+  g_autoptr (PirlResizer) fast = pirl_resizer_new ();
+  PirlRng rng;
+
+  pirl_rng_init (&rng, 3, 0, 0, PIRL_PURPOSE_TEST);
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    const gint out_w = sizes[i][2], out_h = sizes[i][3];
+    PirlImage src, whole;
+
+    vision_picture (&src, sizes[i][0], sizes[i][1], 7);
+    pirl_image_init (&whole, out_w, out_h);
+    pirl_resize (planned, &src, 0, 0, src.width, src.height, &whole);
+    pirl_resizer_plan (planned, &src, out_w, out_h);
+    for (gint n = 0; n < 40; n++) {
+      const gint x = pirl_rng_below (&rng, out_w), y = pirl_rng_below (&rng, out_h);
+      PirlImage part;
+
+      pirl_image_init (&part, 1 + pirl_rng_below (&rng, out_w - x),
+          1 + pirl_rng_below (&rng, out_h - y));
+      pirl_resizer_render (n % 2 ? plain : fast, planned, &src, x, y, &part);
+      for (gint row = 0; row < part.height; row++)
+        g_assert_cmpmem (part.data + row * part.stride, part.stride,
+            whole.data + (y + row) * whole.stride + 3 * x, part.stride);
+      pirl_image_clear (&part);
+    }
+    pirl_image_clear (&src);
+    pirl_image_clear (&whole);
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -377,5 +414,6 @@ main (int argc, char **argv)
   g_test_add_func ("/vision/storage-is-reused", test_storage);
   g_test_add_func ("/vision/storage-of-the-caller-is-filled", test_storage_of_the_caller);
   g_test_add_func ("/vision/fast-resize-equals-plain", test_fast_equals_plain);
+  g_test_add_func ("/vision/windows-are-parts-of-the-whole-resize", test_windows);
   return g_test_run ();
 }

@@ -5,6 +5,7 @@
  * chi-squares below the 99.9 % quantile (k + 3.3 sqrt (2 k) + 5); seeds are fixed. */
 #include "config.h"
 #include "vision-common.h"
+#include "vision/colour-loops.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -360,6 +361,170 @@ test_recipes (void)
   pirl_image_clear (&src);
 }
 
+/* Every number of threads gives the bytes that the plain functions give. */
+static void
+check_renderer (PirlRenderer *renderer, PirlResizer *resizer, const PirlPretextConfig *config,
+    const PirlImage *src, guint64 index)
+{
+  const gsize image_bytes = 3 * (gsize) config->image_size * config->image_size;
+  const gsize patch_bytes = 3 * (gsize) config->patch_size * config->patch_size * config->grid
+      * config->grid;
+  g_autofree guint8 *want = g_malloc (image_bytes + patch_bytes);
+  g_autofree guint8 *got = g_malloc (image_bytes + patch_bytes);
+  PirlPretext p;
+
+  pirl_pretext_draw (config, NULL, -1, src->width, src->height, 3, 1, index, &p);
+  pirl_pretext_render_image (config, &p, resizer, src, want);
+  pirl_pretext_render_patches (config, &p, resizer, src, want + image_bytes);
+  memset (got, 0x5a, image_bytes + patch_bytes);
+  pirl_renderer_run (renderer, config, &p, src, got, got + image_bytes);
+  g_assert_cmpmem (got, image_bytes + patch_bytes, want, image_bytes + patch_bytes);
+  /* One without the other. */
+  memset (got, 0x5a, image_bytes + patch_bytes);
+  pirl_renderer_run (renderer, config, &p, src, index % 2 ? got : NULL,
+      index % 2 ? NULL : got + image_bytes);
+  if (index % 2)
+    g_assert_cmpmem (got, image_bytes, want, image_bytes);
+  else
+    g_assert_cmpmem (got + image_bytes, patch_bytes, want + image_bytes, patch_bytes);
+}
+
+static void
+test_threads (void)
+{
+  static const guint threads[] = { 1, 2, 3, 16 };
+  static const struct {
+    gint size, grid;
+    PirlAugment augment;
+  } cases[] = {
+    { 96, 3, { .4f, .4f, .4f, .4f, .2f, 0, 0 } }, { 64, 2, { .4f, .4f, .4f, .4f, .2f, .5f, .5f } },
+    { 50, 5, { 0, 0, .4f, .1f, 0, 0, 0 } }, { 3, 1, { .4f, .4f, .4f, .4f, .2f, 0, 0 } },
+  };
+  g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+
+  for (guint t = 0; t < G_N_ELEMENTS (threads); t++) {
+    g_autoptr (PirlRenderer) renderer = pirl_renderer_new (threads[t], NULL);
+
+    g_assert_nonnull (renderer);
+    for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+      PirlPretextConfig config;
+      PirlImage src;
+
+      pirl_pretext_config_defaults (&config, cases[i].size, cases[i].grid);
+      config.augment = cases[i].augment;
+      vision_picture (&src, 90 + 37 * i, 80 + 11 * i, i);
+      for (guint n = 0; n < 25; n++)
+        check_renderer (renderer, resizer, &config, &src, n);
+      pirl_image_clear (&src);
+    }
+  }
+}
+
+/* Renderers come and go, whether they have worked or not. */
+static void
+test_renderers_end (void)
+{
+  for (guint i = 0; i < 50; i++) {
+    PirlRenderer *renderer = pirl_renderer_new (1 + i % 5, NULL);
+
+    g_assert_nonnull (renderer);
+    if (i % 3 == 0) {
+      g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+      PirlPretextConfig config;
+      PirlImage src;
+
+      pirl_pretext_config_defaults (&config, 16, 3);
+      vision_picture (&src, 30, 20, i);
+      check_renderer (renderer, resizer, &config, &src, i);
+      pirl_image_clear (&src);
+    }
+    pirl_renderer_free (renderer);
+  }
+  pirl_renderer_free (NULL);
+}
+
+/* Draws that take every step, with strengths beyond those of pirljigsaw. */
+static void
+draw_any_colour (PirlRng *rng, PirlColour *colour)
+{
+  const PirlAugment strong = { 1, 1, 1, .5f, .2f, .5f, .5f };
+
+  pirl_colour_draw (rng, &strong, 224, .5f, colour);
+  if (pirl_rng_chance (rng, .2f))
+    colour->contrast = 1;
+  if (colour->blur_radius > 0 && pirl_rng_chance (rng, .5f))
+    colour->blur_radius *= 15;
+}
+
+/* Random pictures of random sizes, rows apart or not, with what lies between them untouched. */
+static void
+test_fast_colour_equals_plain (void)
+{
+  const PirlColourLoops *fast = pirl_colour_loops ();
+  PirlRng rng;
+
+  g_test_message ("fast loops: %s", pirl_colour_avx2 ()? "AVX2" : "none on this processor");
+  pirl_rng_init (&rng, 8, 0, 0, PIRL_PURPOSE_TEST);
+  for (gint i = 0; i < 400; i++) {
+    const gint width = 1 + pirl_rng_below (&rng, i % 3 ? 70 : 700);
+    const gint height = 1 + pirl_rng_below (&rng, 40), gap = i % 2 ? pirl_rng_below (&rng, 40) : 0;
+    const gsize stride = 3 * (gsize) width + gap, size = stride * height;
+    g_autofree guint8 *a = g_malloc (size), *b = g_malloc (size), *before = g_malloc (size);
+    PirlImage image = { width, height, stride, a }, other = { width, height, stride, b };
+    PirlColour colour;
+
+    for (gsize k = 0; k < size; k++)
+      before[k] = pirl_rng_u32 (&rng);
+    memcpy (a, before, size);
+    memcpy (b, before, size);
+    draw_any_colour (&rng, &colour);
+    pirl_colour_apply_with (&pirl_colour_plain, &colour, &image);
+    pirl_colour_apply_with (fast, &colour, &other);
+    g_assert_cmpmem (a, size, b, size);
+    for (gint y = 0; y < height; y++)
+      g_assert_cmpmem (a + y * stride + 3 * width, gap, before + y * stride + 3 * width, gap);
+  }
+}
+
+/* Each of @loops' hues of every colour is that of the conversions to bytes and back, which are held
+ * against Pillow's elsewhere. */
+static void
+check_hues (const PirlColourLoops *loops)
+{
+  g_autofree guint8 *line = g_malloc (3 * 256);
+  const PirlPlanes planes = { line, 256 };
+
+  for (guint rg = 0; rg < 1u << 16; rg++) {
+    const guint8 turn = rg * 37;
+
+    for (guint blue = 0; blue < 256; blue++) {
+      line[blue] = rg >> 8;
+      line[256 + blue] = rg & 255;
+      line[512 + blue] = blue;
+    }
+    loops->hue (&planes, 256, turn);
+    for (guint blue = 0; blue < 256; blue++) {
+      const guint8 rgb[3] = { rg >> 8, rg & 255, blue };
+      guint8 hsv[3], want[3];
+
+      pirl_rgb_to_hsv (rgb, hsv);
+      hsv[0] += turn;
+      pirl_hsv_to_rgb (hsv, want);
+      if (line[blue] != want[0] || line[256 + blue] != want[1] || line[512 + blue] != want[2])
+        g_error ("(%d, %d, %d) turned by %d: (%d, %d, %d), wanted (%d, %d, %d)", rgb[0], rgb[1],
+            rgb[2], turn, line[blue], line[256 + blue], line[512 + blue], want[0], want[1],
+            want[2]);
+    }
+  }
+}
+
+static void
+test_every_hue (void)
+{
+  check_hues (&pirl_colour_plain);
+  check_hues (pirl_colour_loops ());
+}
+
 static void
 test_config_errors (void)
 {
@@ -541,6 +706,10 @@ main (int argc, char **argv)
   g_test_add_func ("/vision/draws-are-independent", test_draws_are_independent);
   g_test_add_func ("/vision/patches-are-cuts-of-the-crop", test_rendering);
   g_test_add_func ("/vision/recipes-say-what-is-rendered", test_recipes);
+  g_test_add_func ("/vision/threads-change-no-byte", test_threads);
+  g_test_add_func ("/vision/renderers-end", test_renderers_end);
+  g_test_add_func ("/vision/fast-colours-equal-plain-ones", test_fast_colour_equals_plain);
+  g_test_add_func ("/vision/hue-loops-turn-every-colour", test_every_hue);
   g_test_add_func ("/vision/bad-geometry-is-explained", test_config_errors);
   g_test_add_func ("/vision/permutations-keep-known-distances", test_permutation_distances);
   g_test_add_func ("/vision/permutations-are-greedy", test_permutations_are_greedy);
