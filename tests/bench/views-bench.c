@@ -6,7 +6,8 @@
  * The views are pirljigsaw's (224; nine patches of 64 from 255) of a 500x375 picture, 16 drawn
  * samples a round, at the element's default strengths, and without any colour. Every single step is
  * done to finished views of 224 and of 64 pixels; what copying them costs is taken off, and is the
- * row "copy". Medians of the rounds (31).
+ * row "copy". Then both views by teams of threads: wall clock, and CPU time of the whole process, a
+ * sample. Medians of the rounds (31).
  */
 #include <math.h>
 #include <stdio.h>
@@ -50,13 +51,20 @@ static const Step steps[] = {
 };
 #undef ORDER
 
+/* In microseconds. */
 static gdouble
-cpu_now (void)
+time_of (clockid_t clock)
 {
   struct timespec now;
 
-  clock_gettime (CLOCK_THREAD_CPUTIME_ID, &now);
+  clock_gettime (clock, &now);
   return 1e6 * now.tv_sec + 1e-3 * now.tv_nsec;
+}
+
+static gdouble
+cpu_now (void)
+{
+  return time_of (CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Slopes and grain, in many colours: hue takes another way in greys. */
@@ -158,6 +166,31 @@ print_step (Bench *bench, const Step *step, gint rounds)
       median (cost[1], rounds));
 }
 
+static void
+print_team (Bench *bench, guint n_threads, gint rounds)
+{
+  static const clockid_t clocks[2] = { CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID };
+  PirlRenderer *renderer = pirl_renderer_new (n_threads, NULL);
+  gdouble cost[2][MAX_ROUNDS];
+  PirlPretext pretext[SAMPLES];
+
+  g_return_if_fail (renderer != NULL);
+  for (gint i = 0; i < SAMPLES; i++)
+    pirl_pretext_draw (&bench->config, NULL, -1, WIDTH, HEIGHT, 1, 0, i, &pretext[i]);
+  for (gint r = 0; r < rounds; r++) {
+    const gdouble begin[2] = { time_of (clocks[0]), time_of (clocks[1]) };
+
+    for (gint i = 0; i < SAMPLES; i++)
+      pirl_renderer_run (renderer, &bench->config, &pretext[i], &bench->picture, bench->view,
+          bench->patches);
+    for (gint k = 0; k < 2; k++)
+      cost[k][r] = (time_of (clocks[k]) - begin[k]) / SAMPLES;
+  }
+  printf ("%2u thread%-11s %9.0f %9.0f\n", n_threads, n_threads > 1 ? "s" : "",
+      median (cost[0], rounds), median (cost[1], rounds));
+  pirl_renderer_free (renderer);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -181,6 +214,11 @@ main (int argc, char **argv)
   for (guint i = 0; i < G_N_ELEMENTS (steps); i++)
     print_step (&bench, &steps[i], rounds);
   print_step (&bench, NULL, rounds);
+  bench.config.augment = strengths;
+  bench.config.flip = TRUE;
+  printf ("%-20s %9s %9s\n", "us a sample", "wall", "CPU");
+  for (guint n = 1; n <= 8; n *= 2)
+    print_team (&bench, n, rounds);
   pirl_resizer_free (bench.resizer);
   pirl_image_clear (&bench.picture);
   g_free (bench.view);
