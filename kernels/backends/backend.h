@@ -14,9 +14,10 @@
 
 #include "base/base.h"
 #include "base/rng.h"
+#include "base/surface.h"
 #include "base/view.h"
 
-#define PIRL_BACKEND_VERSION 3
+#define PIRL_BACKEND_VERSION 4
 
 /** n samples of c channels of h x w. Vectors have h = w = 1. */
 typedef struct {
@@ -105,12 +106,15 @@ typedef enum {
  * @update_statistics) the running statistics in @param.
  * BACKWARD reads @input, @output, @saved, @param, @d_output (and may destroy @d_output); writes
  * @d_input and @d_residual (adds to them when the accumulate flag is set) and ADDS to @grad.
- * The INPUT unit's @input is `const guint8 *const *`: n pointers to packed RGB pictures, h x w. Where
- * the backend renders_views, @views may take its place: n recipes of such pictures.
+ * The INPUT unit's @input is `const guint8 *const *`: n pointers to packed RGB pictures, h x w.
+ * Where the backend renders_views, @views may take its place: n recipes of such pictures; where it
+ * reads_surfaces, @surfaces: n pictures of any size in its memory, which must stay as they are
+ * until FORWARD is done.
  */
 typedef struct {
   gconstpointer input, residual;
   const PirlView *views;
+  const PirlSurfaceView *surfaces;
   gpointer output;
   gpointer saved, scratch;
   gpointer param[PIRL_N_SLOTS];
@@ -300,6 +304,8 @@ struct _PirlBackend {
   void (*set_loss_scale) (PirlDevice *device, const PirlLossScale *scale);
   /* Whether INPUT units take views as well as pictures; they render what kernels/vision renders. */
   gboolean renders_views;
+  /* Whether they take pictures that lie in the device's memory. */
+  gboolean reads_surfaces;
 
   /* NULL = not offered. Asked once both are planned, about a value of @producer that only @consumer
    * reads, as its input, and nobody else after the pass: may it stay as it is inside of @producer

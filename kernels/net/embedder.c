@@ -50,6 +50,7 @@ struct _PirlEmbedder {
   PirlResizer *resizer;
   PirlImage *crops;             /* @batch of them */
   const guint8 **pictures;
+  PirlSurfaceView *surfaces;    /* @batch of them */
   gfloat *rows;                 /* batch x size, for batches that are not full */
 };
 
@@ -279,6 +280,7 @@ embedder_add_storage (PirlEmbedder *embedder)
   embedder->resizer = pirl_resizer_new ();
   embedder->crops = g_new0 (PirlImage, embedder->batch);
   embedder->pictures = g_new (const guint8 *, embedder->batch);
+  embedder->surfaces = g_new (PirlSurfaceView, embedder->batch);
   embedder->rows = g_new (gfloat, (gsize) embedder->batch * embedder->size);
   for (guint i = 0; i < embedder->batch; i++)
     pirl_image_init (&embedder->crops[i], side, side);
@@ -375,6 +377,7 @@ pirl_embedder_free (PirlEmbedder *embedder)
     pirl_image_clear (&embedder->crops[i]);
   g_free (embedder->crops);
   g_free (embedder->pictures);
+  g_free (embedder->surfaces);
   g_free (embedder->rows);
   g_clear_pointer (&embedder->resizer, pirl_resizer_free);
   pirl_plan_free (embedder->plan);
@@ -438,15 +441,35 @@ embedder_check_finite (const PirlEmbedder *embedder, const gfloat *rows, guint n
   return TRUE;
 }
 
+static gboolean
+embedder_check_count (const PirlEmbedder *embedder, guint n, GError **error)
+{
+  if (n >= 1 && n <= embedder->batch)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "%u pictures given to an embedder planned for 1 to %u", n, embedder->batch);
+  return FALSE;
+}
+
+/* @pictures NULL: they are staged. */
+static gboolean
+embedder_forward (PirlEmbedder *embedder, const guint8 *const *pictures, guint n, gfloat *out,
+    GError **error)
+{
+  if (!pirl_plan_forward (embedder->plan, pictures, FALSE, NULL, error)
+      || !pirl_plan_read (embedder->plan, embedder->output, embedder->rows, error)
+      || !embedder_check_finite (embedder, embedder->rows, n, error))
+    return FALSE;
+  memcpy (out, embedder->rows, (gsize) n * embedder->size * sizeof (gfloat));
+  return TRUE;
+}
+
 gboolean
 pirl_embedder_run (PirlEmbedder *embedder, const PirlImage *const *pictures, guint n, gfloat *out,
     GError **error)
 {
-  if (n < 1 || n > embedder->batch) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-        "%u pictures given to an embedder planned for 1 to %u", n, embedder->batch);
+  if (!embedder_check_count (embedder, n, error))
     return FALSE;
-  }
   for (guint i = 0; i < n; i++) {
     pirl_resize_center_crop (embedder->resizer, pictures[i], embedder->info.resize,
         embedder->info.input_size, &embedder->crops[i]);
@@ -455,12 +478,31 @@ pirl_embedder_run (PirlEmbedder *embedder, const PirlImage *const *pictures, gui
   /* The plan's batch is fixed: the rest computes the last picture again. */
   for (guint i = n; i < embedder->batch; i++)
     embedder->pictures[i] = embedder->pictures[n - 1];
-  if (!pirl_plan_forward (embedder->plan, embedder->pictures, FALSE, NULL, error)
-      || !pirl_plan_read (embedder->plan, embedder->output, embedder->rows, error)
-      || !embedder_check_finite (embedder, embedder->rows, n, error))
+  return embedder_forward (embedder, embedder->pictures, n, out, error);
+}
+
+gboolean
+pirl_embedder_reads_surfaces (const PirlEmbedder *embedder)
+{
+  return embedder->device->backend->reads_surfaces;
+}
+
+gboolean
+pirl_embedder_run_surfaces (PirlEmbedder *embedder, const PirlSurface *const *surfaces, guint n,
+    gfloat *out, GError **error)
+{
+  if (!embedder_check_count (embedder, n, error))
     return FALSE;
-  memcpy (out, embedder->rows, (gsize) n * embedder->size * sizeof (gfloat));
-  return TRUE;
+  for (guint i = 0; i < embedder->batch; i++) {
+    PirlSurfaceView *view = &embedder->surfaces[i];
+
+    view->surface = *surfaces[MIN (i, n - 1)];
+    pirl_place_center_crop (view->surface.width, view->surface.height, embedder->info.resize,
+        embedder->info.input_size, &view->scaled_width, &view->scaled_height, &view->left,
+        &view->top);
+  }
+  return pirl_plan_stage_surfaces (embedder->plan, embedder->surfaces, error)
+      && embedder_forward (embedder, NULL, n, out, error);
 }
 
 gboolean

@@ -43,6 +43,11 @@ PIRL_API const gchar *pirl_embedder_precision (const PirlEmbedder *embedder);
 /** Resizes, crops and embeds n <= batch RGB pictures of any size into n rows of floats. */
 PIRL_API gboolean pirl_embedder_run (PirlEmbedder *embedder, const PirlImage *const *pictures,
     guint n, gfloat *out, GError **error);
+/** Whether pictures may lie in the device's memory. */
+PIRL_API gboolean pirl_embedder_reads_surfaces (const PirlEmbedder *embedder);
+/** The same as pirl_embedder_run() of pictures in the device's memory. */
+PIRL_API gboolean pirl_embedder_run_surfaces (PirlEmbedder *embedder,
+    const PirlSurface *const *surfaces, guint n, gfloat *out, GError **error);
 /** The same from one dense normalised input 3,h,w (batch must be 1): for parity tests. */
 PIRL_API gboolean pirl_embedder_run_floats (PirlEmbedder *embedder, const gfloat *input,
     gfloat *out, GError **error);

@@ -616,6 +616,17 @@ pirl_plan_stage_views (PirlPlan *plan, const PirlView *views, GError **error)
 }
 
 gboolean
+pirl_plan_stage_surfaces (PirlPlan *plan, const PirlSurfaceView *surfaces, GError **error)
+{
+  if (plan->device->backend->reads_surfaces)
+    return plan_stage (plan, &(PirlUnitBuffers) { .surfaces = surfaces }, error);
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED,
+      "the %s backend has no pictures in its own memory; give it pictures of the host",
+      plan->device->backend->name);
+  return FALSE;
+}
+
+gboolean
 pirl_plan_forward (PirlPlan *plan, const guint8 *const *pictures, gboolean update_statistics,
     const gint *cancel, GError **error)
 {

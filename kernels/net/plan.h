@@ -37,6 +37,10 @@ PIRL_API gboolean pirl_plan_stage (PirlPlan *plan, const guint8 *const *pictures
 /** The same with one recipe a sample, which the device renders; their pixels are copied before it
  * returns. Only where the backend renders_views. */
 PIRL_API gboolean pirl_plan_stage_views (PirlPlan *plan, const PirlView *views, GError **error);
+/** The same with one picture a sample that lies in the device's memory; they must stay as they are
+ * until the forward pass is done. Only where the backend reads_surfaces. */
+PIRL_API gboolean pirl_plan_stage_surfaces (PirlPlan *plan, const PirlSurfaceView *surfaces,
+    GError **error);
 /** @pictures: one packed RGB picture a sample; NULL = those of pirl_plan_stage().
  * @update_statistics: of BN, in TRAIN mode.
  * @cancel (may be NULL) is looked at between units: when set, FALSE with G_IO_ERROR_CANCELLED. */

@@ -67,6 +67,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlResizer, pirl_resizer_free)
  */
 PIRL_API void pirl_resize (PirlResizer *resizer, const PirlImage *src, gdouble x, gdouble y,
     gdouble width, gdouble height, PirlImage *dst);
+/** Where torchvision's CenterCrop (@crop) lies after Resize (short side @resize) of a picture of
+ * @width x @height: the size that all of it is scaled to, and the offset of the crop in that;
+ * negative where the crop is larger. */
+PIRL_API void pirl_place_center_crop (gint width, gint height, gint resize, gint crop,
+    gint *scaled_width, gint *scaled_height, gint *left, gint *top);
 /** torchvision's Resize (short side @resize) and CenterCrop (@crop): only the pixels that the crop
  * keeps are computed, bit-identical to doing it in two steps. @dst is fitted to crop x crop, unless
  * it has that size already: then its memory and stride stay. */

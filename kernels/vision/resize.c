@@ -334,16 +334,28 @@ centre_offset (gint have, gint want)
 }
 
 void
+pirl_place_center_crop (gint width, gint height, gint resize, gint crop, gint *scaled_width,
+    gint *scaled_height, gint *left, gint *top)
+{
+  const gint shorter = MIN (width, height), longer = MAX (width, height);
+  const gint scaled_longer = (gint) ((gdouble) ((gint64) resize * longer) / shorter);
+
+  *scaled_width = width < height ? resize : scaled_longer;
+  *scaled_height = width < height ? scaled_longer : resize;
+  *left = centre_offset (*scaled_width, crop);
+  *top = centre_offset (*scaled_height, crop);
+}
+
+void
 pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize, gint crop,
     PirlImage *dst)
 {
   const gfloat box[4] = { 0, 0, src->width, src->height };
-  const gint shorter = MIN (src->width, src->height), longer = MAX (src->width, src->height);
-  const gint out_longer = (gint) ((gdouble) ((gint64) resize * longer) / shorter);
-  const gint out_w = src->width < src->height ? resize : out_longer;
-  const gint out_h = src->width < src->height ? out_longer : resize;
-  const gint x0 = MAX (0, centre_offset (out_w, crop)), y0 = MAX (0, centre_offset (out_h, crop));
-  PirlImage window = { MIN (crop, out_w), MIN (crop, out_h) };
+  gint out_w, out_h, x0, y0;
+  PirlImage window;
+
+  pirl_place_center_crop (src->width, src->height, resize, crop, &out_w, &out_h, &x0, &y0);
+  window = (PirlImage) { MIN (crop, out_w), MIN (crop, out_h) };
 
   if (!dst->data || dst->width != crop || dst->height != crop)
     pirl_image_resize_storage (dst, crop, crop);
@@ -353,5 +365,5 @@ pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize
   window.stride = dst->stride;
   window.data = dst->data + (crop - window.height) / 2 * dst->stride
       + 3 * (gsize) ((crop - window.width) / 2);
-  resize_window (resizer, src, box, out_w, out_h, x0, y0, &window);
+  resize_window (resizer, src, box, out_w, out_h, MAX (x0, 0), MAX (y0, 0), &window);
 }

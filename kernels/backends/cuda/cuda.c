@@ -472,6 +472,7 @@ static const PirlBackend cuda_backend = {
   .step_abort = pirl_cuda_step_abort,
   .set_loss_scale = pirl_cuda_set_loss_scale,
   .renders_views = TRUE,
+  .reads_surfaces = TRUE,
   .unit_fuse = cuda_unit_fuse,
 };
 

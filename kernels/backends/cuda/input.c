@@ -1,9 +1,10 @@
 /* gst-pirl: the unit INPUT of the CUDA backend: brings pictures to the device while it is at work,
- * or crops of pictures, from which it renders views there.
+ * or crops of pictures, from which it renders views there, or takes pictures that are there.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
 #include "backends/cuda/cuda.h"
+#include "backends/cuda/surfaces.h"
 #include "backends/cuda/views.h"
 
 #define SLOTS 2
@@ -107,15 +108,13 @@ input_clear (PirlUnitPlan *plan)
   }
 }
 
-/* Starts the travel of the slot's first @bytes. */
+/* Starts the travel of the pinned memory's first @bytes to where the slot's device memory has
+ * place for them. */
 static gboolean
-send_slot (InputPlan *p, Slot *slot, gsize bytes, GError **error)
+send_slot (InputPlan *p, Slot *slot, gsize place, gsize bytes, GError **error)
 {
-  cudaStream_t copies = p->base.device->copies;
-
-  return pirl_cuda_ok (cudaMemcpyAsync (slot->device, slot->host, bytes, cudaMemcpyHostToDevice,
-          copies), "copying pictures to the device", error)
-      && pirl_cuda_ok (cudaEventRecord (slot->copied, copies), "recording an event", error);
+  return pirl_cuda_ok (cudaMemcpyAsync (slot->device + place, slot->host, bytes,
+          cudaMemcpyHostToDevice, p->base.device->copies), "copying pictures to the device", error);
 }
 
 static gboolean
@@ -128,7 +127,7 @@ fill_with_pictures (InputPlan *p, Slot *slot, const guint8 *const *pictures, GEr
     return FALSE;
   for (gint i = 0; i < n; i++)
     memcpy (slot->host + i * p->picture_bytes, pictures[i], p->picture_bytes);
-  return send_slot (p, slot, bytes, error);
+  return send_slot (p, slot, 0, bytes, error);
 }
 
 /* --- views --- */
@@ -219,20 +218,86 @@ fill_with_views (InputPlan *p, Slot *slot, const PirlView *views, GError **error
   for (gint i = 0; i < d.n; i++)
     if (i == 0 || placed[i].pixels != placed[i - 1].pixels)
       copy_crop (&views[i], slot->host + placed[i].pixels);
-  return send_slot (p, slot, travels, error);
+  return send_slot (p, slot, 0, travels, error);
+}
+
+/* --- pictures in device memory --- */
+
+static gboolean
+check_surface (const PirlSurfaceView *view, gint i, PirlDims d, GError **error)
+{
+  const PirlSurface *surface = &view->surface;
+
+  if (surface->width >= 1 && surface->height >= 1 && view->left >= 0 && view->top >= 0
+      && d.w <= view->scaled_width - view->left && d.h <= view->scaled_height - view->top)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "picture %d is %d x %d, scaled to %d x %d; "
+      "there must be %d x %d of it at (%d,%d)", i, surface->width, surface->height,
+      view->scaled_width, view->scaled_height, d.w, d.h, view->left, view->top);
+  return FALSE;
+}
+
+/* Where everything will be: what the kernel writes, packed pictures; descriptions; tables. */
+static gsize
+lay_out_surfaces (const PirlSurfaceView *views, PirlDims d, PirlGpuSurface *placed, gsize *place)
+{
+  gsize cursor = 0;
+
+  pirl_cuda_region (&cursor, (gsize) 3 * d.n * d.h * d.w);
+  *place = pirl_cuda_region (&cursor, d.n * sizeof *placed);
+  for (gint i = 0; i < d.n; i++) {
+    const PirlSurfaceView *view = &views[i];
+
+    placed[i].view = *view;
+    placed[i].columns = pirl_cuda_region (&cursor,
+        pirl_gpu_view_table (view->surface.width, view->scaled_width, d.w));
+    placed[i].rows = pirl_cuda_region (&cursor,
+        pirl_gpu_view_table (view->surface.height, view->scaled_height, d.h));
+  }
+  return cursor;
+}
+
+static gboolean
+fill_with_surfaces (InputPlan *p, Slot *slot, const PirlSurfaceView *views, GError **error)
+{
+  const PirlDims d = p->base.desc.output;
+  const gsize bytes = d.n * sizeof (PirlGpuSurface);
+  g_autofree PirlGpuSurface *placed = g_new (PirlGpuSurface, d.n);
+  gsize place, total;
+
+  for (gint i = 0; i < d.n; i++)
+    if (!check_surface (&views[i], i, d, error))
+      return FALSE;
+  total = lay_out_surfaces (views, d, placed, &place);
+  if (!reserve_host (slot, bytes, error) || !reserve_device (slot, total, error))
+    return FALSE;
+  memcpy (slot->host, placed, bytes);
+  if (!send_slot (p, slot, place, bytes, error))
+    return FALSE;
+  pirl_gpu_read_surfaces (slot->device, place, d.n, d.w, d.h, p->base.device->copies);
+  return pirl_cuda_launched ("reading pictures", error);
 }
 
 /* --- passes --- */
+
+static gboolean
+fill_with (InputPlan *p, Slot *slot, const PirlUnitBuffers *b, GError **error)
+{
+  if (b->surfaces)
+    return fill_with_surfaces (p, slot, b->surfaces, error);
+  return b->views ? fill_with_views (p, slot, b->views, error)
+      : fill_with_pictures (p, slot, b->input, error);
+}
 
 /* Once the last travel of the slot's pinned memory is over. */
 static gboolean
 fill_slot (InputPlan *p, Slot *slot, const PirlUnitBuffers *b, GError **error)
 {
-  if (!pirl_cuda_ok (cudaEventSynchronize (slot->copied), "waiting for pictures", error))
-    return FALSE;
   p->views = b->views != NULL;
-  return p->views ? fill_with_views (p, slot, b->views, error)
-      : fill_with_pictures (p, slot, b->input, error);
+  return pirl_cuda_ok (cudaEventSynchronize (slot->copied), "waiting for pictures", error)
+      && fill_with (p, slot, b, error)
+      && pirl_cuda_ok (cudaEventRecord (slot->copied, p->base.device->copies),
+      "recording an event", error);
 }
 
 static gboolean
@@ -271,7 +336,7 @@ input_forward (InputPlan *p, const PirlUnitBuffers *b, GError **error)
   const Slot *slot = &p->slot[p->next];
   guint8 *const *batch;
 
-  if ((b->input || b->views) && !input_stage (p, b, error))
+  if ((b->input || b->views || b->surfaces) && !input_stage (p, b, error))
     return FALSE;
   if (!p->staged) {
     g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,

@@ -19,14 +19,11 @@
  * An output is summed over its rows from sums over columns that are rounded to 8 bits, as in two
  * passes; what is computed more than once costs less than memory for a picture between them.
  */
-#include "backends/cuda/device.cuh"
+#include "backends/cuda/resize.cuh"
 #include "backends/cuda/views.h"
 
 #define BLOCK 512
-#define FIXED_BITS 22           /* of resize weights */
 #define LANES 8
-
-struct Rgb { int r, g, b; };
 
 static __device__ __forceinline__ Rgb
 load_pixel (const unsigned char *canvas, int i)
@@ -35,67 +32,7 @@ load_pixel (const unsigned char *canvas, int i)
   return Rgb { canvas[0], canvas[1], canvas[2] };
 }
 
-static __device__ __forceinline__ void
-store_pixel (unsigned char *canvas, int i, Rgb pixel)
-{
-  canvas += (size_t) 3 * i;
-  canvas[0] = (unsigned char) pixel.r;
-  canvas[1] = (unsigned char) pixel.g;
-  canvas[2] = (unsigned char) pixel.b;
-}
-
 /* --- resize --- */
-
-/* Output i is the sum of weight[t * size + i] * source[first[i] + t] over t < count[i]. */
-struct Axis {
-  int *first, *count, *weight;
-};
-
-static __device__ __forceinline__ Axis
-axis_at (unsigned char *table, int size)
-{
-  int *numbers = reinterpret_cast<int *> (table);
-
-  return Axis { numbers, numbers + size, numbers + 2 * size };
-}
-
-/* The share of a tap whose distance from the centre is @offset, before all are divided by their
- * sum. */
-static __device__ __forceinline__ double
-triangle (double offset, double per_tap)
-{
-  const double distance = fabs (__dmul_rn (offset, per_tap));
-
-  return distance < 1.0 ? 1.0 - distance : 0.0;
-}
-
-/* Output @begin + @i of an axis that maps @from pixels to @to. */
-static __device__ void
-make_weights (const Axis &axis, int from, int to, int begin, int size, int i)
-{
-  const double scale = (double) from / to, support = scale > 1.0 ? scale : 1.0;
-  const double per_tap = 1.0 / support, centre = __dmul_rn (begin + i + 0.5, scale);
-  const int first = max ((int) (centre - support + 0.5), 0);
-  const int last = min ((int) (centre + support + 0.5), from);
-  double total = 0.0;
-
-  for (int t = first; t < last; t++)
-    total += triangle (t - centre + 0.5, per_tap);
-  for (int t = first; t < last; t++) {
-    const double share = triangle (t - centre + 0.5, per_tap);
-    const double weight = total != 0.0 ? share / total : share;
-
-    axis.weight[(t - first) * size + i] = (int) (0.5 + weight * (1 << FIXED_BITS));
-  }
-  axis.first[i] = first;
-  axis.count[i] = last - first;
-}
-
-static __device__ __forceinline__ int
-clip_fixed (int sum)
-{
-  return min (max (sum >> FIXED_BITS, 0), 255);
-}
 
 static __device__ __forceinline__ Rgb
 resized (const unsigned char *pixels, int width, const Axis &columns, const Axis &rows, int size,
