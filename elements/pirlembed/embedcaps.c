@@ -1,7 +1,8 @@
 /* gst-pirl: what may enter and leave pirlembed (see embedcaps.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frames pass as they are or become tensors; only the frame rate goes through both. */
+ * Frames pass as they are, in the memory that they are in, or become tensors; only the frame rate
+ * goes through both. */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
@@ -61,6 +62,20 @@ embed_caps_for_sink (const GstCaps * caps)
     result = gst_caps_merge (result, video);
   }
   return result;
+}
+
+static gboolean
+is_on_host (GstCapsFeatures * features, GstStructure * structure, gpointer user_data)
+{
+  return features == NULL || !gst_caps_features_contains (features, "memory:CUDAMemory");
+}
+
+GstCaps *
+embed_caps_on_host (GstCaps * caps)
+{
+  caps = gst_caps_make_writable (caps);
+  gst_caps_filter_and_map_in_place (caps, is_on_host, NULL);
+  return caps;
 }
 
 gboolean

@@ -18,12 +18,12 @@
 #define WARM_UP_SIDE 64
 
 typedef struct {
-  PirlImage *pictures;          /* settings.batch of them */
+  EmbedPicture *pictures;       /* settings.batch of them */
   guint64 *tags;
 } Batch;
 
 struct _EmbedWorker {
-  EmbedSettings settings;       /* constant */
+  EmbedSettings settings;       /* constant once a model is loaded */
   EmbedLoadFailed failed;
   gpointer user_data;
   GThread *thread, *loader;
@@ -53,7 +53,7 @@ struct _EmbedWorker {
   guint model_number;
 
   Batch *running;               /* the thread's */
-  PirlImage picture;            /* the caller's */
+  EmbedPicture picture;         /* the caller's */
   Batch batches[2];             /* what @waiting and @running point to */
 };
 
@@ -104,19 +104,56 @@ embed_result_new (const PirlEmbedder * engine, const gfloat * row, guint64 tag)
   return result;
 }
 
+/* ---- pictures ----------------------------------------------------------------------------- */
+
+/* Lets go of what is in the device's memory. */
+static void
+picture_release (EmbedPicture * picture)
+{
+  if (picture->release != NULL)
+    picture->release (picture->keeper);
+  picture->release = NULL;
+}
+
+static void
+release_pictures (const Batch * batch, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    picture_release (&batch->pictures[i]);
+}
+
+/* Embeds @n pictures from @pictures on that are all in the host's memory or all in the device's. */
+static gboolean
+embed_alike (PirlEmbedder * engine, const EmbedPicture * pictures, guint n, gfloat * rows,
+    GError ** error)
+{
+  g_autofree gconstpointer *places = g_new (gconstpointer, n);
+  gboolean surfaces = pictures->release != NULL;
+
+  for (guint i = 0; i < n; i++)
+    places[i] = surfaces ? (gconstpointer) & pictures[i].surface : &pictures[i].image;
+  return surfaces
+      ? pirl_embedder_run_surfaces (engine, (const PirlSurface * const *) places, n, rows, error)
+      : pirl_embedder_run (engine, (const PirlImage * const *) places, n, rows, error);
+}
+
 /* The first @n pictures of @batch, one EmbedResult each. */
 static GPtrArray *
 embed (PirlEmbedder * engine, const Batch * batch, guint n, GError ** error)
 {
   guint size = pirl_embedder_size (engine);
   g_autofree gfloat *rows = g_new (gfloat, (gsize) n * size);
-  g_autofree const PirlImage **pictures = g_new (const PirlImage *, n);
   GPtrArray *results;
 
-  for (guint i = 0; i < n; i++)
-    pictures[i] = &batch->pictures[i];
-  if (!pirl_embedder_run (engine, pictures, n, rows, error))
-    return NULL;
+  for (guint begin = 0, end; begin < n; begin = end) {
+    const EmbedPicture *first = &batch->pictures[begin];
+
+    for (end = begin + 1; end < n; end++)
+      if ((batch->pictures[end].release != NULL) != (first->release != NULL))
+        break;
+    if (!embed_alike (engine, first, end - begin, rows + (gsize) begin * size, error))
+      return NULL;
+  }
   results = g_ptr_array_new_full (n, (GDestroyNotify) embed_result_unref);
   for (guint i = 0; i < n; i++)
     g_ptr_array_add (results, embed_result_new (engine, rows + (gsize) i * size, batch->tags[i]));
@@ -133,7 +170,7 @@ load_model (EmbedWorker * self, const gchar * path, gdouble * seconds, GError **
   const EmbedSettings *s = &self->settings;
   g_autoptr (PirlEmbedder) engine = NULL;
   GPtrArray *results;
-  PirlImage black;
+  EmbedPicture black = { 0 };
   guint64 tag = 0;
   const Batch batch = { &black, &tag };
   gint64 begin;
@@ -142,13 +179,13 @@ load_model (EmbedWorker * self, const gchar * path, gdouble * seconds, GError **
       error);
   if (engine == NULL)
     return NULL;
-  pirl_image_init (&black, WARM_UP_SIDE, WARM_UP_SIDE);
-  memset (black.data, 0, black.stride * black.height);
+  pirl_image_init (&black.image, WARM_UP_SIDE, WARM_UP_SIDE);
+  memset (black.image.data, 0, black.image.stride * black.image.height);
   begin = g_get_monotonic_time ();
   results = embed (engine, &batch, 1, error);
   if (seconds)
     *seconds = (g_get_monotonic_time () - begin) / (gdouble) G_USEC_PER_SEC;
-  pirl_image_clear (&black);
+  pirl_image_clear (&black.image);
   if (results == NULL)
     return NULL;
   g_ptr_array_unref (results);
@@ -249,6 +286,7 @@ embed_worker_swap (EmbedWorker * self)
 static void
 forget (EmbedWorker * self)
 {
+  release_pictures (self->waiting, self->collected);
   self->collected = 0;
   self->due = G_MAXINT64;
   g_clear_pointer (&self->latest, embed_result_unref);
@@ -312,6 +350,7 @@ run_batch (EmbedWorker * self)
   pirl_embedder_free (old);
   begin = g_get_monotonic_time ();
   results = embed (self->engine, self->running, n, &error);
+  release_pictures (self->running, n);
   end = g_get_monotonic_time ();
   g_mutex_lock (&self->lock);
   if (results != NULL) {
@@ -327,6 +366,17 @@ run_batch (EmbedWorker * self)
   g_cond_broadcast (&self->changed);
 }
 
+/* What "auto" was decided to be holds for the next models, too: pictures may lie in the device's
+ * memory. A device's description begins with its name. */
+static void
+settle_device (EmbedWorker * self)
+{
+  const gchar *device = pirl_embedder_device (self->engine);
+
+  g_free (self->settings.device);
+  self->settings.device = g_strndup (device, strcspn (device, " "));
+}
+
 static gpointer
 worker_main (gpointer data)
 {
@@ -335,6 +385,8 @@ worker_main (gpointer data)
   gdouble first = 0;
 
   self->engine = load_model (self, self->settings.model_file, &first, &error);
+  if (self->engine != NULL)
+    settle_device (self);
   g_mutex_lock (&self->lock);
   self->error = error;
   self->statistics.first = first;
@@ -356,7 +408,7 @@ static void
 init_batches (EmbedWorker * self)
 {
   for (guint i = 0; i < G_N_ELEMENTS (self->batches); i++) {
-    self->batches[i].pictures = g_new0 (PirlImage, self->settings.batch);
+    self->batches[i].pictures = g_new0 (EmbedPicture, self->settings.batch);
     self->batches[i].tags = g_new0 (guint64, self->settings.batch);
   }
   self->waiting = &self->batches[0];
@@ -370,11 +422,11 @@ clear_batches (EmbedWorker * self)
 {
   for (guint i = 0; i < G_N_ELEMENTS (self->batches); i++) {
     for (guint k = 0; k < self->settings.batch; k++)
-      pirl_image_clear (&self->batches[i].pictures[k]);
+      pirl_image_clear (&self->batches[i].pictures[k].image);
     g_free (self->batches[i].pictures);
     g_free (self->batches[i].tags);
   }
-  pirl_image_clear (&self->picture);
+  pirl_image_clear (&self->picture.image);
 }
 
 EmbedWorker *
@@ -438,6 +490,17 @@ embed_worker_free (EmbedWorker * self)
 
 /* ---- the caller's side -------------------------------------------------------------------- */
 
+gboolean
+embed_worker_reads_surfaces (EmbedWorker * self)
+{
+  gboolean reads;
+
+  g_mutex_lock (&self->lock);
+  reads = pirl_embedder_reads_surfaces (self->engine);
+  g_mutex_unlock (&self->lock);
+  return reads;
+}
+
 guint
 embed_worker_size (EmbedWorker * self)
 {
@@ -456,7 +519,7 @@ has_room (const EmbedWorker * self)
   return self->settings.batch == 1 ? is_idle (self) : self->collected < self->settings.batch;
 }
 
-PirlImage *
+EmbedPicture *
 embed_worker_acquire (EmbedWorker * self, gboolean block)
 {
   gboolean ready;
@@ -472,7 +535,7 @@ embed_worker_acquire (EmbedWorker * self, gboolean block)
 void
 embed_worker_submit (EmbedWorker * self, guint64 tag)
 {
-  PirlImage *place, filled = self->picture;
+  EmbedPicture *place, filled = self->picture;
   gint64 now = g_get_monotonic_time ();
 
   g_mutex_lock (&self->lock);

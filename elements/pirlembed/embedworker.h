@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "base/surface.h"
 #include "vision/image.h"
 
 typedef struct {
@@ -37,6 +38,15 @@ EmbedResult *embed_result_ref (EmbedResult * result);
 /** The last reference frees it. Any thread. */
 void embed_result_unref (EmbedResult * result);
 
+/** A picture to embed: in @image, or, where there is @release, in the device's memory. */
+typedef struct {
+  PirlImage image;              /* RGB */
+  PirlSurface surface;
+  GDestroyNotify release;       /* of what keeps @surface there, once it has been read or is
+                                 * forgotten; on any thread, it must not call the worker */
+  gpointer keeper;
+} EmbedPicture;
+
 typedef struct _EmbedWorker EmbedWorker;
 
 /** Called on the loading thread when @path could not become the model. */
@@ -50,13 +60,15 @@ EmbedWorker *embed_worker_new (const EmbedSettings * settings, EmbedLoadFailed f
 /** Waits for at most one inference, and for a model that is being loaded. */
 void embed_worker_free (EmbedWorker * worker);
 
+/** Whether pictures may lie in the device's memory; the same for as long as the worker lives. */
+gboolean embed_worker_reads_surfaces (EmbedWorker * worker);
 /** Length of the vectors of the model in use. */
 guint embed_worker_size (EmbedWorker * worker);
 
 /** The picture to fill for the next inference; NULL when there is no room for it and @block is
  * FALSE, or while flushing. There is room when the thread is not at work, or, with batches, when
  * the one that is collected is not full. */
-PirlImage *embed_worker_acquire (EmbedWorker * worker, gboolean block);
+EmbedPicture *embed_worker_acquire (EmbedWorker * worker, gboolean block);
 /** Embeds the picture of embed_worker_acquire(): at once, or with its batch. Batches need tags that
  * rise. */
 void embed_worker_submit (EmbedWorker * worker, guint64 tag);

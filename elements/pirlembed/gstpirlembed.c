@@ -61,6 +61,15 @@
  * running time since the frame that it was computed from; 0 = this frame, 2^64-1 = unknown because
  * frames have no timestamps).
  *
+ * ## CUDA memory
+ *
+ * With `device=cuda`, where GStreamer's CUDA library is built in, frames of
+ * `video/x-raw(memory:CUDAMemory)`, as nvh264dec, nvjpegdec and cudaupload make them, go to the
+ * network without a copy to the host: colours, resize and crop are computed on the card, to the
+ * pixels that the host computes. Elements that ask for a CUDA context are given the network's.
+ * Frames of another context, and interlaced ones, are copied to the host and back, which a warning
+ * message says once.
+ *
  * Quality of service is off by default.
  *
  * ## Example launch lines
@@ -79,6 +88,7 @@
 #endif
 
 #include "common.h"
+#include "cudamemory.h"
 #include "embedcaps.h"
 #include "embedworker.h"
 #include "framequeue.h"
@@ -136,6 +146,7 @@ struct _GstPirlEmbed {
   gint interval;                /* as set */
   gint live;                    /* of upstream; -1 = not asked yet */
   EmbedWorker *worker;          /* from start() to stop() */
+  CudaMemory *cuda;             /* the same; NULL = frames are in the host's memory */
   guint size;                   /* of its vectors */
   guint64 frames, skipped;
   GstClockTime latency, answered;       /* measured, and as answered to the last LATENCY query */
@@ -354,6 +365,20 @@ log_missing_device (GstPirlEmbed * self)
     GST_INFO_OBJECT (self, "device=auto is the CPU: %s", reason);
 }
 
+/* Takes frames from where the network is. */
+static CudaMemory *
+cuda_memory_of (GstPirlEmbed * self, EmbedWorker * worker)
+{
+  g_autofree gchar *device = NULL;
+
+  if (!embed_worker_reads_surfaces (worker))
+    return NULL;
+  GST_OBJECT_LOCK (self);
+  device = g_strdup (self->settings.device);
+  GST_OBJECT_UNLOCK (self);
+  return cuda_memory_new (GST_ELEMENT (self), device);
+}
+
 static gboolean
 gst_pirl_embed_start (GstBaseTransform * trans)
 {
@@ -361,6 +386,7 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   GError *error = NULL;
   EmbedWorker *worker = worker_new (self, &error);
   g_autofree gchar *text = NULL;
+  CudaMemory *cuda;
   gdouble first;
 
   if (worker == NULL) {
@@ -371,9 +397,11 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   text = embed_worker_describe (worker);
   GST_INFO_OBJECT (self, "%s, %.1f ms a batch of %u", text, 1000 * first, self->batch);
   log_missing_device (self);
+  cuda = cuda_memory_of (self, worker);
 
   GST_OBJECT_LOCK (self);
   self->worker = worker;
+  self->cuda = cuda;
   self->size = embed_worker_size (worker);
   g_free (self->in_use);
   self->in_use = g_strdup (self->settings.model_file);
@@ -394,13 +422,16 @@ gst_pirl_embed_stop (GstBaseTransform * trans)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
   EmbedWorker *worker;
+  CudaMemory *cuda;
 
   GST_OBJECT_LOCK (self);
   worker = g_steal_pointer (&self->worker);
+  cuda = g_steal_pointer (&self->cuda);
   self->size = 0;
   GST_OBJECT_UNLOCK (self);
   if (worker != NULL)
     embed_worker_free (worker);
+  cuda_memory_free (cuda);
   g_clear_pointer (&self->converter, to_rgb_free);
   g_clear_pointer (&self->last, embed_result_unref);
   return TRUE;
@@ -437,13 +468,17 @@ gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection directi
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
   GstCaps *result;
+  gboolean host;
   guint size;
 
   GST_OBJECT_LOCK (self);
   size = self->size;
+  host = self->worker != NULL && self->cuda == NULL;
   GST_OBJECT_UNLOCK (self);
   result = direction == GST_PAD_SINK ? embed_caps_for_src (caps, size)
       : embed_caps_for_sink (caps);
+  if (host)
+    result = embed_caps_on_host (result);
 
   if (filter != NULL) {
     GstCaps *all = result;
@@ -625,6 +660,17 @@ answer_scheduling (GstPirlEmbed * self, GstQuery * query)
 }
 
 static gboolean
+answer_context (GstPirlEmbed * self, GstQuery * query)
+{
+  g_autofree gchar *device = NULL;
+
+  GST_OBJECT_LOCK (self);
+  device = g_strdup (self->settings.device);
+  GST_OBJECT_UNLOCK (self);
+  return cuda_memory_answer (GST_ELEMENT (self), device, query);
+}
+
+static gboolean
 gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQuery * query)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
@@ -633,6 +679,8 @@ gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQu
     return answer_latency (self, query);
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_SCHEDULING
       && answer_scheduling (self, query))
+    return TRUE;
+  if (GST_QUERY_TYPE (query) == GST_QUERY_CONTEXT && answer_context (self, query))
     return TRUE;
   return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->query (trans, direction, query);
 }
@@ -736,17 +784,19 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
 }
 
 static gboolean
-frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, PirlImage * picture)
+frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, EmbedPicture * picture)
 {
   GstVideoFrame frame;
 
+  if (self->cuda != NULL && cuda_memory_take (self->cuda, buffer, &self->info, picture))
+    return TRUE;
   if (!gst_video_frame_map (&frame, &self->info, buffer, GST_MAP_READ)) {
     GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d %s "
             "picture, which has %" G_GSIZE_FORMAT, gst_buffer_get_size (buffer), self->info.width,
             self->info.height, GST_VIDEO_INFO_NAME (&self->info), self->info.size), (NULL));
     return FALSE;
   }
-  to_rgb_convert (self->converter, &frame, picture);
+  to_rgb_convert (self->converter, &frame, &picture->image);
   gst_video_frame_unmap (&frame);
   return TRUE;
 }
@@ -757,7 +807,7 @@ static GstFlowReturn
 offer_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now, gboolean wait)
 {
   gint64 begin = g_get_monotonic_time ();
-  PirlImage *picture = embed_worker_acquire (self->worker, wait);
+  EmbedPicture *picture = embed_worker_acquire (self->worker, wait);
 
   if (picture == NULL)
     return wait ? GST_FLOW_FLUSHING : GST_FLOW_OK;
@@ -901,7 +951,7 @@ frame_arrived (GstElement * element, GstBuffer * buffer, guint64 * ticket)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (element);
   gint interval = gst_pirl_embed_interval (self);
-  PirlImage *picture;
+  EmbedPicture *picture;
 
   if (gst_buffer_get_size (buffer) == 0 || self->converter == NULL)
     return GST_FLOW_OK;         /* no picture, or no caps: then the base class says so */

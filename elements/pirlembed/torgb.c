@@ -5,7 +5,7 @@
  * truncates: with GStreamer 1.22 and BT.601, red, green and blue come out 2.0, 3.8 and 1.8 levels
  * too dark on average, and up to 6. A network that learnt on pictures decoded exactly sees other
  * pictures. So Y'CbCr is only brought to 4:4:4 by the converter, and the matrix is applied here,
- * with 16 fractional bits and rounding:
+ * with 16 fractional bits and rounding (base/surface.h):
  *
  *   y = Ys (Y - Yo), u = Cs (U - 128), v = Cs (V - 128)
  *   R = y + 2 (1 - Kr) v,  B = y + 2 (1 - Kb) u,  G = (y - Kr R - Kb B) / (1 - Kr - Kb)
@@ -18,21 +18,15 @@
 
 #include "torgb.h"
 
-#define FRACTION_BITS 16
-#define ONE (1 << FRACTION_BITS)
+#define ONE (1 << PIRL_YUV_BITS)
 #define BT601_KR 0.299
 #define BT601_KB 0.114
-
-typedef struct {
-  gint luma, red_v, green_u, green_v, blue_u;   /* times ONE */
-  gint luma_offset;
-} YuvMatrix;
 
 struct _ToRgb {
   GstVideoInfo in, out;         /* @out: RGB, or YUV for the matrix */
   GstVideoConverter *converter; /* NULL = @in is RGB already */
   gboolean yuv;
-  YuvMatrix matrix;
+  PirlYuvMatrix matrix;
 };
 
 /* Packed Y, U, V, as large as RGB. Not AYUV: on the way there the converter takes a short cut that
@@ -45,8 +39,8 @@ fixed (gdouble number)
   return (gint) (number * ONE + (number < 0 ? -0.5 : 0.5));
 }
 
-static void
-yuv_matrix_init (YuvMatrix * m, const GstVideoColorimetry * colorimetry)
+void
+to_rgb_matrix (const GstVideoColorimetry * colorimetry, PirlYuvMatrix * m)
 {
   gboolean limited = colorimetry->range == GST_VIDEO_COLOR_RANGE_16_235;
   gdouble luma = limited ? 255.0 / 219 : 1, chroma = limited ? 255.0 / 224 : 1;
@@ -71,12 +65,12 @@ yuv_matrix_init (YuvMatrix * m, const GstVideoColorimetry * colorimetry)
 static inline guint8
 to_byte (gint number)
 {
-  return CLAMP (number >> FRACTION_BITS, 0, 255);
+  return CLAMP (number >> PIRL_YUV_BITS, 0, 255);
 }
 
 /* Y, U, V to R, G, B in place. */
 static void
-yuv_row (const YuvMatrix * m, guint8 * row, gint width)
+yuv_row (const PirlYuvMatrix * m, guint8 * row, gint width)
 {
   for (gint x = 0; x < width; x++, row += 3) {
     gint y = m->luma * (row[0] - m->luma_offset) + ONE / 2;
@@ -102,7 +96,7 @@ make_converter (ToRgb * self)
   self->out.interlace_mode = in->interlace_mode;
   if (self->yuv) {
     self->out.colorimetry = in->colorimetry;
-    yuv_matrix_init (&self->matrix, &in->colorimetry);
+    to_rgb_matrix (&in->colorimetry, &self->matrix);
   }
   self->converter = gst_video_converter_new (in, &self->out, NULL);
   return self->converter != NULL;

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+#include "base/surface.h"
 #include "vision/image.h"
 
 #include <gst/video/video.h>
@@ -14,3 +15,5 @@ ToRgb *to_rgb_new (const GstVideoInfo * info);
 void to_rgb_free (ToRgb * self);
 /** Fits @picture and fills it. One thread at a time. */
 void to_rgb_convert (ToRgb * self, GstVideoFrame * frame, PirlImage * picture);
+/** From Y'CbCr of this colorimetry; where it does not name a matrix, BT.601. */
+void to_rgb_matrix (const GstVideoColorimetry * colorimetry, PirlYuvMatrix * matrix);
