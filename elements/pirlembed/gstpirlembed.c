@@ -64,11 +64,11 @@
  * ## CUDA memory
  *
  * With `device=cuda`, where GStreamer's CUDA library is built in, frames of
- * `video/x-raw(memory:CUDAMemory)`, as nvh264dec, nvjpegdec and cudaupload make them, go to the
- * network without a copy to the host: colours, resize and crop are computed on the card, to the
- * pixels that the host computes. Elements that ask for a CUDA context are given the network's.
- * Frames of another context, and interlaced ones, are copied to the host and back, which a warning
- * message says once.
+ * `video/x-raw(memory:CUDAMemory)`, as nvh264dec and nvjpegdec make them (and cudaupload, where a
+ * caps filter asks for it), go to the network without a copy to the host: colours, resize and crop
+ * are computed on the card, to the pixels that the host computes. Elements that ask for a CUDA
+ * context are given the network's. Frames of another context, and interlaced ones, are copied to
+ * the host and back, which a warning message says once.
  *
  * Quality of service is off by default.
  *

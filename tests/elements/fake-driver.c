@@ -19,7 +19,7 @@ enum { HOST = 1, DEVICE = 2 };  /* CUmemorytype */
 
 #define N_CARDS 2
 #define PITCH 512
-#define MAX_DEPTH 16
+#define MAX_DEPTH 1024
 
 typedef struct {
   int card;
@@ -99,6 +99,9 @@ int cuMemAllocHost_v2 (void **memory, size_t bytes);
 int cuMemFreeHost (void *memory);
 int cuMemcpy2D_v2 (const Copy *copy);
 int cuMemcpy2DAsync_v2 (const Copy *copy, void *stream);
+int cuStreamCreate (void **stream, unsigned flags);
+int cuStreamDestroy (void *stream);
+int cuStreamSynchronize (void *stream);
 
 int cuInit (unsigned flags) { return SUCCESS; }
 
@@ -222,13 +225,24 @@ cuMemAllocPitch_v2 (unsigned long long *memory, size_t *pitch, size_t width, siz
   return cuMemAlloc_v2 (memory, *pitch * height);
 }
 
-/* With the lock: the current context may use it. */
+/* With the lock: the current context may use so much from there on. */
 static int
-owned (unsigned long long memory)
+owned (unsigned long long memory, size_t bytes)
 {
-  const Area *area = areas ? g_hash_table_lookup (areas, (void *) (gsize) memory) : NULL;
+  GHashTableIter iter;
+  gpointer begin, area;
 
-  return area && depth > 0 && area->context == stack[depth - 1];
+  if (!areas || depth == 0)
+    return FALSE;
+  g_hash_table_iter_init (&iter, areas);
+  while (g_hash_table_iter_next (&iter, &begin, &area)) {
+    const unsigned long long offset = memory - (unsigned long long) (gsize) begin;
+
+    if (offset < ((Area *) area)->bytes)
+      return bytes <= ((Area *) area)->bytes - offset
+          && ((Area *) area)->context == stack[depth - 1];
+  }
+  return FALSE;
 }
 
 int
@@ -237,9 +251,7 @@ cuMemFree_v2 (unsigned long long memory)
   int mine;
 
   g_mutex_lock (&lock);
-  mine = owned (memory);
-  if (mine)
-    g_hash_table_remove (areas, (void *) (gsize) memory);
+  mine = owned (memory, 0) && g_hash_table_remove (areas, (void *) (gsize) memory);
   g_mutex_unlock (&lock);
   if (mine)
     g_free ((void *) (gsize) memory);
@@ -266,11 +278,15 @@ cuMemcpy2D_v2 (const Copy *copy)
   const guint8 *src = copy->src_type == HOST ? copy->src_host
       : (const void *) (gsize) copy->src_device;
   guint8 *dst = copy->dst_type == HOST ? copy->dst_host : (void *) (gsize) copy->dst_device;
+  const size_t src_bytes = (copy->src_y + copy->height - 1) * copy->src_pitch + copy->src_x
+      + copy->width;
+  const size_t dst_bytes = (copy->dst_y + copy->height - 1) * copy->dst_pitch + copy->dst_x
+      + copy->width;
   int allowed;
 
   g_mutex_lock (&lock);
-  allowed = (copy->src_type == HOST || owned (copy->src_device))
-      && (copy->dst_type == HOST || owned (copy->dst_device));
+  allowed = (copy->src_type == HOST || owned (copy->src_device, src_bytes))
+      && (copy->dst_type == HOST || owned (copy->dst_device, dst_bytes));
   counts.downloads += allowed && copy->src_type == DEVICE && copy->dst_type == HOST;
   g_mutex_unlock (&lock);
   if (!allowed)
@@ -281,7 +297,17 @@ cuMemcpy2D_v2 (const Copy *copy)
   return SUCCESS;
 }
 
+/* Streams do everything at once. */
 int cuMemcpy2DAsync_v2 (const Copy *copy, void *stream) { return cuMemcpy2D_v2 (copy); }
+int cuStreamDestroy (void *stream) { return SUCCESS; }
+int cuStreamSynchronize (void *stream) { return SUCCESS; }
+
+int
+cuStreamCreate (void **stream, unsigned flags)
+{
+  *stream = primary;
+  return SUCCESS;
+}
 
 /* What must be there and is not used. */
 #define REFUSES(name) \
@@ -303,9 +329,5 @@ REFUSES (cuLaunchKernel)
 REFUSES (cuModuleGetFunction)
 REFUSES (cuModuleLoadData)
 REFUSES (cuModuleUnload)
-REFUSES (cuStreamCreate)
-REFUSES (cuStreamDestroy_v2)
-REFUSES (cuStreamDestroy)
-REFUSES (cuStreamSynchronize)
 REFUSES (cuTexObjectCreate)
 REFUSES (cuTexObjectDestroy)
