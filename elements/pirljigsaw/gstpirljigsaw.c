@@ -73,7 +73,7 @@ GST_DEBUG_CATEGORY_STATIC (pirl_jigsaw_debug);
 
 #define MOSAIC_GAP 2            /* pixels between the patches */
 #define MAX_SIDE 32767
-#define CORES_PER_THREAD 4      /* by default; the others decode and compute */
+#define CORES_PER_THREAD 3      /* by default; the others decode and compute */
 #define MAX_AUTO_THREADS 8
 #define DEFAULT_SEED 0
 #define DEFAULT_FLIP TRUE
@@ -143,12 +143,12 @@ static const IntegerRow integers[] = {
    * GstPirlJigsaw:n-threads:
    *
    * Threads that render the views of a frame together, the pipeline's own among them; the views do
-   * not depend on it. 0 = a quarter of the machine's cores, at least 1 and at most 8: the views of a
-   * photo take about a third of the time that decoding it takes, on the threads of pirldatasetsrc.
-   * Where frames leave untouched there is nothing to render.
+   * not depend on it. 0 = a third of the machine's cores, at least 1 and at most 8: the views of a
+   * photo are three tenths of the work, and decoding it, in the threads of pirldatasetsrc, is the
+   * rest. Where frames leave untouched there is nothing to render.
    */
   {"n-threads", "Threads", "Threads that render the views, the pipeline's own among them "
-        "(0 = a quarter of the cores, at most 8)", 0, 256, 0, AT (n_threads)},
+        "(0 = a third of the cores, at most 8)", 0, 256, 0, AT (n_threads)},
 };
 #undef AT
 

@@ -7,10 +7,10 @@
  *   blur: three extended box blurs along each axis (Gwosdek et al., "Theoretical foundations of
  *   Gaussian convolution by extended box filtering", SSVM 2011)
  *
- * colour-loops.c has the arithmetic. Steps that look at one pixel only are put off and done together,
- * some rows at a time as planes that stay in the first cache: until something is needed that only the
- * whole picture tells (the mean grey, neighbours). Mirroring is one of them: all that follows it is
- * the same from left and from right.
+ * colour-loops.c has the arithmetic. Steps that look at one pixel only are put off and done
+ * together, some rows at a time as planes that stay in the first cache: until something is needed
+ * that only the whole picture tells (the mean grey, neighbours). Mirroring is one of them: all that
+ * follows it is the same from left and from right.
  *
  * Rules: python-pillow/Pillow src/libImaging/{Blend,Convert,Filter,BoxBlur}.c, src/PIL/ImageOps.py;
  * pytorch/vision torchvision/transforms/_functional_pil.py; facebookresearch/vissl

@@ -4,14 +4,15 @@
  *   blend (a, b, f) = clip (a + f (b - a)), in single precision, cut to an integer
  *   grey = (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R BT.601)
  *
- * Hue goes through HSV bytes. With max, middle and min of a pixel's channels and
- * t = (max - middle) / (max - min), the hue is k + 1 - t or k - 1 + t sixths of a circle, k = 0, 2, 4
- * as red, green or blue is the greatest. Pillow computes it partly in double precision; the steps
- * below give its byte for all colours. Back, a channel is V - round (V S m / (255 * 85)), m = 0..85
- * telling how far the hue is from that channel: no half occurs there, so single precision does.
+ * Hue goes through HSV bytes. With max, middle and min of a pixel's channels and t = (max - middle)
+ * / (max - min), the hue is k + 1 - t or k - 1 + t sixths of a circle, k = 0, 2, 4 as red, green or
+ * blue is the greatest. Pillow computes it partly in double precision; the steps below give its
+ * byte for all colours. Back, a channel is V - round (V S m / (255 * 85)), m = 0..85 telling how
+ * far the hue is from that channel: no half occurs there, so single precision does.
  *
- * The loops are written so that compilers vectorise them, and are compiled twice; which are called is
- * chosen by the processor. Without fused multiply-adds (see meson.build) both give the same bits.
+ * The loops are written so that compilers vectorise them, and are compiled twice; which are called
+ * is chosen by the processor. Without fused multiply-adds (see meson.build) both give the same
+ * bits.
  */
 #include "config.h"
 #include "vision/colour-loops.h"
@@ -290,7 +291,7 @@ const PirlColourLoops pirl_colour_plain = LOOPS (plain);
 
 DEFINE_LOOPS (avx2, AVX2)
 
-/* Bytes of 16 pixels: those of channel c in the j-th 16 are at shuffle[c][j], and others become 0. */
+/* Bytes of 16 pixels: those of channel c in the j-th 16 are at shuffle[c][j], others become 0. */
 #define NONE -1
 static const gint8 split_shuffle[3][3][16] = {
   { { 0, 3, 6, 9, 12, 15, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE },
@@ -464,8 +465,8 @@ store_words (__m256i first, __m256i second, guint8 *bytes)
           _mm256_extracti128_si256 (halves, 1)));
 }
 
-/* As plain_hue(); left to the compiler, loops that begin and end with bytes keep four vectors of every
- * value, more than there are registers. */
+/* As plain_hue(); left to the compiler, loops that begin and end with bytes keep four vectors of
+ * every value, more than there are registers. */
 AVX2 static void
 avx2_hue (const PirlPlanes *planes, gsize n, gint turn)
 {

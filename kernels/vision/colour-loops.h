@@ -26,8 +26,8 @@ typedef struct {
   /* The least and the greatest byte of a line and of what is in @range already. */
   void (*range) (const guint8 *line, gsize n, guint8 range[2]);
   void (*reverse) (const guint8 *line, gsize n, guint8 *dst);
-  /* The sharpened middle line: smooth + factor (here - smooth), smooth being 3x3 means with weight 5
-   * in the middle; reads 3 bytes beyond both ends. */
+  /* The sharpened middle line: smooth + factor (here - smooth), smooth being 3x3 means with weight
+   * 5 in the middle; reads 3 bytes beyond both ends. */
   void (*sharpen) (const guint8 *above, const guint8 *here, const guint8 *below, gsize n,
       gfloat factor, guint8 *dst);
   /* The weighted sum of 2 radius + 3 lines, the outer two by box->part. */
@@ -45,8 +45,8 @@ void pirl_colour_apply_with (const PirlColourLoops *loops, const PirlColour *col
     PirlImage *image);
 /* The same in two halves, for threads that share a picture: all that comes before the mean grey of
  * the whole picture is needed, and all the rest. The first gives the sum of the greys of @rows, and
- * the second takes that of the whole @image. Rows may be done apart where pirl_colour_by_rows(), but
- * for the second half of others. */
+ * the second takes that of the whole @image. Rows may be done apart where pirl_colour_by_rows(),
+ * but for the second half of others. */
 guint64 pirl_colour_begin (const PirlColourLoops *loops, const PirlColour *colour,
     PirlImage *rows);
 void pirl_colour_end (const PirlColourLoops *loops, const PirlColour *colour, guint64 grey,

@@ -1,16 +1,17 @@
 /* gst-pirl: the two views of a sample, rendered by several threads.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A sample is cut into tasks, which the caller and its helpers take one after another, in this order:
+ * A sample is cut into tasks, which the caller and its helpers take one after another, in this
+ * order:
  *
  *   bands of the image view: scale the rows and do what comes before the view's mean grey is needed
  *   patches
  *   bands again: do the rest
  *
- * The last ones wait for the first ones. Nobody can wait for long: those were all taken long ago, by
- * threads that wait for nothing, and the patches lie between. A view with steps for which rows are not
- * enough (blur, the photometric block) is finished as one task. Every task writes bytes of its own that
- * depend on nothing else, so the number of threads shows nowhere.
+ * The last ones wait for the first ones. Nobody can wait for long: those were all taken long ago,
+ * by threads that wait for nothing, and the patches lie between. A view with steps for which rows
+ * are not enough (blur, the photometric block) is finished as one task. Every task writes bytes of
+ * its own that depend on nothing else, so the number of threads shows nowhere.
  */
 #include "config.h"
 #include "vision/colour-loops.h"

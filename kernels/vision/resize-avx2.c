@@ -42,7 +42,7 @@ join (__m256i high, __m256i low)
   return _mm256_srai_epi32 (low, PIRL_RESIZE_BITS);
 }
 
-/* Sums of the products with the high and with the low parts of weights, for two rows, one a lane. */
+/* Sums of products with the high and with the low parts of weights, for two rows, one a lane. */
 typedef struct {
   __m256i high, low;
 } Chains;

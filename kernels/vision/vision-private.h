@@ -61,15 +61,15 @@ const PirlResizeLoops *pirl_resize_avx2 (void);
 PirlResizer *pirl_resizer_new_with (const PirlResizeLoops *loops);
 /* Weights for scaling all of @src to @width x @height; kept until the resizer's next call. */
 void pirl_resizer_plan (PirlResizer *resizer, const PirlImage *src, gint width, gint height);
-/* The part at (x0, y0), as large as @dst, of what @planned (may be @resizer) is planned for. Threads
- * may share @planned, which is only read, and not @resizer. */
+/* The part at (x0, y0), as large as @dst, of what @planned (may be @resizer) is planned for.
+ * Threads may share @planned, which is only read, and not @resizer. */
 void pirl_resizer_render (PirlResizer *resizer, const PirlResizer *planned, const PirlImage *src,
     gint x0, gint y0, PirlImage *dst);
 
 /* The part of @src within @box, which shares its pixels. */
 PirlImage pirl_image_crop (const PirlImage *src, const PirlBox *box);
-/* Patch @i of pirl_pretext_render_patches() into its place in @dst. @planned: for scaling @crop, the
- * jigsaw view's, to the config's crop_size. */
+/* Patch @i of pirl_pretext_render_patches() into its place in @dst. @planned: for scaling @crop,
+ * the jigsaw view's, to the config's crop_size. */
 void pirl_pretext_render_patch (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlResizer *planned, const PirlImage *crop, guint i, guint8 *dst);
 
