@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "adacompress-cloud-server.h"
+#include "json.h"
 #include "recording.h"
 
 static gchar *
@@ -553,6 +554,38 @@ test_local_without_classifier (void)
   g_assert_true (error->domain == PIRL_ERROR);
 }
 
+/* What the parser makes of these must be UTF-8, in keys as in strings; it knows more escapes than JSON
+ * does. */
+static void
+test_escapes (void)
+{
+  static const struct {
+    const gchar *text, *first;  /* NULL: no JSON */
+  } cases[] = {
+    {"{\"\\u00e9\\n\": \"\\\"\\\\\\/\\b\\f\\n\\r\\t\"}", "\"\\/\b\f\n\r\t"},
+    {"{\"k\": \"\\ud83d\\ude00!\"}", "\xf0\x9f\x98\x80!"},
+    {"{\"\\ud83d\\ude00\": \"\\uD7FF\\ue000\"}", "\xed\x9f\xbf\xee\x80\x80"},
+    {"{\"k\": \"\\207\"}"}, {"{\"\\207\": \"v\"}"}, {"{\"k\": \"\\x41\"}"},
+    {"{\"k\": \"\\u0000\"}"}, {"{\"k\": \"\\u12g4\"}"}, {"{\"k\": \"\\u12"},
+    {"{\"k\": \"\\ud83d\"}"}, {"{\"\\ud83d\\wde00a\": \"v\"}"}, {"{\"\\ud83d\\u0041\": \"v\"}"},
+    {"{\"k\": \"\\ude00\"}"}, {"{\"k\": \"\\ude00\\ud83d\"}"}, {"{\"k\": \"\\"},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (JsonNode) node = ada_json_parse (cases[i].text, strlen (cases[i].text), 100, &error);
+    g_autoptr (GList) values = NULL;
+
+    if (cases[i].first == NULL) {
+      g_assert_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT);
+      continue;
+    }
+    g_assert_no_error (error);
+    values = json_object_get_values (ada_json_as_object (node));
+    g_assert_cmpstr (ada_json_as_string (values->data), ==, cases[i].first);
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -564,6 +597,7 @@ main (int argc, char **argv)
     {"labels", test_labels},
     {"uris-that-are-wrong", test_uris},
     {"uris-that-are-right", test_good_uris},
+    {"escapes", test_escapes},
     {"recording", test_recording},
     {"recording-names", test_recording_names},
     {"recordings-that-are-none", test_bad_recordings},

@@ -14,6 +14,41 @@
  * quotes and assignments as well, behind which brackets could hide from the count. */
 static const gchar outside[] = " \t\r\n{}[]:,-+.0123456789eEtrufalsn";
 
+/* The number that \uXXXX at @data + @i stands for; -1 where there is no such escape. */
+static gint
+unicode_escape (const gchar * data, gsize size, gsize i)
+{
+  gint number = 0;
+
+  if (size < 6 || i > size - 6 || data[i] != '\\' || data[i + 1] != 'u')
+    return -1;
+  for (gsize k = i + 2; k < i + 6; k++) {
+    const gint digit = g_ascii_xdigit_value (data[k]);
+
+    if (digit < 0)
+      return -1;
+    number = 16 * number + digit;
+  }
+  return number;
+}
+
+/* Bytes of the escape at @data + @i; 0 where JSON has no such: the parser takes octal numbers and
+ * halves of pairs too, and what it makes of them is no UTF-8, in keys as in strings. */
+static gsize
+escape_length (const gchar * data, gsize size, gsize i)
+{
+  const gint code = unicode_escape (data, size, i);
+
+  if (i + 1 < size && data[i + 1] && strchr ("\"\\/bfnrt", data[i + 1]))
+    return 2;
+  if (code <= 0 || (code & 0xfc00) == 0xdc00)
+    return 0;
+  if ((code & 0xfc00) != 0xd800)
+    return 6;
+  /* The lower half of a pair has to follow: -1 has other bits, too. */
+  return (unicode_escape (data, size, i + 6) & ~0x3ff) == 0xdc00 ? 12 : 0;
+}
+
 /* NULL, or what is wrong. */
 static const gchar *
 check (const gchar * data, gsize size, guint max_values)
@@ -23,11 +58,14 @@ check (const gchar * data, gsize size, guint max_values)
 
   for (gsize i = 0; i < size; i++) {
     const gchar c = data[i];
+    const gsize escape = string && c == '\\' ? escape_length (data, size, i) : 1;
 
     if (c == '\0')
       return "has a byte 0";
-    if (string && c == '\\')
-      i++;
+    if (escape == 0)
+      return "has an escape in a string that JSON does not know";
+    if (escape > 1)
+      i += escape - 1;
     else if (c == '"')
       string = !string;
     else if (string)
@@ -84,13 +122,9 @@ ada_json_as_array (JsonNode * node)
 const gchar *
 ada_json_as_string (JsonNode * node)
 {
-  const gchar *string;
-
   if (!node || !JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_STRING)
     return NULL;
-  string = json_node_get_string (node);
-  /* json-glib takes octal escapes, which JSON does not have: "\207" becomes a lonely byte. */
-  return g_utf8_validate (string, -1, NULL) ? string : NULL;
+  return json_node_get_string (node);
 }
 
 gboolean

@@ -15,7 +15,7 @@ JsonNode *ada_json_parse (const gchar * data, gsize size, guint max_values, GErr
 /** @node itself when it is one; NULL-safe. */
 JsonObject *ada_json_as_object (JsonNode * node);
 JsonArray *ada_json_as_array (JsonNode * node);
-/** Valid UTF-8; NULL for anything else. Owned by @node. */
+/** UTF-8; NULL for anything else than a string. Owned by @node. */
 const gchar *ada_json_as_string (JsonNode * node);
 /** FALSE, and @number as it was, for what is no number. */
 gboolean ada_json_as_number (JsonNode * node, gdouble * number);
