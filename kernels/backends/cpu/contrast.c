@@ -25,7 +25,8 @@
 #define NCE_EPSILON 1.19e-7
 #define PART 8192               /* negatives of one piece of work */
 #define GROUP 32                /* rows in the cache at a time: 16 KB of 128 floats */
-#define AHEAD 8                 /* rows fetched in advance */
+#define AHEAD 32                /* rows fetched in advance, into the second cache */
+#define ADDED (4 * PIRL_LANES)  /* floats of a row that are added at once */
 #define BLOCK 1024              /* rows of the bank in one matrix product */
 #define LOGS 4                  /* factors multiplied before their logarithm is taken */
 
@@ -125,8 +126,8 @@ weigh (const Contrast *t, gfloat *s, gsize n, Sums *sums)
 
 /* --- chosen negatives ------------------------------------------------------------------------ */
 
-PIRL_SIMD static gfloat
-dot (const gfloat *restrict a, const gfloat *restrict b, gsize n)
+static inline __attribute__ ((always_inline)) gfloat
+dot_inline (const gfloat *restrict a, const gfloat *restrict b, gsize n)
 {
   PirlVec sum = { 0 };
   gfloat lane[PIRL_LANES], rest = 0.f;
@@ -144,17 +145,36 @@ dot (const gfloat *restrict a, const gfloat *restrict b, gsize n)
   return lane[0] + rest;
 }
 
+PIRL_SIMD static gfloat
+dot (const gfloat *a, const gfloat *b, gsize n)
+{
+  return dot_inline (a, b, n);
+}
+
+/* Rows come from anywhere in a bank that no cache holds. What is fetched of the row AHEAD of the
+ * current one is shared between scoring, the first floats, so many, and adding, half as many as are
+ * added: so memory has work all the time. */
+static inline gsize
+fetched_by_scores (gsize dim)
+{
+  return dim - dim / ADDED * (ADDED / 2);
+}
+
+static inline void
+fetch (const gfloat *floats, gsize n)
+{
+  for (gsize i = 0; i < n; i += PIRL_LANES)
+    __builtin_prefetch (floats + i, 0, 2);
+}
+
 /* Scores of @n rows; @total >= n: indices that may be looked at to fetch ahead. */
-static void
+PIRL_SIMD static void
 score_rows (const gfloat *bank, const gfloat *z, const guint32 *index, gsize n, gsize total,
     gsize dim, gfloat *s)
 {
   for (gsize i = 0; i < n; i++) {
-    const gfloat *next = i + AHEAD < total ? bank + index[i + AHEAD] * dim : NULL;
-
-    for (gsize d = 0; next && d < dim; d += PIRL_LANES)
-      __builtin_prefetch (next + d);
-    s[i] = dot (z, bank + index[i] * dim, dim);
+    fetch (bank + index[MIN (i + AHEAD, total - 1)] * dim, fetched_by_scores (dim));
+    s[i] = dot_inline (z, bank + index[i] * dim, dim);
   }
 }
 
@@ -168,14 +188,15 @@ widen_rows (const Contrast *t, const guint32 *index, gsize n, gfloat *rows)
     pirl_to_float (PIRL_DTYPE_F16, t->half + index[i] * dim, rows + i * dim, dim);
 }
 
-/* sum += the rows times their weights. */
+/* sum += the rows times their weights; @total as above. */
 PIRL_SIMD static void
-add_rows (const gfloat *bank, const guint32 *index, const gfloat *weight, gsize n, gsize dim,
-    gfloat *restrict sum)
+add_rows (const gfloat *bank, const guint32 *index, const gfloat *weight, gsize n, gsize total,
+    gsize dim, gfloat *restrict sum)
 {
   gsize d = 0;
 
-  for (; d + 4 * PIRL_LANES <= dim; d += 4 * PIRL_LANES) {
+  for (; d + ADDED <= dim; d += ADDED) {
+    const gsize fetched = fetched_by_scores (dim) + d / 2;
     PirlVec s0 = VEC_CONST_AT (sum + d), s1 = VEC_CONST_AT (sum + d + PIRL_LANES);
     PirlVec s2 = VEC_CONST_AT (sum + d + 2 * PIRL_LANES);
     PirlVec s3 = VEC_CONST_AT (sum + d + 3 * PIRL_LANES);
@@ -183,6 +204,7 @@ add_rows (const gfloat *bank, const guint32 *index, const gfloat *weight, gsize 
     for (gsize i = 0; i < n; i++) {
       const gfloat *row = bank + index[i] * dim + d, w = weight[i];
 
+      fetch (bank + index[MIN (i + AHEAD, total - 1)] * dim + fetched, ADDED / 2);
       s0 += w * VEC_CONST_AT (row);
       s1 += w * VEC_CONST_AT (row + PIRL_LANES);
       s2 += w * VEC_CONST_AT (row + 2 * PIRL_LANES);
@@ -217,15 +239,16 @@ part_of_sample (const Contrast *t, const gfloat *z, const guint32 *index, gsize 
   }
   for (gsize i = 0; i < n; i += GROUP) {
     const gsize count = MIN (GROUP, n - i);
+    const gsize total = t->half ? count : n - i;
     const guint32 *at = t->half ? in_order : index + i;
     gfloat s[GROUP];
 
     if (t->half)
       widen_rows (t, index + i, count, wide);
-    score_rows (bank, z, at, count, t->half ? count : n - i, dim, s);
+    score_rows (bank, z, at, count, total, dim, s);
     weigh (t, s, count, sums);
     if (t->gradient)
-      add_rows (bank, at, s, count, dim, rows);
+      add_rows (bank, at, s, count, total, dim, rows);
   }
   return TRUE;
 }
