@@ -1,7 +1,7 @@
 /* gst-pirl: writing safetensors files, all or nothing.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Tensors go straight from the caller's memory to "PATH.tmp" in the same folder, which then takes
+ * Tensors go straight from the caller's memory, or piece by piece, to "PATH.tmp" in the same folder, which then takes
  * the place of PATH. The temporary name is always the same, so a writer that was killed leaves at
  * most one file, and the next write reuses it; a lock on it keeps two writers apart. Order: largest
  * element type first, then by name, after a header padded to 8 bytes, so that every tensor is
@@ -25,8 +25,10 @@ typedef struct {
   gchar *name;
   PirlDType dtype;
   PirlShape shape;
-  gconstpointer data;
-  gsize size;
+  gconstpointer data;           /* NULL: @read in pieces */
+  gsize size, piece;
+  PirlSafetensorsRead read;
+  gpointer closure;
 } Item;
 
 struct _PirlSafetensorsWriter {
@@ -84,18 +86,37 @@ pirl_safetensors_writer_metadata (PirlSafetensorsWriter *writer, const gchar *ke
   g_tree_replace (writer->metadata, g_strdup (key), g_strdup (value));
 }
 
-void
-pirl_safetensors_writer_add (PirlSafetensorsWriter *writer, const gchar *name, PirlDType dtype,
-    const PirlShape *shape, gconstpointer data)
+static Item *
+add_item (PirlSafetensorsWriter *writer, const gchar *name, PirlDType dtype,
+    const PirlShape *shape)
 {
   Item *item = g_new0 (Item, 1);
 
   item->name = g_strdup (name);
   item->dtype = dtype;
   item->shape = *shape;
-  item->data = data;
   item->size = pirl_shape_count (shape) * pirl_dtype_size (dtype);
   g_ptr_array_add (writer->items, item);
+  return item;
+}
+
+void
+pirl_safetensors_writer_add (PirlSafetensorsWriter *writer, const gchar *name, PirlDType dtype,
+    const PirlShape *shape, gconstpointer data)
+{
+  add_item (writer, name, dtype, shape)->data = data;
+}
+
+void
+pirl_safetensors_writer_add_read (PirlSafetensorsWriter *writer, const gchar *name,
+    PirlDType dtype, const PirlShape *shape, gsize piece, PirlSafetensorsRead read,
+    gpointer closure)
+{
+  Item *item = add_item (writer, name, dtype, shape);
+
+  item->piece = piece;
+  item->read = read;
+  item->closure = closure;
 }
 
 static gint
@@ -266,16 +287,30 @@ output_write (const Output *output, gconstpointer data, gsize size, const gchar 
 }
 
 static gboolean
+output_write_item (const Output *output, const Item *item, GError **error)
+{
+  g_autofree guint8 *piece = item->read ? g_malloc (item->piece) : NULL;
+
+  if (!item->read)
+    return output_write (output, item->data, item->size, item->name, error);
+  for (gsize at = 0; at < item->size; at += item->piece) {
+    const gsize n = MIN (item->piece, item->size - at);
+
+    if (!item->read (item->closure, at, n, piece, error)
+        || !output_write (output, piece, n, item->name, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
 output_write_all (const Output *output, const GString *header, GPtrArray *items, GError **error)
 {
   if (!output_write (output, header->str, header->len, "the header", error))
     return FALSE;
-  for (guint i = 0; i < items->len; i++) {
-    const Item *item = items->pdata[i];
-
-    if (!output_write (output, item->data, item->size, item->name, error))
+  for (guint i = 0; i < items->len; i++)
+    if (!output_write_item (output, items->pdata[i], error))
       return FALSE;
-  }
   return TRUE;
 }
 

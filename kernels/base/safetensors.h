@@ -54,6 +54,15 @@ PIRL_API void pirl_safetensors_writer_metadata (PirlSafetensorsWriter *writer, c
 /** @data is borrowed until the write; @name and @shape are copied. */
 PIRL_API void pirl_safetensors_writer_add (PirlSafetensorsWriter *writer, const gchar *name,
     PirlDType dtype, const PirlShape *shape, gconstpointer data);
+/** Fills @dst with the @size bytes of a tensor from byte @offset on. */
+typedef gboolean (*PirlSafetensorsRead) (gpointer closure, gsize offset, gsize size, gpointer dst,
+    GError **error);
+/** A tensor that is too large to be in memory twice: when it is written, it is asked for in pieces
+ * of @piece bytes, the last one shorter, from the first to the last. What @read fails with is what
+ * the write fails with. @closure is borrowed until then. */
+PIRL_API void pirl_safetensors_writer_add_read (PirlSafetensorsWriter *writer, const gchar *name,
+    PirlDType dtype, const PirlShape *shape, gsize piece, PirlSafetensorsRead read,
+    gpointer closure);
 /**
  * Writes to the temporary file "@path.tmp", fsyncs it, renames it over @path and fsyncs the
  * directory: a reader sees the old file or the new one, whole. On error (%PIRL_ERROR_IO; INVALID

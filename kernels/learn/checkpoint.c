@@ -293,31 +293,44 @@ save_params (PirlTrainer *trainer, PirlArena arena, PirlSafetensorsWriter *write
 }
 
 /* A bank of F16 is one in the file too: its floats are the same numbers. */
+static PirlDType
+saved_bank_dtype (const PirlTrainer *trainer)
+{
+  return trainer->bank_dtype == PIRL_DTYPE_F16 ? PIRL_DTYPE_F16 : PIRL_DTYPE_F32;
+}
+
+/* PirlSafetensorsRead: whole rows of the bank. */
 static gboolean
-save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer, GPtrArray *hosts, GError **error)
+read_bank_rows (gpointer closure, gsize offset, gsize size, gpointer dst, GError **error)
+{
+  PirlTrainer *trainer = closure;
+  const PirlDType dtype = saved_bank_dtype (trainer);
+  const gsize dim = (gsize) trainer->config.dim, n = size / pirl_dtype_size (dtype);
+  const gsize first = offset / pirl_dtype_size (dtype) / dim;
+  g_autofree gfloat *floats = dtype == PIRL_DTYPE_F32 ? NULL : g_new (gfloat, n);
+  gfloat *values = floats ? floats : dst;
+
+  if (!pirl_bank_read (trainer, first, n / dim, values, error)
+      || !check_finite (trainer, "state.bank", values, n, error))
+    return FALSE;
+  if (floats)
+    pirl_from_float (dtype, floats, dst, n);
+  return TRUE;
+}
+
+static void
+save_bank (PirlTrainer *trainer, PirlSafetensorsWriter *writer)
 {
   const gint64 rows = (gint64) trainer->config.bank_rows;
   const PirlShape bank = { 2, {rows, trainer->config.dim} }, labels = { 1, {rows} };
-  const PirlDType dtype = trainer->bank_dtype == PIRL_DTYPE_F16 ? PIRL_DTYPE_F16 : PIRL_DTYPE_F32;
-  gpointer stored;
-  gfloat *values;
+  const PirlDType dtype = saved_bank_dtype (trainer);
 
   if (!trainer->bank)
-    return TRUE;
-  values = g_new (gfloat, pirl_shape_count (&bank));
-  g_ptr_array_add (hosts, values);
-  if (!pirl_trainer_read_bank (trainer, values, error)
-      || !check_finite (trainer, "state.bank", values, pirl_shape_count (&bank), error))
-    return FALSE;
-  stored = values;
-  if (dtype != PIRL_DTYPE_F32) {
-    stored = g_malloc (pirl_shape_count (&bank) * pirl_dtype_size (dtype));
-    g_ptr_array_add (hosts, stored);
-    pirl_from_float (dtype, values, stored, pirl_shape_count (&bank));
-  }
-  pirl_safetensors_writer_add (writer, "state.bank", dtype, &bank, stored);
+    return;
+  pirl_safetensors_writer_add_read (writer, "state.bank", dtype, &bank,
+      PIRL_BANK_CHUNK * (gsize) trainer->config.dim * pirl_dtype_size (dtype), read_bank_rows,
+      trainer);
   pirl_safetensors_writer_add (writer, "state.labels", PIRL_DTYPE_I32, &labels, trainer->labels);
-  return TRUE;
 }
 
 /* Inside a step the device is not to be asked for anything. */
@@ -340,10 +353,10 @@ pirl_trainer_save (PirlTrainer *trainer, const gchar *path, const PirlPosition *
   if (!check_idle (trainer, error))
     return FALSE;
   save_metadata (trainer, position, writer);
+  save_bank (trainer, writer);
   return save_params (trainer, PIRL_ARENA_VALUE, writer, hosts, error)
       && save_params (trainer, PIRL_ARENA_VELOCITY, writer, hosts, error)
       && save_params (trainer, PIRL_ARENA_SECOND, writer, hosts, error)
-      && save_bank (trainer, writer, hosts, error)
       && pirl_safetensors_writer_write (writer, path, error);
 }
 
@@ -495,13 +508,29 @@ resume_params (PirlTrainer *trainer, const PirlSafetensors *file, PirlArena aren
 }
 
 static gboolean
+take_bank (PirlTrainer *trainer, const PirlTensor *bank, GError **error)
+{
+  const gsize rows = trainer->config.bank_rows, dim = (gsize) trainer->config.dim;
+  const gsize row_bytes = dim * pirl_dtype_size (bank->dtype);
+  g_autofree gfloat *values = g_new (gfloat, PIRL_BANK_CHUNK * dim);
+
+  for (gsize first = 0; first < rows; first += PIRL_BANK_CHUNK) {
+    const gsize n = MIN (PIRL_BANK_CHUNK, rows - first);
+
+    pirl_to_float (bank->dtype, (const guint8 *) bank->data + first * row_bytes, values, n * dim);
+    if (!pirl_bank_write (trainer, first, n, values, error))
+      return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean
 resume_bank (PirlTrainer *trainer, const PirlSafetensors *file, gboolean write, GError **error)
 {
   const gint64 rows = (gint64) trainer->config.bank_rows;
   const PirlShape shape = { 2, {rows, trainer->config.dim} };
   const PirlTensor *labels = pirl_safetensors_lookup (file, "state.labels");
   const PirlTensor *bank;
-  g_autofree gfloat *values = NULL;
 
   if (!trainer->bank)
     return TRUE;
@@ -517,10 +546,8 @@ resume_bank (PirlTrainer *trainer, const PirlSafetensors *file, gboolean write, 
   }
   if (!write)
     return TRUE;
-  values = g_new (gfloat, pirl_shape_count (&shape));
-  pirl_to_float (bank->dtype, bank->data, values, pirl_shape_count (&shape));
   memcpy (trainer->labels, labels->data, labels->size);
-  return pirl_trainer_write_bank (trainer, values, error);
+  return take_bank (trainer, bank, error);
 }
 
 static gboolean

@@ -87,5 +87,12 @@ pirl_row_bytes (const PirlTrainer *trainer)
   return (gsize) trainer->config.dim * pirl_dtype_size (trainer->bank_dtype);
 }
 
+/** Rows of the bank that are on the host at once: it need not fit there as a whole. */
+#define PIRL_BANK_CHUNK 4096
+/** Rows [first, first + n) of the bank to and from dense floats. */
+gboolean pirl_bank_read (PirlTrainer *trainer, gsize first, gsize n, gfloat *dst, GError **error);
+gboolean pirl_bank_write (PirlTrainer *trainer, gsize first, gsize n, const gfloat *src,
+    GError **error);
+
 /** Takes over a loss scale; a device without steps has none. */
 void pirl_trainer_set_loss_scale (PirlTrainer *trainer, const PirlLossScale *scale);

@@ -10,8 +10,6 @@
 #define LOSS_SCALE 32768
 #define KNN_NEIGHBOURS 20
 #define KNN_SIGMA 0.1
-/* Rows of the bank that are drawn and uploaded at once. */
-#define BANK_CHUNK 4096
 
 void
 pirl_trainer_config_defaults (PirlTrainerConfig *config)
@@ -172,17 +170,36 @@ bank_bytes (const PirlTrainer *trainer)
   return trainer->config.bank_rows * pirl_row_bytes (trainer);
 }
 
-/* Rows [first, first + n) of the bank from dense floats. */
-static gboolean
-bank_upload (PirlTrainer *trainer, gsize first, gsize n, const gfloat *src, GError **error)
+gboolean
+pirl_bank_write (PirlTrainer *trainer, gsize first, gsize n, const gfloat *src, GError **error)
 {
   PirlDevice *device = trainer->device;
-  const gsize row_bytes = pirl_row_bytes (trainer);
-  g_autofree guint8 *host = g_malloc (n * row_bytes);
+  const gsize row_bytes = pirl_row_bytes (trainer), bytes = n * row_bytes;
+  guint8 *rows = (guint8 *) trainer->bank + first * row_bytes;
+  g_autofree guint8 *host = NULL;
 
+  if (trainer->bank_dtype == PIRL_DTYPE_F32)
+    return device->backend->upload (device, rows, src, bytes, error);
+  host = g_malloc (bytes);
   pirl_from_float (trainer->bank_dtype, src, host, n * (gsize) trainer->config.dim);
-  return device->backend->upload (device, (guint8 *) trainer->bank + first * row_bytes, host,
-      n * row_bytes, error);
+  return device->backend->upload (device, rows, host, bytes, error);
+}
+
+gboolean
+pirl_bank_read (PirlTrainer *trainer, gsize first, gsize n, gfloat *dst, GError **error)
+{
+  PirlDevice *device = trainer->device;
+  const gsize row_bytes = pirl_row_bytes (trainer), bytes = n * row_bytes;
+  const guint8 *rows = (const guint8 *) trainer->bank + first * row_bytes;
+  g_autofree guint8 *host = NULL;
+
+  if (trainer->bank_dtype == PIRL_DTYPE_F32)
+    return device->backend->download (device, dst, rows, bytes, error);
+  host = g_malloc (bytes);
+  if (!device->backend->download (device, host, rows, bytes, error))
+    return FALSE;
+  pirl_to_float (trainer->bank_dtype, host, dst, n * (gsize) trainer->config.dim);
+  return TRUE;
 }
 
 /* Row r: U(+-1/sqrt (dim/3)) from its own stream, then unit length. */
@@ -207,17 +224,17 @@ bank_init (PirlTrainer *trainer, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
   const gsize dim = (gsize) config->dim;
-  g_autofree gfloat *rows = g_new (gfloat, BANK_CHUNK * dim);
+  g_autofree gfloat *rows = g_new (gfloat, PIRL_BANK_CHUNK * dim);
 
   trainer->bank = trainer->device->backend->alloc (trainer->device, bank_bytes (trainer), error);
   if (!trainer->bank)
     return FALSE;
-  for (guint64 first = 0; first < config->bank_rows; first += BANK_CHUNK) {
-    const gsize n = MIN (BANK_CHUNK, config->bank_rows - first);
+  for (guint64 first = 0; first < config->bank_rows; first += PIRL_BANK_CHUNK) {
+    const gsize n = MIN (PIRL_BANK_CHUNK, config->bank_rows - first);
 
     for (gsize i = 0; i < n; i++)
       bank_draw_row (config, first + i, rows + i * dim);
-    if (!bank_upload (trainer, first, n, rows, error))
+    if (!pirl_bank_write (trainer, first, n, rows, error))
       return FALSE;
   }
   trainer->labels = g_new (gint32, config->bank_rows);
@@ -424,24 +441,13 @@ pirl_trainer_params (PirlTrainer *trainer)
 gboolean
 pirl_trainer_read_bank (PirlTrainer *trainer, gfloat *dst, GError **error)
 {
-  PirlDevice *device = trainer->device;
-  const gsize bytes = bank_bytes (trainer);
-  g_autofree guint8 *host = NULL;
-
-  if (trainer->bank_dtype == PIRL_DTYPE_F32)
-    return device->backend->download (device, dst, trainer->bank, bytes, error);
-  host = g_malloc (bytes);
-  if (!device->backend->download (device, host, trainer->bank, bytes, error))
-    return FALSE;
-  pirl_to_float (trainer->bank_dtype, host, dst, trainer->config.bank_rows
-      * (gsize) trainer->config.dim);
-  return TRUE;
+  return pirl_bank_read (trainer, 0, trainer->config.bank_rows, dst, error);
 }
 
 gboolean
 pirl_trainer_write_bank (PirlTrainer *trainer, const gfloat *src, GError **error)
 {
-  return bank_upload (trainer, 0, trainer->config.bank_rows, src, error);
+  return pirl_bank_write (trainer, 0, trainer->config.bank_rows, src, error);
 }
 
 /* Rows with a label, at most @limit of them, evenly spaced. */

@@ -26,8 +26,9 @@ one_turn (const gchar * name, TurnFunc func, gpointer data)
     return FALSE;
   }
   printf ("{\"items\": %" G_GUINT64_FORMAT ", \"seconds\": %.6f, \"cpu\": %.6f, "
-      "\"check\": %.9g}\n", turn.items, seconds_of (CLOCK_MONOTONIC) - wall,
-      seconds_of (CLOCK_PROCESS_CPUTIME_ID) - cpu, turn.check);
+      "\"check\": %.9g%s}\n", turn.items, seconds_of (CLOCK_MONOTONIC) - wall,
+      seconds_of (CLOCK_PROCESS_CPUTIME_ID) - cpu, turn.check, turn.more ? turn.more : "");
+  g_free (turn.more);
   fflush (stdout);
   return TRUE;
 }

@@ -12,6 +12,7 @@
 typedef struct {
   guint64 items;
   gdouble check;                /* a number that others who do the same work get, too; 0 = none */
+  gchar *more;                  /* more members of the line, as ", \"calls\": 7"; is freed */
 } Turn;
 
 /** One turn of the work; FALSE with an error ends the program. */

@@ -543,6 +543,92 @@ test_the_same_content_gives_the_same_bytes (void)
   g_free (contents[1]);
 }
 
+/* A tensor that is asked for in pieces. */
+typedef struct {
+  const guint8 *data;
+  gsize size, asked;
+  gboolean fails;               /* with the last piece */
+} Pieces;
+
+static gboolean
+read_piece (gpointer closure, gsize offset, gsize size, gpointer dst, GError **error)
+{
+  Pieces *pieces = closure;
+
+  g_assert_cmpuint (offset, ==, pieces->asked);
+  g_assert_cmpuint (offset + size, <=, pieces->size);
+  pieces->asked += size;
+  if (pieces->fails && pieces->asked == pieces->size) {
+    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE, "the last piece is bad");
+    return FALSE;
+  }
+  memcpy (dst, pieces->data + offset, size);
+  return TRUE;
+}
+
+static gboolean
+write_pieces (const gchar *path, Pieces *pieces, gsize piece, GError **error)
+{
+  const PirlShape shape = { 1, { (gint64) (pieces->size / sizeof (gfloat)) } }, one = { 1, { 1 } };
+  g_autoptr (PirlSafetensorsWriter) writer = pirl_safetensors_writer_new ();
+
+  pieces->asked = 0;
+  pirl_safetensors_writer_add (writer, "z", PIRL_DTYPE_F32, &one, pieces->data);
+  if (piece > 0)
+    pirl_safetensors_writer_add_read (writer, "a", PIRL_DTYPE_F32, &shape, piece, read_piece,
+        pieces);
+  else
+    pirl_safetensors_writer_add (writer, "a", PIRL_DTYPE_F32, &shape, pieces->data);
+  return pirl_safetensors_writer_write (writer, path, error);
+}
+
+static void
+test_pieces_make_the_same_file (void)
+{
+  static const gsize sizes[] = { 4, 1000, 4000, 4001 };
+  g_autofree gchar *whole_path = in_folder ("whole.safetensors");
+  g_autofree gchar *path = in_folder ("pieces.safetensors");
+  g_autofree gchar *whole = NULL;
+  gfloat values[1000];
+  Pieces pieces = { (const guint8 *) values, sizeof values, 0, FALSE };
+  gsize whole_length;
+
+  for (guint i = 0; i < G_N_ELEMENTS (values); i++)
+    values[i] = (gfloat) i;
+  g_assert_true (write_pieces (whole_path, &pieces, 0, NULL));
+  g_assert_true (g_file_get_contents (whole_path, &whole, &whole_length, NULL));
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    g_autofree gchar *written = NULL;
+    gsize length;
+
+    g_assert_true (write_pieces (path, &pieces, sizes[i], NULL));
+    g_assert_cmpuint (pieces.asked, ==, pieces.size);
+    g_assert_true (g_file_get_contents (path, &written, &length, NULL));
+    g_assert_cmpmem (written, length, whole, whole_length);
+  }
+}
+
+static void
+test_a_piece_that_fails_changes_nothing (void)
+{
+  g_autofree gchar *path = in_folder ("bad-piece.safetensors");
+  g_autofree gchar *temporary = g_strconcat (path, ".tmp", NULL);
+  g_autofree gchar *before = NULL, *after = NULL;
+  g_autoptr (GError) error = NULL;
+  const gfloat values[8] = { 0 };
+  Pieces pieces = { (const guint8 *) values, sizeof values, 0, FALSE };
+  gsize length_before, length_after;
+
+  g_assert_true (write_pieces (path, &pieces, 8, NULL));
+  g_assert_true (g_file_get_contents (path, &before, &length_before, NULL));
+  pieces.fails = TRUE;
+  g_assert_false (write_pieces (path, &pieces, 8, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE);
+  g_assert_true (g_file_get_contents (path, &after, &length_after, NULL));
+  g_assert_cmpmem (before, length_before, after, length_after);
+  g_assert_false (g_file_test (temporary, G_FILE_TEST_EXISTS));
+}
+
 static void
 test_names_that_no_reader_takes_are_refused (void)
 {
@@ -604,6 +690,8 @@ main (int argc, char **argv)
   g_test_add_func ("/write/two-writers", test_a_second_writer_at_the_same_moment_fails);
   g_test_add_func ("/write/replaced", test_a_mapped_file_may_be_replaced);
   g_test_add_func ("/write/same-bytes", test_the_same_content_gives_the_same_bytes);
+  g_test_add_func ("/write/pieces", test_pieces_make_the_same_file);
+  g_test_add_func ("/write/bad-piece", test_a_piece_that_fails_changes_nothing);
   g_test_add_func ("/write/names", test_names_that_no_reader_takes_are_refused);
   result = g_test_run ();
   remove_tree (folder);

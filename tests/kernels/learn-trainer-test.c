@@ -402,6 +402,50 @@ test_half_bank (void)
   data_clear (&data);
 }
 
+/* A bank that is saved and resumed in several pieces is the same to the last bit; a number that is
+ * none, in the last piece, leaves the checkpoint as it was. */
+static void
+test_large_bank (void)
+{
+  static const gchar *const banks[] = { "f32", "fp16" };
+  const gsize rows = 2 * PIRL_BANK_CHUNK + 3, n = rows * 17;
+  g_autofree gchar *path = temporary_path ("large.safetensors");
+  g_autofree gfloat *a = g_new (gfloat, n), *b = g_new (gfloat, n);
+
+  for (guint i = 0; i < G_N_ELEMENTS (banks); i++) {
+    PirlTrainerConfig config;
+    g_autoptr (PirlTrainer) first = NULL, second = NULL;
+    g_autoptr (GError) error = NULL;
+    PirlPosition position;
+
+    odd_bank_config (&config, PIRL_LOSS_INFONCE, banks[i]);
+    config.bank_rows = rows;
+    first = new_trainer (&config);
+    second = new_trainer (&config);
+    for (gsize j = 0; j < n; j++)
+      a[j] = (gfloat) (j % 2039) / 2048;        /* has 11 bits: halves hold it */
+    g_assert_true (pirl_trainer_write_bank (first, a, NULL));
+    pirl_trainer_save (first, path, NULL, &error);
+    g_assert_no_error (error);
+    pirl_trainer_resume (second, path, &position, &error);
+    g_assert_no_error (error);
+    pirl_position_clear (&position);
+    g_assert_true (pirl_trainer_read_bank (second, b, NULL));
+    g_assert_cmpmem (a, n * sizeof *a, b, n * sizeof *b);
+
+    b[n - 1] = NAN;
+    g_assert_true (pirl_trainer_write_bank (first, b, NULL));
+    g_assert_false (pirl_trainer_save (first, path, NULL, &error));
+    g_assert_error (error, PIRL_ERROR, PIRL_ERROR_NOT_FINITE);
+    g_assert_nonnull (strstr (error->message, "state.bank"));
+    pirl_trainer_resume (second, path, &position, NULL);
+    pirl_position_clear (&position);
+    g_assert_true (pirl_trainer_read_bank (second, b, NULL));
+    g_assert_cmpmem (a, n * sizeof *a, b, n * sizeof *b);
+  }
+  g_unlink (path);
+}
+
 /* auto, what is not known, what a checkpoint of the other says. */
 static void
 test_bank_precision (void)
@@ -837,6 +881,7 @@ main (int argc, char **argv)
   g_test_add_func ("/trainer/overlap-bits", test_overlap_bits);
   g_test_add_func ("/trainer/resume-bits", test_resume_bits);
   g_test_add_func ("/trainer/half-bank", test_half_bank);
+  g_test_add_func ("/trainer/large-bank", test_large_bank);
   g_test_add_func ("/trainer/bank-precision", test_bank_precision);
   g_test_add_func ("/trainer/labels-learnt", test_labels_learnt);
   g_test_add_func ("/trainer/labels-resume-bits", test_labels_resume_bits);
