@@ -6,10 +6,12 @@
 #include <cairo.h>
 
 enum { WIDTH = 900, HEIGHT = 480, LEFT = 70, RIGHT = 20, TOP = 44, BOTTOM = 54 };
+enum { LEGEND = 190, PANELS_A_LINE = 2 };        /* right of a panel's axes */
 enum { TILE = 72, GAP = 6, HEAD = 34 };
 
 static const double colours[][3] = {
-  { .12, .38, .66 }, { .85, .37, .01 }, { .20, .55, .24 }, { .55, .25, .55 },
+  { .12, .38, .66 }, { .85, .37, .01 }, { .20, .55, .24 }, { .55, .25, .55 }, { .45, .35, .20 },
+  { .35, .35, .35 },
 };
 
 typedef struct {
@@ -90,6 +92,21 @@ text (cairo_t *cr, double x, double y, double align, const gchar *string)
 }
 
 static void
+draw_labels (cairo_t *cr, const gchar *title, const gchar *x_label, const gchar *y_label)
+{
+  cairo_set_source_rgb (cr, .3, .3, .3);
+  text (cr, (LEFT + WIDTH - RIGHT) / 2., HEIGHT - 14, .5, x_label);
+  cairo_save (cr);
+  cairo_translate (cr, 18, (TOP + HEIGHT - BOTTOM) / 2.);
+  cairo_rotate (cr, -G_PI / 2);
+  text (cr, 0, 0, .5, y_label);
+  cairo_restore (cr);
+  cairo_set_source_rgb (cr, 0, 0, 0);
+  cairo_set_font_size (cr, 16);
+  text (cr, LEFT, 26, 0, title);
+}
+
+static void
 draw_axes (cairo_t *cr, Range r, const gchar *title, const gchar *x_label, const gchar *y_label)
 {
   double sx = nice_step (r.x1 - r.x0), sy = nice_step (r.y1 - r.y0);
@@ -111,15 +128,7 @@ draw_axes (cairo_t *cr, Range r, const gchar *title, const gchar *x_label, const
     cairo_set_source_rgb (cr, .3, .3, .3);
     text (cr, LEFT - 8, place_y (r, y) + 4, 1, label);
   }
-  text (cr, (LEFT + WIDTH - RIGHT) / 2., HEIGHT - 14, .5, x_label);
-  cairo_save (cr);
-  cairo_translate (cr, 18, (TOP + HEIGHT - BOTTOM) / 2.);
-  cairo_rotate (cr, -G_PI / 2);
-  text (cr, 0, 0, .5, y_label);
-  cairo_restore (cr);
-  cairo_set_source_rgb (cr, 0, 0, 0);
-  cairo_set_font_size (cr, 16);
-  text (cr, LEFT, 26, 0, title);
+  draw_labels (cr, title, x_label, y_label);
 }
 
 static void
@@ -161,6 +170,181 @@ pirl_plot_curves (const gchar *path, const gchar *title, const gchar *x_label,
   cairo_destroy (cr);
   return save (surface, path, error);
 }
+
+/* --- logarithmic axes --- */
+
+/* Of log10 of what is drawn, out to the next 1, 2 or 5 times a power of ten. */
+static double
+log_edge (double value, gboolean up)
+{
+  static const double factors[] = { 1, 2, 5, 10 };
+  const double power = pow (10, floor (log10 (value)));
+
+  for (int i = 0; i < 4; i++) {
+    const double factor = factors[up ? i : 3 - i];
+    if (up ? value <= factor * power * 1.0001 : value >= factor * power * .9999)
+      return log10 (factor * power);
+  }
+  return log10 (value);
+}
+
+static gboolean
+can_be_drawn (const PirlCurve *curve, gsize i)
+{
+  return isfinite (curve->x[i]) && isfinite (curve->y[i]) && curve->x[i] > 0 && curve->y[i] > 0;
+}
+
+static Range
+log_range (const PirlLogPanel *panel)
+{
+  Range r = { INFINITY, -INFINITY, INFINITY, -INFINITY };
+
+  for (guint c = 0; c < panel->n_curves; c++) {
+    const PirlCurve *curve = &panel->curves[c];
+    for (gsize i = 0; i < curve->n; i++) {
+      if (!can_be_drawn (curve, i))
+        continue;
+      r.x0 = fmin (r.x0, curve->x[i]);
+      r.x1 = fmax (r.x1, curve->x[i]);
+      r.y0 = fmin (r.y0, curve->y[i]);
+      r.y1 = fmax (r.y1, curve->y[i]);
+    }
+  }
+  if (!isfinite (r.x0))
+    return (Range) { 0, 1, 0, 1 };
+  r = (Range) { log_edge (r.x0, FALSE), log_edge (r.x1, TRUE), log_edge (r.y0, FALSE),
+    log_edge (r.y1, TRUE) };
+  /* At least a decade, so that what is flat looks flat. */
+  r.x1 = fmax (r.x1, r.x0 + 1);
+  r.y1 = fmax (r.y1, r.y0 + 1);
+  return r;
+}
+
+static void
+log_label (gchar *label, gsize size, double value)
+{
+  if (value >= 1e6)
+    g_snprintf (label, size, "%g M", value / 1e6);
+  else if (value >= 1e4)
+    g_snprintf (label, size, "%g k", value / 1e3);
+  else
+    g_snprintf (label, size, "%g", value);
+}
+
+/* A line of the grid at @value (its logarithm at @at), across the one axis or the other. */
+static void
+draw_log_tick (cairo_t *cr, Range r, gboolean of_x, double at, double value, gboolean named)
+{
+  gchar label[32];
+
+  cairo_set_source_rgb (cr, .88, .88, .88);
+  cairo_set_line_width (cr, named ? 1 : .4);
+  cairo_move_to (cr, of_x ? place_x (r, at) : LEFT, of_x ? TOP : place_y (r, at));
+  cairo_line_to (cr, of_x ? place_x (r, at) : WIDTH - RIGHT,
+      of_x ? HEIGHT - BOTTOM : place_y (r, at));
+  cairo_stroke (cr);
+  if (!named)
+    return;
+  log_label (label, sizeof label, value);
+  cairo_set_source_rgb (cr, .3, .3, .3);
+  text (cr, of_x ? place_x (r, at) : LEFT - 8, of_x ? HEIGHT - BOTTOM + 18 : place_y (r, at) + 4,
+      of_x ? .5 : 1, label);
+}
+
+static void
+draw_log_axis (cairo_t *cr, Range r, gboolean of_x)
+{
+  const double from = of_x ? r.x0 : r.y0, to = of_x ? r.x1 : r.y1;
+
+  for (int decade = (int) floor (from); decade <= to; decade++)
+    for (int digit = 1; digit < 10; digit++) {
+      const double value = digit * pow (10, decade), at = log10 (value);
+      /* On a short axis 2 and 5 have numbers too. */
+      const gboolean named = digit == 1 || (to - from < 3 && (digit == 2 || digit == 5));
+      if (at >= from - 1e-9 && at <= to + 1e-9)
+        draw_log_tick (cr, r, of_x, at, value, named);
+    }
+}
+
+static void
+draw_log_curve (cairo_t *cr, Range r, const PirlCurve *curve, guint number)
+{
+  static const double dashes[] = { 6, 4 };
+  const double *c = colours[number % G_N_ELEMENTS (colours)];
+
+  cairo_set_source_rgb (cr, c[0], c[1], c[2]);
+  cairo_set_line_width (cr, curve->dashed ? 1.2 : 2);
+  cairo_set_dash (cr, dashes, curve->dashed ? 2 : 0, 0);
+  for (gsize i = 0; i < curve->n; i++)
+    if (can_be_drawn (curve, i))
+      cairo_line_to (cr, place_x (r, log10 (curve->x[i])), place_y (r, log10 (curve->y[i])));
+  cairo_stroke (cr);
+  cairo_set_dash (cr, NULL, 0, 0);
+  for (gsize i = 0; !curve->dashed && i < curve->n; i++) {
+    if (!can_be_drawn (curve, i))
+      continue;
+    cairo_arc (cr, place_x (r, log10 (curve->x[i])), place_y (r, log10 (curve->y[i])), 3.5, 0,
+        2 * G_PI);
+    cairo_fill (cr);
+  }
+}
+
+static void
+draw_log_legend (cairo_t *cr, const PirlCurve *curve, guint number)
+{
+  static const double dashes[] = { 6, 4 };
+  const double *c = colours[number % G_N_ELEMENTS (colours)];
+  const double x = WIDTH - RIGHT + 12, y = TOP + 12 + 22. * number;
+
+  cairo_set_source_rgb (cr, c[0], c[1], c[2]);
+  cairo_set_line_width (cr, 2);
+  cairo_set_dash (cr, dashes, curve->dashed ? 2 : 0, 0);
+  cairo_move_to (cr, x, y - 4);
+  cairo_line_to (cr, x + 22, y - 4);
+  cairo_stroke (cr);
+  cairo_set_dash (cr, NULL, 0, 0);
+  cairo_set_font_size (cr, 13);
+  text (cr, x + 28, y, 0, curve->name);
+}
+
+static void
+draw_log_panel (cairo_t *cr, const PirlLogPanel *panel)
+{
+  const Range r = log_range (panel);
+
+  cairo_set_font_size (cr, 12);
+  draw_log_axis (cr, r, TRUE);
+  draw_log_axis (cr, r, FALSE);
+  draw_labels (cr, panel->title, panel->x_label, panel->y_label);
+  for (guint c = 0; c < panel->n_curves; c++) {
+    draw_log_curve (cr, r, &panel->curves[c], c);
+    draw_log_legend (cr, &panel->curves[c], c);
+  }
+}
+
+gboolean
+pirl_plot_log_panels (const gchar *path, const PirlLogPanel *panels, guint n_panels,
+    GError **error)
+{
+  const guint lines = (n_panels + PANELS_A_LINE - 1) / PANELS_A_LINE;
+  cairo_surface_t *surface = cairo_image_surface_create (CAIRO_FORMAT_RGB24,
+      (WIDTH + LEGEND) * MIN (n_panels, PANELS_A_LINE), HEIGHT * (int) lines);
+  cairo_t *cr = cairo_create (surface);
+
+  cairo_set_source_rgb (cr, 1, 1, 1);
+  cairo_paint (cr);
+  cairo_select_font_face (cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
+  for (guint p = 0; p < n_panels; p++) {
+    cairo_save (cr);
+    cairo_translate (cr, (WIDTH + LEGEND) * (p % PANELS_A_LINE), HEIGHT * (p / PANELS_A_LINE));
+    draw_log_panel (cr, &panels[p]);
+    cairo_restore (cr);
+  }
+  cairo_destroy (cr);
+  return save (surface, path, error);
+}
+
+/* --- mosaics --- */
 
 static void
 draw_picture (cairo_t *cr, const PirlImage *image, double x, double y)

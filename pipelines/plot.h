@@ -9,11 +9,23 @@ typedef struct {
   const gchar *name;
   const gdouble *x, *y;
   gsize n;
+  gboolean dashed;              /* what would be expected; without marks where the points are */
 } PirlCurve;
 
 /** Draws @curves over one pair of axes into a PNG. Points that are not finite are left out. */
 gboolean pirl_plot_curves (const gchar *path, const gchar *title, const gchar *x_label,
     const gchar *y_label, const PirlCurve *curves, guint n_curves, GError **error);
+
+/** A pair of axes, both logarithmic. */
+typedef struct {
+  const gchar *title, *x_label, *y_label;
+  const PirlCurve *curves;
+  guint n_curves;
+} PirlLogPanel;
+
+/** Draws @panels, two a line, into a PNG. Points that are not finite or not above 0 are left out. */
+gboolean pirl_plot_log_panels (const gchar *path, const PirlLogPanel *panels, guint n_panels,
+    GError **error);
 
 /** A picture of the mosaic; @agrees: 1 = same class as the row's query (green), 0 = another (red),
  * -1 = not known (no frame). */
