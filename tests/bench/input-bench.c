@@ -15,12 +15,20 @@
  * jigsaw: the same with ! pirljigsaw at its defaults (224, nine patches of 64 from 255, colour jitter
  * and greys; two tensors of uint8) before the sink.
  * The check is the number of pixels (bare, source).
+ *
+ *   input-bench start FOLDER
+ *
+ * One run: pirldatasetsrc location=FOLDER labels=folder ! fakesink, shuffled, up to the first picture.
+ * Prints the number of pictures in FOLDER, seconds of wall and of the process's CPU time until then, and
+ * by how many bytes the resident memory grew at most (Linux).
  */
 #include <gst/gst.h>
 #include <gst/video/video.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <jpeglib.h>
 
 #include "turns.h"
@@ -216,6 +224,60 @@ pipeline_turn (const Input * input, Turn * turn, GError ** error)
   return ok;
 }
 
+/* ---- starting ----------------------------------------------------------------------------- */
+
+static gdouble
+cpu_seconds (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_PROCESS_CPUTIME_ID, &now);
+  return now.tv_sec + 1e-9 * now.tv_nsec;
+}
+
+/* @field of /proc/self/status, in bytes; 0 where there is none. */
+static guint64
+memory_now (const gchar * field)
+{
+  g_autofree gchar *text = NULL;
+  const gchar *at;
+
+  if (!g_file_get_contents ("/proc/self/status", &text, NULL, NULL))
+    return 0;
+  at = strstr (text, field);
+  return at ? 1024 * g_ascii_strtoull (at + strlen (field) + 1, NULL, 10) : 0;
+}
+
+static gboolean
+start (const gchar * folder, GError ** error)
+{
+  GstElement *pipeline = gst_parse_launch ("pirldatasetsrc name=in labels=folder n-threads=1 "
+      "! fakesink", error), *element;
+  const guint64 memory = memory_now ("VmRSS:");
+  const gdouble cpu = cpu_seconds ();
+  const gint64 begin = g_get_monotonic_time ();
+  GstStateChangeReturn ret;
+  gint64 n = 0;
+
+  if (pipeline == NULL)
+    return FALSE;
+  element = gst_bin_get_by_name (GST_BIN (pipeline), "in");
+  g_object_set (element, "location", folder, NULL);
+  gst_object_unref (element);
+  gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  ret = gst_element_get_state (pipeline, NULL, NULL, GST_CLOCK_TIME_NONE);
+  gst_element_query_duration (pipeline, GST_FORMAT_DEFAULT, &n);
+  if (ret == GST_STATE_CHANGE_SUCCESS)
+    printf ("{\"items\": %" G_GINT64_FORMAT ", \"seconds\": %.6f, \"cpu\": %.6f, \"bytes\": %"
+        G_GUINT64_FORMAT "}\n", n, 1e-6 * (g_get_monotonic_time () - begin),
+        cpu_seconds () - cpu, memory_now ("VmHWM:") - memory);
+  else
+    g_set_error (error, input_error (), 0, "no picture came of \"%s\"", folder);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+  return ret == GST_STATE_CHANGE_SUCCESS;
+}
+
 /* ---- turns -------------------------------------------------------------------------------- */
 
 static gboolean
@@ -253,9 +315,16 @@ main (int argc, char **argv)
   int status;
 
   gst_init (&argc, &argv);
+  if (argc == 3 && g_str_equal (argv[1], "start")) {
+    if (start (argv[2], &error))
+      return 0;
+    g_printerr ("input-bench: %s\n", error->message);
+    return 1;
+  }
   if (argc != 5 || !g_strv_contains ((const gchar *[]) { "bare", "source", "jigsaw", NULL },
           argv[1])) {
-    g_printerr ("usage: input-bench bare|source|jigsaw LIST THREADS EPOCHS\n");
+    g_printerr ("usage: input-bench bare|source|jigsaw LIST THREADS EPOCHS, or "
+        "input-bench start FOLDER\n");
     return 2;
   }
   if (!g_file_get_contents (argv[2], &text, NULL, &error)) {
