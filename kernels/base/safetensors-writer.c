@@ -1,11 +1,11 @@
 /* gst-pirl: writing safetensors files, all or nothing.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Tensors go straight from the caller's memory, or piece by piece, to "PATH.tmp" in the same folder, which then takes
- * the place of PATH. The temporary name is always the same, so a writer that was killed leaves at
- * most one file, and the next write reuses it; a lock on it keeps two writers apart. Order: largest
- * element type first, then by name, after a header padded to 8 bytes, so that every tensor is
- * aligned in the mapped file.
+ * Tensors go straight from the caller's memory, or piece by piece, to "PATH.tmp" in the same folder,
+ * which then takes the place of PATH. The temporary name is always the same, so a writer that was
+ * killed leaves at most one file, and the next write reuses it; a lock on it keeps two writers apart.
+ * Order: largest element type first, then by name, after a header padded to 8 bytes, so that every
+ * tensor is aligned in the mapped file.
  */
 #include "base/safetensors.h"
 
