@@ -1,249 +1,173 @@
-/* gst-pirl: the thread that runs pirlembed's network (see embedworker.h).
+/* gst-pirl: what one pirlembed element has of a network (see embedworker.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * All inferences happen on one thread, because OpenMP keeps a team of threads for every thread that
- * asks for one. There are two batches of pictures: one is collected, one is at work. The caller
- * fills a picture of its own that changes places with the next one of the batch, so that the thread
- * may take the batch at any time.
+ * There are two batches of pictures at most: one is collected, one is at work. Another model takes
+ * over when neither is there, so that vectors come in the order of their pictures.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
 
 #include "embedworker.h"
-#include "net/embedder.h"
-
-#include <string.h>
-
-#define WARM_UP_SIDE 64
-
-typedef struct {
-  EmbedPicture *pictures;       /* settings.batch of them */
-  guint64 *tags;
-} Batch;
 
 struct _EmbedWorker {
-  EmbedSettings settings;       /* constant once a model is loaded */
+  EmbedLane lane;               /* first: what the engine knows of this */
+  EmbedSettings settings;       /* constant */
   EmbedLoadFailed failed;
   gpointer user_data;
-  GThread *thread, *loader;
+  GThread *loader;
 
-  GMutex lock;
-  GCond changed;
   /* Under the lock. */
-  gboolean starting, stopping, flushing;
-  gboolean busy;                /* @engine and @running belong to the thread */
-  guint collected;              /* pictures in @waiting */
-  gint64 due;                   /* monotonic time at which they are run; G_MAXINT64: not before
-                                 * there are more */
+  gboolean stopping, flushing;
   gboolean loading;             /* the loader has not said its last word */
   gchar *wanted;                /* the next file to load */
-  PirlEmbedder *pending;        /* loaded, not yet in use */
+  EmbedEngine *pending;         /* loaded, not yet in use */
   gchar *pending_path;
-  EmbedResult *latest;          /* batch of one */
-  GQueue results;               /* batches: EmbedResult */
-  GError *error;                /* of the start or of the last inference; with batches it stays */
-  guint generation;             /* counts flushes: a result of an older one is dropped */
-  EmbedStatistics statistics;
-  Batch *waiting;
-
-  /* Changed under the lock and while not busy only. */
-  PirlEmbedder *engine;
+  EmbedEngine *engine;          /* changes while nothing is on its way */
   gchar *path;                  /* of its file */
   guint model_number;
+  guint collected;              /* pictures of a batch, counted as if no other stream had any */
+  EmbedResult *latest;          /* batch of one */
+  GQueue results;               /* batches: EmbedResult */
+  GError *error;                /* of the last inference; with batches it stays */
+  guint generation;             /* counts flushes: a result of an older one is dropped */
+  EmbedStatistics statistics;
+  guint64 last_run;             /* the last batch in the statistics */
+  GQueue spare;                 /* EmbedJob */
 
-  Batch *running;               /* the thread's */
-  EmbedPicture picture;         /* the caller's */
-  Batch batches[2];             /* what @waiting and @running point to */
+  EmbedJob *filling;            /* the caller's */
 };
-
-void
-embed_settings_clear (EmbedSettings * settings)
-{
-  g_clear_pointer (&settings->model_file, g_free);
-  g_clear_pointer (&settings->layer, g_free);
-  g_clear_pointer (&settings->device, g_free);
-  g_clear_pointer (&settings->precision, g_free);
-}
 
 /* ---- results ------------------------------------------------------------------------------ */
 
+/* With the lock: forgets all results. */
 static void
-embed_result_clear (gpointer data)
+forget (EmbedWorker * self)
 {
-  EmbedResult *result = data;
-
-  g_bytes_unref (result->data);
-  g_free (result->layer);
-  g_free (result->model);
-  g_free (result->path);
-}
-
-EmbedResult *
-embed_result_ref (EmbedResult * result)
-{
-  return g_atomic_rc_box_acquire (result);
-}
-
-void
-embed_result_unref (EmbedResult * result)
-{
-  g_atomic_rc_box_release_full (result, embed_result_clear);
-}
-
-/* The vector of a picture; path, number and delay are for the caller to fill in. */
-static EmbedResult *
-embed_result_new (const PirlEmbedder * engine, const gfloat * row, guint64 tag)
-{
-  EmbedResult *result = g_atomic_rc_box_new0 (EmbedResult);
-
-  result->data = g_bytes_new (row, pirl_embedder_size (engine) * sizeof (gfloat));
-  result->layer = g_strdup (pirl_embedder_layer (engine));
-  result->model = g_strdup (pirl_embedder_model (engine));
-  result->tag = tag;
-  return result;
-}
-
-/* ---- pictures ----------------------------------------------------------------------------- */
-
-/* Lets go of what is in the device's memory. */
-static void
-picture_release (EmbedPicture * picture)
-{
-  if (picture->release != NULL)
-    picture->release (picture->keeper);
-  picture->release = NULL;
+  g_clear_pointer (&self->latest, embed_result_unref);
+  g_queue_clear_full (&self->results, (GDestroyNotify) embed_result_unref);
+  g_clear_error (&self->error);
 }
 
 static void
-release_pictures (const Batch * batch, guint n)
+count (EmbedWorker * self, const EmbedRun * run)
 {
-  for (guint i = 0; i < n; i++)
-    picture_release (&batch->pictures[i]);
+  self->statistics.pictures++;
+  self->statistics.seconds += (run->end - run->begin) / (gdouble) G_USEC_PER_SEC / run->pictures;
+  if (run->number == self->last_run)
+    return;
+  self->last_run = run->number;
+  self->statistics.batches++;
+  self->statistics.mixed += run->mixed;
 }
 
-/* Embeds @n pictures from @pictures on that are all in the host's memory or all in the device's. */
-static gboolean
-embed_alike (PirlEmbedder * engine, const EmbedPicture * pictures, guint n, gfloat * rows,
-    GError ** error)
+/* Takes @result. */
+static void
+deliver (EmbedWorker * self, const EmbedJob * job, EmbedResult * result, const EmbedRun * run)
 {
-  g_autofree gconstpointer *places = g_new (gconstpointer, n);
-  gboolean surfaces = pictures->release != NULL;
-
-  for (guint i = 0; i < n; i++)
-    places[i] = surfaces ? (gconstpointer) & pictures[i].surface : &pictures[i].image;
-  return surfaces
-      ? pirl_embedder_run_surfaces (engine, (const PirlSurface * const *) places, n, rows, error)
-      : pirl_embedder_run (engine, (const PirlImage * const *) places, n, rows, error);
-}
-
-/* The first @n pictures of @batch, one EmbedResult each. */
-static GPtrArray *
-embed (PirlEmbedder * engine, const Batch * batch, guint n, GError ** error)
-{
-  guint size = pirl_embedder_size (engine);
-  g_autofree gfloat *rows = g_new (gfloat, (gsize) n * size);
-  GPtrArray *results;
-
-  for (guint begin = 0, end; begin < n; begin = end) {
-    const EmbedPicture *first = &batch->pictures[begin];
-
-    for (end = begin + 1; end < n; end++)
-      if ((batch->pictures[end].release != NULL) != (first->release != NULL))
-        break;
-    if (!embed_alike (engine, first, end - begin, rows + (gsize) begin * size, error))
-      return NULL;
+  /* After a batch that failed nothing is in its place any more. */
+  if (self->settings.batch > 1 && self->error != NULL) {
+    g_clear_pointer (&result, embed_result_unref);
+    return;
   }
-  results = g_ptr_array_new_full (n, (GDestroyNotify) embed_result_unref);
-  for (guint i = 0; i < n; i++)
-    g_ptr_array_add (results, embed_result_new (engine, rows + (gsize) i * size, batch->tags[i]));
-  return results;
+  g_clear_error (&self->error);
+  g_clear_pointer (&self->latest, embed_result_unref);
+  if (result == NULL) {
+    self->error = g_error_copy (run->error);
+    return;
+  }
+  result->path = g_strdup (self->path);
+  result->model_number = self->model_number;
+  result->tag = job->tag;
+  result->delay = run->end - run->since;
+  if (self->settings.batch > 1)
+    g_queue_push_tail (&self->results, result);
+  else
+    self->latest = result;
+}
+
+static void
+job_done (EmbedLane * lane, EmbedJob * job, EmbedResult * result, const EmbedRun * run)
+{
+  EmbedWorker *self = (EmbedWorker *) lane;
+
+  if (result != NULL)
+    count (self, run);
+  if (run != NULL && job->generation == self->generation)
+    deliver (self, job, result, run);
+  else
+    g_clear_pointer (&result, embed_result_unref);
+  if (!job->borrowed)
+    g_queue_push_tail (&self->spare, job);
+}
+
+/* With the lock. */
+static gboolean
+is_idle (const EmbedWorker * self)
+{
+  return self->lane.at_work == 0 && self->lane.waiting.length == 0;
 }
 
 /* ---- models ------------------------------------------------------------------------------- */
-
-/* Loads @path and runs it once on a black picture: plans touch their memory then, and what cannot
- * run fails here. @seconds: of that run; may be NULL. */
-static PirlEmbedder *
-load_model (EmbedWorker * self, const gchar * path, gdouble * seconds, GError ** error)
-{
-  const EmbedSettings *s = &self->settings;
-  g_autoptr (PirlEmbedder) engine = NULL;
-  GPtrArray *results;
-  EmbedPicture black = { 0 };
-  guint64 tag = 0;
-  const Batch batch = { &black, &tag };
-  gint64 begin;
-
-  engine = pirl_embedder_new (path, s->layer, s->device, s->precision, s->n_threads, s->batch,
-      error);
-  if (engine == NULL)
-    return NULL;
-  pirl_image_init (&black.image, WARM_UP_SIDE, WARM_UP_SIDE);
-  memset (black.image.data, 0, black.image.stride * black.image.height);
-  begin = g_get_monotonic_time ();
-  results = embed (engine, &batch, 1, error);
-  if (seconds)
-    *seconds = (g_get_monotonic_time () - begin) / (gdouble) G_USEC_PER_SEC;
-  pirl_image_clear (&black.image);
-  if (results == NULL)
-    return NULL;
-  g_ptr_array_unref (results);
-  return g_steal_pointer (&engine);
-}
 
 static gpointer
 loader_main (gpointer data)
 {
   EmbedWorker *self = data;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   while (self->wanted != NULL && !self->stopping) {
     g_autofree gchar *path = g_steal_pointer (&self->wanted);
-    g_autoptr (PirlEmbedder) engine = NULL;
     g_autoptr (GError) error = NULL;
+    EmbedEngine *engine;
 
-    g_mutex_unlock (&self->lock);
-    engine = load_model (self, path, NULL, &error);
+    g_mutex_unlock (&embed_lock);
+    engine = embed_engine_get (&self->settings, path, &error);
     if (engine == NULL)
       self->failed (path, error, self->user_data);
-    g_mutex_lock (&self->lock);
+    g_mutex_lock (&embed_lock);
     if (engine != NULL && self->wanted == NULL && !self->stopping) {
-      PirlEmbedder *overtaken = self->pending;
+      EmbedEngine *overtaken = self->pending;
 
-      self->pending = g_steal_pointer (&engine);
+      self->pending = engine;
       engine = overtaken;
       g_free (self->pending_path);
       self->pending_path = g_steal_pointer (&path);
     }
+    g_mutex_unlock (&embed_lock);
+    g_clear_pointer (&engine, embed_engine_unref);
+    g_mutex_lock (&embed_lock);
   }
   self->loading = FALSE;
-  g_mutex_unlock (&self->lock);
+  g_mutex_unlock (&embed_lock);
   return NULL;
 }
 
 void
 embed_worker_load (EmbedWorker * self, const gchar * path)
 {
-  g_mutex_lock (&self->lock);
+  GThread *done = NULL;
+
+  g_mutex_lock (&embed_lock);
   g_free (self->wanted);
   self->wanted = g_strdup (path);
   if (!self->loading) {
-    /* An earlier loader has left its loop: the join does not wait. */
-    if (self->loader != NULL)
-      g_thread_join (self->loader);
+    done = self->loader;
     self->loading = TRUE;
     self->loader = g_thread_new ("pirlembed-load", loader_main, self);
   }
-  g_mutex_unlock (&self->lock);
+  g_mutex_unlock (&embed_lock);
+  /* It has left its loop: the join does not wait. */
+  if (done != NULL)
+    g_thread_join (done);
 }
 
-/* With the lock, while not busy: the model that was loaded takes over. Returns the old one, to be
- * freed without the lock; NULL when there is no new one. */
-static PirlEmbedder *
+/* With the lock, while nothing is on its way: the model that was loaded takes over. Returns the old
+ * one, to be released without the lock; NULL when there is no new one. */
+static EmbedEngine *
 take_over (EmbedWorker * self)
 {
-  PirlEmbedder *old = self->engine;
+  EmbedEngine *old = self->engine;
 
   if (self->pending == NULL)
     return NULL;
@@ -254,237 +178,101 @@ take_over (EmbedWorker * self)
   return old;
 }
 
-/* With the lock. */
-static gboolean
-is_idle (const EmbedWorker * self)
+static guint
+size_of (const EmbedEngine * engine)
 {
-  return !self->busy && self->collected == 0;
+  return pirl_embedder_size (embed_engine_network (engine));
 }
 
 gchar *
 embed_worker_swap (EmbedWorker * self)
 {
-  PirlEmbedder *old;
+  EmbedEngine *old;
   gchar *path = NULL;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   old = self->settings.batch == 1 && is_idle (self) ? take_over (self) : NULL;
   if (old != NULL) {
     path = g_strdup (self->path);
     /* A vector of another length cannot stand in for the new model's. */
-    if (pirl_embedder_size (old) != pirl_embedder_size (self->engine))
+    if (size_of (old) != size_of (self->engine))
       g_clear_pointer (&self->latest, embed_result_unref);
   }
-  g_mutex_unlock (&self->lock);
-  pirl_embedder_free (old);
+  g_mutex_unlock (&embed_lock);
+  g_clear_pointer (&old, embed_engine_unref);
   return path;
 }
 
-/* ---- the thread --------------------------------------------------------------------------- */
-
-/* With the lock: forgets all results and what is collected. */
-static void
-forget (EmbedWorker * self)
-{
-  release_pictures (self->waiting, self->collected);
-  self->collected = 0;
-  self->due = G_MAXINT64;
-  g_clear_pointer (&self->latest, embed_result_unref);
-  g_queue_clear_full (&self->results, (GDestroyNotify) embed_result_unref);
-  g_clear_error (&self->error);
-}
-
-/* With the lock; takes over @results or @error of a batch that ended now. */
-static void
-deliver (EmbedWorker * self, GPtrArray * results, GError * error, gint64 delay)
-{
-  /* After a batch that failed nothing is in its place any more. */
-  if (self->settings.batch > 1 && self->error != NULL) {
-    g_clear_error (&error);
-    return;
-  }
-  g_clear_error (&self->error);
-  g_clear_pointer (&self->latest, embed_result_unref);
-  self->error = error;
-  for (guint i = 0; results != NULL && i < results->len; i++) {
-    EmbedResult *result = embed_result_ref (g_ptr_array_index (results, i));
-
-    result->path = g_strdup (self->path);
-    result->model_number = self->model_number;
-    result->delay = delay;
-    if (self->settings.batch > 1)
-      g_queue_push_tail (&self->results, result);
-    else
-      self->latest = result;
-  }
-}
-
-/* With the lock: the batch that was collected is at work from here on. */
-static void
-begin_batch (EmbedWorker * self)
-{
-  self->busy = TRUE;
-  self->collected = 0;
-  self->due = G_MAXINT64;
-  if (self->settings.batch > 1) {
-    Batch *other = self->running;
-
-    self->running = self->waiting;
-    self->waiting = other;
-  }
-  g_cond_broadcast (&self->changed);
-}
-
-/* With the lock; unlocks it while the network runs. */
-static void
-run_batch (EmbedWorker * self)
-{
-  guint generation = self->generation, n = self->collected;
-  gint64 due = self->due, begin, end;
-  PirlEmbedder *old = self->settings.batch > 1 ? take_over (self) : NULL;
-  g_autoptr (GPtrArray) results = NULL;
-  GError *error = NULL;
-
-  begin_batch (self);
-  g_mutex_unlock (&self->lock);
-  pirl_embedder_free (old);
-  begin = g_get_monotonic_time ();
-  results = embed (self->engine, self->running, n, &error);
-  release_pictures (self->running, n);
-  end = g_get_monotonic_time ();
-  g_mutex_lock (&self->lock);
-  if (results != NULL) {
-    self->statistics.pictures += n;
-    self->statistics.batches++;
-    self->statistics.seconds += (end - begin) / (gdouble) G_USEC_PER_SEC;
-  }
-  if (generation == self->generation)
-    deliver (self, results, error, end - due);
-  else
-    g_clear_error (&error);
-  self->busy = FALSE;
-  g_cond_broadcast (&self->changed);
-}
-
-/* What "auto" was decided to be holds for the next models, too: pictures may lie in the device's
- * memory. A device's description begins with its name. */
-static void
-settle_device (EmbedWorker * self)
-{
-  const gchar *device = pirl_embedder_device (self->engine);
-
-  g_free (self->settings.device);
-  self->settings.device = g_strndup (device, strcspn (device, " "));
-}
-
-static gpointer
-worker_main (gpointer data)
-{
-  EmbedWorker *self = data;
-  GError *error = NULL;
-  gdouble first = 0;
-
-  self->engine = load_model (self, self->settings.model_file, &first, &error);
-  if (self->engine != NULL)
-    settle_device (self);
-  g_mutex_lock (&self->lock);
-  self->error = error;
-  self->statistics.first = first;
-  self->starting = FALSE;
-  g_cond_broadcast (&self->changed);
-  while (!self->stopping) {
-    if (self->collected > 0 && g_get_monotonic_time () >= self->due)
-      run_batch (self);
-    else if (self->due < G_MAXINT64)
-      g_cond_wait_until (&self->changed, &self->lock, self->due);
-    else
-      g_cond_wait (&self->changed, &self->lock);
-  }
-  g_mutex_unlock (&self->lock);
-  return NULL;
-}
-
-static void
-init_batches (EmbedWorker * self)
-{
-  for (guint i = 0; i < G_N_ELEMENTS (self->batches); i++) {
-    self->batches[i].pictures = g_new0 (EmbedPicture, self->settings.batch);
-    self->batches[i].tags = g_new0 (guint64, self->settings.batch);
-  }
-  self->waiting = &self->batches[0];
-  /* A single picture is not replaced while it is at work. */
-  self->running = &self->batches[self->settings.batch > 1];
-  self->due = G_MAXINT64;
-}
-
-static void
-clear_batches (EmbedWorker * self)
-{
-  for (guint i = 0; i < G_N_ELEMENTS (self->batches); i++) {
-    for (guint k = 0; k < self->settings.batch; k++)
-      pirl_image_clear (&self->batches[i].pictures[k].image);
-    g_free (self->batches[i].pictures);
-    g_free (self->batches[i].tags);
-  }
-  pirl_image_clear (&self->picture.image);
-}
+/* ---- life --------------------------------------------------------------------------------- */
 
 EmbedWorker *
 embed_worker_new (const EmbedSettings * settings, EmbedLoadFailed failed, gpointer user_data,
     GError ** error)
 {
-  EmbedWorker *self = g_new0 (EmbedWorker, 1);
-  gboolean loaded;
+  EmbedEngine *engine = embed_engine_get (settings, settings->model_file, error);
+  EmbedWorker *self;
 
+  if (engine == NULL)
+    return NULL;
+  self = g_new0 (EmbedWorker, 1);
+  self->engine = engine;
+  self->lane.done = job_done;
+  g_cond_init (&self->lane.changed);
+  g_queue_init (&self->lane.waiting);
+  g_queue_init (&self->results);
+  g_queue_init (&self->spare);
   self->settings.model_file = g_strdup (settings->model_file);
   self->settings.layer = g_strdup (settings->layer);
-  self->settings.device = g_strdup (settings->device);
+  /* What "auto" became holds for the next models, too: pictures may lie in the device's memory. */
+  self->settings.device = g_strdup (embed_engine_device (engine));
   self->settings.precision = g_strdup (settings->precision);
   self->settings.n_threads = settings->n_threads;
   self->settings.batch = settings->batch;
   self->settings.timeout = settings->timeout;
   self->path = g_strdup (settings->model_file);
-  init_batches (self);
   self->failed = failed;
   self->user_data = user_data;
-  self->starting = TRUE;
-  g_mutex_init (&self->lock);
-  g_cond_init (&self->changed);
-  self->thread = g_thread_new ("pirlembed", worker_main, self);
-
-  g_mutex_lock (&self->lock);
-  while (self->starting)
-    g_cond_wait (&self->changed, &self->lock);
-  loaded = self->engine != NULL;
-  if (!loaded)
-    g_propagate_error (error, g_steal_pointer (&self->error));
-  g_mutex_unlock (&self->lock);
-  if (!loaded)
-    g_clear_pointer (&self, embed_worker_free);
   return self;
+}
+
+static void
+job_free (gpointer data)
+{
+  EmbedJob *job = data;
+
+  embed_picture_release (&job->picture);
+  pirl_image_clear (&job->picture.image);
+  g_free (job);
+}
+
+/* Ends the loading and waits for what is at work. */
+static void
+retire (EmbedWorker * self)
+{
+  g_mutex_lock (&embed_lock);
+  self->stopping = TRUE;
+  embed_engine_drop (self->engine, &self->lane);
+  while (!is_idle (self))
+    g_cond_wait (&self->lane.changed, &embed_lock);
+  forget (self);
+  g_mutex_unlock (&embed_lock);
+  if (self->loader != NULL)
+    g_thread_join (self->loader);
 }
 
 void
 embed_worker_free (EmbedWorker * self)
 {
-  g_mutex_lock (&self->lock);
-  self->stopping = TRUE;
-  g_cond_broadcast (&self->changed);
-  g_mutex_unlock (&self->lock);
-  g_thread_join (self->thread);
-  if (self->loader != NULL)
-    g_thread_join (self->loader);
-
-  g_clear_pointer (&self->engine, pirl_embedder_free);
-  g_clear_pointer (&self->pending, pirl_embedder_free);
-  forget (self);
-  clear_batches (self);
+  retire (self);
+  embed_engine_unref (self->engine);
+  g_clear_pointer (&self->pending, embed_engine_unref);
+  g_clear_pointer (&self->filling, job_free);
+  g_queue_clear_full (&self->spare, job_free);
+  g_cond_clear (&self->lane.changed);
   embed_settings_clear (&self->settings);
   g_free (self->wanted);
   g_free (self->path);
   g_free (self->pending_path);
-  g_mutex_clear (&self->lock);
-  g_cond_clear (&self->changed);
   g_free (self);
 }
 
@@ -495,9 +283,9 @@ embed_worker_reads_surfaces (EmbedWorker * self)
 {
   gboolean reads;
 
-  g_mutex_lock (&self->lock);
-  reads = pirl_embedder_reads_surfaces (self->engine);
-  g_mutex_unlock (&self->lock);
+  g_mutex_lock (&embed_lock);
+  reads = pirl_embedder_reads_surfaces (embed_engine_network (self->engine));
+  g_mutex_unlock (&embed_lock);
   return reads;
 }
 
@@ -506,63 +294,114 @@ embed_worker_size (EmbedWorker * self)
 {
   guint size;
 
-  g_mutex_lock (&self->lock);
-  size = pirl_embedder_size (self->engine);
-  g_mutex_unlock (&self->lock);
+  g_mutex_lock (&embed_lock);
+  size = size_of (self->engine);
+  g_mutex_unlock (&embed_lock);
   return size;
+}
+
+/* With the lock: a new model takes over where a batch would begin, when the old one has none of
+ * our pictures any more. */
+static gboolean
+waits_for_model (const EmbedWorker * self)
+{
+  return self->settings.batch > 1 && self->pending != NULL
+      && (self->collected == 0 || is_idle (self));
 }
 
 /* With the lock. */
 static gboolean
 has_room (const EmbedWorker * self)
 {
-  return self->settings.batch == 1 ? is_idle (self) : self->collected < self->settings.batch;
+  if (self->settings.batch == 1 || waits_for_model (self))
+    return is_idle (self);
+  return self->lane.waiting.length < self->settings.batch;
+}
+
+/* With the lock. */
+static EmbedJob *
+spare_job (EmbedWorker * self)
+{
+  EmbedJob *job = g_queue_pop_head (&self->spare);
+
+  return job != NULL ? job : g_new0 (EmbedJob, 1);
 }
 
 EmbedPicture *
 embed_worker_acquire (EmbedWorker * self, gboolean block)
 {
+  EmbedEngine *old = NULL;
   gboolean ready;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
+  if (waits_for_model (self))
+    embed_engine_hurry (self->engine, &self->lane);
   while (block && !has_room (self) && !self->flushing)
-    g_cond_wait (&self->changed, &self->lock);
+    g_cond_wait (&self->lane.changed, &embed_lock);
   ready = has_room (self) && !self->flushing;
-  g_mutex_unlock (&self->lock);
-  return ready ? &self->picture : NULL;
+  if (ready && waits_for_model (self))
+    old = take_over (self);
+  if (ready && self->filling == NULL)
+    self->filling = spare_job (self);
+  g_mutex_unlock (&embed_lock);
+  g_clear_pointer (&old, embed_engine_unref);
+  return ready ? &self->filling->picture : NULL;
+}
+
+/* When a picture of now has to be at work at the latest. */
+static gint64
+due_time (const EmbedWorker * self)
+{
+  const gint64 now = g_get_monotonic_time ();
+
+  if (self->settings.batch == 1)
+    return now;
+  return self->settings.timeout > 0 ? now + self->settings.timeout : G_MAXINT64;
 }
 
 void
 embed_worker_submit (EmbedWorker * self, guint64 tag)
 {
-  EmbedPicture *place, filled = self->picture;
-  gint64 now = g_get_monotonic_time ();
+  EmbedJob *job = g_steal_pointer (&self->filling);
 
-  g_mutex_lock (&self->lock);
-  place = &self->waiting->pictures[self->collected];
-  self->picture = *place;
-  *place = filled;
-  self->waiting->tags[self->collected] = tag;
-  if (self->collected == 0 && self->settings.timeout > 0)
-    self->due = now + self->settings.timeout;
-  self->collected++;
-  if (self->collected == self->settings.batch)
-    self->due = MIN (self->due, now);
-  g_cond_broadcast (&self->changed);
-  g_mutex_unlock (&self->lock);
+  g_mutex_lock (&embed_lock);
+  job->tag = tag;
+  job->generation = self->generation;
+  self->collected = (self->collected + 1) % self->settings.batch;
+  embed_engine_add (self->engine, &self->lane, job, due_time (self));
+  g_mutex_unlock (&embed_lock);
+}
+
+gboolean
+embed_worker_run (EmbedWorker * self, const EmbedPicture * picture, guint64 tag)
+{
+  EmbedJob job = {.picture = *picture,.tag = tag,.borrowed = TRUE };
+  gboolean done;
+
+  g_mutex_lock (&embed_lock);
+  while (!is_idle (self) && !self->flushing)
+    g_cond_wait (&self->lane.changed, &embed_lock);
+  job.generation = self->generation;
+  if (!self->flushing)
+    embed_engine_add (self->engine, &self->lane, &job, G_MAXINT64);
+  /* Not before it is at work nowhere: the picture is the caller's. */
+  while (!is_idle (self))
+    embed_engine_work (self->engine);
+  done = !self->flushing && job.generation == self->generation;
+  g_mutex_unlock (&embed_lock);
+  embed_picture_release (&job.picture);
+  return done;
 }
 
 void
 embed_worker_close_batch (EmbedWorker * self, gboolean at_all_events)
 {
-  gboolean close;
-
-  g_mutex_lock (&self->lock);
-  close = at_all_events || (!self->busy && g_queue_is_empty (&self->results));
-  if (close && self->collected > 0)
-    self->due = MIN (self->due, g_get_monotonic_time ());
-  g_cond_broadcast (&self->changed);
-  g_mutex_unlock (&self->lock);
+  g_mutex_lock (&embed_lock);
+  if (at_all_events || (self->lane.at_work == 0 && g_queue_is_empty (&self->results))) {
+    embed_engine_hurry (self->engine, &self->lane);
+    self->collected = 0;
+  }
+  g_mutex_unlock (&embed_lock);
 }
 
 gboolean
@@ -570,11 +409,11 @@ embed_worker_drain (EmbedWorker * self)
 {
   gboolean done;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   while (!is_idle (self) && !self->flushing)
-    g_cond_wait (&self->changed, &self->lock);
+    g_cond_wait (&self->lane.changed, &embed_lock);
   done = !self->flushing;
-  g_mutex_unlock (&self->lock);
+  g_mutex_unlock (&embed_lock);
   return done;
 }
 
@@ -583,12 +422,12 @@ embed_worker_latest (EmbedWorker * self, GError ** error)
 {
   EmbedResult *result = NULL;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   if (self->error != NULL)
     g_propagate_error (error, g_steal_pointer (&self->error));
   else if (self->latest != NULL)
     result = embed_result_ref (self->latest);
-  g_mutex_unlock (&self->lock);
+  g_mutex_unlock (&embed_lock);
   return result;
 }
 
@@ -608,27 +447,30 @@ embed_worker_take (EmbedWorker * self, guint64 tag, GError ** error)
 {
   EmbedResult *result = NULL;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   while (first_since (self, tag) == NULL && self->error == NULL && !self->flushing)
-    g_cond_wait (&self->changed, &self->lock);
+    g_cond_wait (&self->lane.changed, &embed_lock);
   if (!self->flushing) {
     result = g_queue_pop_head (&self->results);
     if (result == NULL)
       g_propagate_error (error, g_error_copy (self->error));
   }
-  g_mutex_unlock (&self->lock);
+  g_mutex_unlock (&embed_lock);
   return result;
 }
 
 void
 embed_worker_set_flushing (EmbedWorker * self, gboolean flushing)
 {
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   self->flushing = flushing;
   self->generation++;
+  self->collected = 0;
+  embed_engine_drop (self->engine, &self->lane);
   forget (self);
-  g_cond_broadcast (&self->changed);
-  g_mutex_unlock (&self->lock);
+  g_cond_broadcast (&self->lane.changed);
+  embed_engine_wake (self->engine);
+  g_mutex_unlock (&embed_lock);
 }
 
 EmbedStatistics
@@ -636,22 +478,25 @@ embed_worker_statistics (EmbedWorker * self)
 {
   EmbedStatistics statistics;
 
-  g_mutex_lock (&self->lock);
+  g_mutex_lock (&embed_lock);
   statistics = self->statistics;
-  g_mutex_unlock (&self->lock);
+  statistics.first = embed_engine_first (self->engine);
+  statistics.streams = embed_engine_streams (self->engine);
+  g_mutex_unlock (&embed_lock);
   return statistics;
 }
 
 gchar *
 embed_worker_describe (EmbedWorker * self)
 {
+  const PirlEmbedder *network;
   gchar *text;
 
-  g_mutex_lock (&self->lock);
-  text = g_strdup_printf ("%s, layer %s of %u floats, %s on %s",
-      pirl_embedder_model (self->engine), pirl_embedder_layer (self->engine),
-      pirl_embedder_size (self->engine), pirl_embedder_precision (self->engine),
-      pirl_embedder_device (self->engine));
-  g_mutex_unlock (&self->lock);
+  g_mutex_lock (&embed_lock);
+  network = embed_engine_network (self->engine);
+  text = g_strdup_printf ("%s, layer %s of %u floats, %s on %s", pirl_embedder_model (network),
+      pirl_embedder_layer (network), pirl_embedder_size (network),
+      pirl_embedder_precision (network), pirl_embedder_device (network));
+  g_mutex_unlock (&embed_lock);
   return text;
 }

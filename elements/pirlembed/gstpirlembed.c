@@ -24,9 +24,8 @@
  * With `interval=0` no frame ever waits: a worker embeds the newest frame whenever it is free, and
  * the others pass at once with the last embedding there is and its age (none before the first one
  * is ready; as tensors such frames are dropped). The default is -1: 0 behind a live source, else 1.
- * Waits end at once when the pipeline flushes or stops; stopping takes no longer than one
- * inference. With `interval` above 0 behind a live source, the LATENCY query gets the measured
- * time added.
+ * Flushing and stopping wait for no more than one inference. With `interval` above 0 behind a live
+ * source, the LATENCY query gets the measured time added.
  *
  * ## Batches
  *
@@ -45,6 +44,17 @@
  * live source) frames that find no place carry the embedding of the last frame before them that
  * did. Up to two batches of frames are held, with frames between them that are not embedded up to
  * 200; the ALLOCATION query asks for the batches' buffers in addition.
+ *
+ * ## Several streams
+ *
+ * Elements of one process with the same file in `model-file` and the same `layer`, `device`,
+ * `precision`, `n-threads` and `batch-size` share one network: its weights are in memory once. With
+ * `batch-size=1` their frames go through it one after the other. With larger batches the frames of
+ * all these streams fill one batch together, one of each stream in turn, so that several slow
+ * streams make full batches, and a stream with a backlog does not hold up the others; a batch that
+ * is not full begins when one of its frames has waited for its element's `batch-timeout`. Every
+ * stream keeps its own order, and pausing, flushing or ending one leaves the others alone. The
+ * statistics `streams` and `mixed` tell.
  *
  * ## Models
  *
@@ -156,6 +166,7 @@ struct _GstPirlEmbed {
   gboolean tensors;             /* what leaves the source pad */
   GstVideoInfo info;            /* with batches these two are constant while frames arrive */
   ToRgb *converter;
+  PirlImage picture;            /* a frame that had to be converted */
   /* With batches: */
   EmbedResult *last;            /* of the last frame that was embedded */
   GstClockTime last_time;       /* its running time */
@@ -266,7 +277,8 @@ statistics (GstPirlEmbed * self)
   }
   return gst_structure_new ("application/x-pirlembed-stats",
       "frames", G_TYPE_UINT64, self->frames, "embedded", G_TYPE_UINT64, s.pictures,
-      "batches", G_TYPE_UINT64, s.batches, "skipped", G_TYPE_UINT64, self->skipped,
+      "batches", G_TYPE_UINT64, s.batches, "mixed", G_TYPE_UINT64, s.mixed,
+      "streams", G_TYPE_UINT, s.streams, "skipped", G_TYPE_UINT64, self->skipped,
       "mean-ms", G_TYPE_DOUBLE, 1000 * (s.pictures > 0 ? s.seconds / s.pictures : s.first),
       "model", G_TYPE_STRING, model ? model : "", NULL);
 }
@@ -433,6 +445,7 @@ gst_pirl_embed_stop (GstBaseTransform * trans)
     embed_worker_free (worker);
   cuda_memory_free (cuda);
   g_clear_pointer (&self->converter, to_rgb_free);
+  pirl_image_clear (&self->picture);
   g_clear_pointer (&self->last, embed_result_unref);
   return TRUE;
 }
@@ -784,41 +797,82 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
 }
 
 static gboolean
+map_frame (GstPirlEmbed * self, GstBuffer * buffer, GstVideoFrame * frame)
+{
+  if (gst_video_frame_map (frame, &self->info, buffer, GST_MAP_READ))
+    return TRUE;
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d %s "
+          "picture, which has %" G_GSIZE_FORMAT, gst_buffer_get_size (buffer), self->info.width,
+          self->info.height, GST_VIDEO_INFO_NAME (&self->info), self->info.size), (NULL));
+  return FALSE;
+}
+
+/* Where the frame lies in the network's memory, it stays there. */
+static gboolean
+frame_to_surface (GstPirlEmbed * self, GstBuffer * buffer, EmbedPicture * picture)
+{
+  return self->cuda != NULL && cuda_memory_take (self->cuda, buffer, &self->info, picture);
+}
+
+static gboolean
 frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, EmbedPicture * picture)
 {
   GstVideoFrame frame;
 
-  if (self->cuda != NULL && cuda_memory_take (self->cuda, buffer, &self->info, picture))
+  if (frame_to_surface (self, buffer, picture))
     return TRUE;
-  if (!gst_video_frame_map (&frame, &self->info, buffer, GST_MAP_READ)) {
-    GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d %s "
-            "picture, which has %" G_GSIZE_FORMAT, gst_buffer_get_size (buffer), self->info.width,
-            self->info.height, GST_VIDEO_INFO_NAME (&self->info), self->info.size), (NULL));
+  if (!map_frame (self, buffer, &frame))
     return FALSE;
-  }
   to_rgb_convert (self->converter, &frame, &picture->image);
   gst_video_frame_unmap (&frame);
   return TRUE;
 }
 
-/* Hands the frame to the worker; @wait until it is embedded. With neither a wait nor a free worker
- * nothing happens. */
+/* Lets the network look at the frame where it is, or at what it was converted to. */
 static GstFlowReturn
-offer_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now, gboolean wait)
+run_on_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
+{
+  EmbedPicture picture = { {0} };
+  GstVideoFrame frame;
+  gboolean done;
+
+  if (frame_to_surface (self, buffer, &picture))
+    return embed_worker_run (self->worker, &picture, now) ? GST_FLOW_OK : GST_FLOW_FLUSHING;
+  if (!map_frame (self, buffer, &frame))
+    return GST_FLOW_ERROR;
+  if (!to_rgb_view (self->converter, &frame, &picture.image)) {
+    to_rgb_convert (self->converter, &frame, &self->picture);
+    picture.image = self->picture;
+  }
+  done = embed_worker_run (self->worker, &picture, now);
+  gst_video_frame_unmap (&frame);
+  return done ? GST_FLOW_OK : GST_FLOW_FLUSHING;
+}
+
+/* Embeds the frame on this thread: handing it to another one and being woken by that would cost up
+ * to some percent of a small network's time, and a copy of the frame. */
+static GstFlowReturn
+embed_here (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
 {
   gint64 begin = g_get_monotonic_time ();
-  EmbedPicture *picture = embed_worker_acquire (self->worker, wait);
+  GstFlowReturn ret = run_on_frame (self, buffer, now);
+
+  if (ret == GST_FLOW_OK)
+    measure_latency (self, (g_get_monotonic_time () - begin) * GST_USECOND);
+  return ret;
+}
+
+/* Hands the frame to the worker. Without a free worker nothing happens. */
+static GstFlowReturn
+offer_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
+{
+  EmbedPicture *picture = embed_worker_acquire (self->worker, FALSE);
 
   if (picture == NULL)
-    return wait ? GST_FLOW_FLUSHING : GST_FLOW_OK;
+    return GST_FLOW_OK;
   if (!frame_to_picture (self, buffer, picture))
     return GST_FLOW_ERROR;
   embed_worker_submit (self->worker, now);
-  if (!wait)
-    return GST_FLOW_OK;
-  if (!embed_worker_drain (self->worker))
-    return GST_FLOW_FLUSHING;
-  measure_latency (self, (g_get_monotonic_time () - begin) * GST_USECOND);
   return GST_FLOW_OK;
 }
 
@@ -838,13 +892,14 @@ embed_now (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now, EmbedResul
   gint interval = gst_pirl_embed_interval (self);
   gboolean due = interval > 0 && self->count % interval == 0;
   GError *error = NULL;
-  GstFlowReturn ret;
+  GstFlowReturn ret = GST_FLOW_OK;
 
-  if (due || interval == 0) {
-    ret = offer_frame (self, buffer, now, due);
-    if (ret != GST_FLOW_OK)
-      return ret;
-  }
+  if (due)
+    ret = embed_here (self, buffer, now);
+  else if (interval == 0)
+    ret = offer_frame (self, buffer, now);
+  if (ret != GST_FLOW_OK)
+    return ret;
   self->count++;
   *result = embed_worker_latest (self->worker, &error);
   if (error != NULL) {
@@ -1090,21 +1145,23 @@ install_batch_properties (GObjectClass * klass)
   /**
    * GstPirlEmbed:batch-size:
    *
-   * Frames that go through the network together; 1 = each by itself, on its way. See the section on
-   * batches.
+   * Frames that go through the network together; 1 = each by itself, on its way. Elements with the
+   * same network and batch-size fill batches together. See the sections on batches and on several
+   * streams.
    */
   g_object_class_install_property (klass, PROP_BATCH_SIZE,
       g_param_spec_uint ("batch-size", "Batch size",
           "Frames that go through the network together (1 = each by itself; more are collected, "
-          "and frames wait for their batch)", 1, MAX_BATCH_SIZE, DEFAULT_BATCH_SIZE,
+          "and frames wait for their batch; elements with the same network fill them together)",
+          1, MAX_BATCH_SIZE, DEFAULT_BATCH_SIZE,
           rw | GST_PARAM_MUTABLE_READY));
   /**
    * GstPirlEmbed:batch-timeout:
    *
-   * How long the first frame of a batch waits for the others before it goes with those that are
-   * there, in nanoseconds; 0 = until the batch is full or the stream ends. A source that is slower
-   * than this makes batches of one, each of which costs as much as a full one: for a camera choose
-   * the time of `batch-size` frames.
+   * How long the first of this stream's frames in a batch waits for others before it goes with
+   * those that are there, in nanoseconds; 0 = until the batch is full or the stream ends. A source
+   * that is slower than this makes batches of one, each of which costs as much as a full one: for a
+   * camera choose the time of `batch-size` frames.
    */
   g_object_class_install_property (klass, PROP_BATCH_TIMEOUT,
       g_param_spec_uint64 ("batch-timeout", "Batch timeout",
@@ -1156,9 +1213,10 @@ install_properties (GObjectClass * klass)
    * GstPirlEmbed:stats:
    *
    * Structure `application/x-pirlembed-stats`: `frames` (uint64) seen, `embedded` (uint64) of them,
-   * in `batches` (uint64), `skipped` (uint64) frames that passed with an older embedding or none,
-   * `mean-ms` (double) of the network for a picture, `model` (string) the network, its layer,
-   * precision and device.
+   * in `batches` (uint64), of which `mixed` (uint64) had other streams' frames, too, `streams`
+   * (uint) elements that share the network, this one among them, `skipped` (uint64) frames that
+   * passed with an older embedding or none, `mean-ms` (double) of the network for a picture, `model`
+   * (string) the network, its layer, precision and device.
    */
   g_object_class_install_property (klass, PROP_STATS,
       g_param_spec_boxed ("stats", "Statistics",

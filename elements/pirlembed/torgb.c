@@ -125,26 +125,26 @@ to_rgb_free (ToRgb * self)
   g_free (self);
 }
 
-static void
-copy_rgb (GstVideoFrame * frame, PirlImage * picture)
+gboolean
+to_rgb_view (const ToRgb * self, GstVideoFrame * frame, PirlImage * view)
 {
-  const PirlImage view = {
+  *view = (PirlImage) {
     .width = GST_VIDEO_FRAME_WIDTH (frame),.height = GST_VIDEO_FRAME_HEIGHT (frame),
     .stride = GST_VIDEO_FRAME_PLANE_STRIDE (frame, 0),
     .data = GST_VIDEO_FRAME_PLANE_DATA (frame, 0)
   };
-
-  pirl_image_copy (&view, picture);
+  return self->converter == NULL;
 }
 
 void
 to_rgb_convert (ToRgb * self, GstVideoFrame * frame, PirlImage * picture)
 {
   GstVideoFrame out = {.info = self->out,.flags = frame->flags };
+  PirlImage view;
 
   pirl_image_resize_storage (picture, self->in.width, self->in.height);
-  if (self->converter == NULL) {
-    copy_rgb (frame, picture);
+  if (to_rgb_view (self, frame, &view)) {
+    pirl_image_copy (&view, picture);
     return;
   }
   out.info.stride[0] = picture->stride;

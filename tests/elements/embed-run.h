@@ -107,6 +107,44 @@ frame (gint width, gint height, guint salt, guint number)
   return buffer;
 }
 
+/* The model a, for which every picture but a black one is too much. */
+static inline gchar *
+make_fragile_model (void)
+{
+  gchar *path = g_build_filename (directory, "fragile.safetensors", NULL);
+  GError *error = NULL;
+  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (model_a, &error);
+  g_autoptr (PirlSafetensorsWriter) writer = pirl_safetensors_writer_new ();
+  g_autofree gfloat *huge = NULL;
+
+  g_assert_no_error (error);
+  pirl_safetensors_writer_metadata (writer, "input_size", "32");
+  pirl_safetensors_writer_metadata (writer, "mean", "0,0,0");
+  for (guint i = 0; i < pirl_safetensors_count (file); i++) {
+    const PirlTensor *t = pirl_safetensors_nth (file, i);
+
+    if (g_str_equal (t->name, "conv1.weight")) {
+      huge = g_new (gfloat, t->size / sizeof (gfloat));
+      for (gsize k = 0; k < t->size / sizeof (gfloat); k++)
+        huge[k] = 3e38f;
+    }
+    pirl_safetensors_writer_add (writer, t->name, t->dtype, &t->shape,
+        g_str_equal (t->name, "conv1.weight") ? huge : t->data);
+  }
+  fail_unless (huge != NULL);
+  fail_unless (pirl_safetensors_writer_write (writer, path, &error));
+  return path;
+}
+
+static inline GstBuffer *
+black_frame (guint number)
+{
+  GstBuffer *buffer = frame (50, 37, 0, number);
+
+  gst_buffer_memset (buffer, 0, 0, -1);
+  return buffer;
+}
+
 static inline GstHarness *
 harness_new (const gchar * model, const gchar * properties)
 {
