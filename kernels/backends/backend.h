@@ -17,7 +17,7 @@
 #include "base/surface.h"
 #include "base/view.h"
 
-#define PIRL_BACKEND_VERSION 4
+#define PIRL_BACKEND_VERSION 5
 
 /** n samples of c channels of h x w. Vectors have h = w = 1. */
 typedef struct {
@@ -210,6 +210,8 @@ typedef struct {
 typedef struct {
   gsize saved;                  /* bytes kept from FORWARD to BACKWARD */
   gsize scratch;                /* bytes used inside one pass */
+  gboolean packed;              /* INFER: after PREPARE no pass reads the parameters any more */
+  gboolean in_place;            /* INFER: the output may be where the residual is */
 } PirlUnitMemory;
 
 struct _PirlBackend {
@@ -315,6 +317,10 @@ struct _PirlBackend {
    * kept so: who looks at one sees what its unit computes. */
   gboolean (*unit_fuse) (PirlUnitPlan *producer, PirlUnitPlan *consumer, PirlTensorDesc *value,
       PirlUnitMemory *memory);
+
+  /* NULL = not offered. What stands in this part of an alloc() will not be read again: it may be
+   * lost, and need not be in memory, until something is written there. */
+  void (*discard) (PirlDevice *device, gpointer memory, gsize bytes);
 };
 
 /** Naive, double precision: the truth the others are compared with. */

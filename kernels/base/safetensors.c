@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 G_STATIC_ASSERT (G_BYTE_ORDER == G_LITTLE_ENDIAN);      /* tensors are used where they lie */
 
@@ -35,6 +37,7 @@ struct _PirlSafetensors {
   GTree *by_name;               /* name -> PirlTensor * */
   GTree *metadata;
   gboolean has_metadata;
+  gboolean mapped;              /* @bytes are a file's pages */
 };
 
 /* The header while it is read. */
@@ -526,6 +529,7 @@ pirl_safetensors_open (const gchar *path, GError **error)
   g_autoptr (GMappedFile) mapped = NULL;
   g_autoptr (GBytes) bytes = NULL;
   g_autoptr (GError) reason = NULL;
+  PirlSafetensors *file;
   struct stat info;
 
   /* Asked first: opening a pipe would wait for its writer. */
@@ -546,7 +550,10 @@ pirl_safetensors_open (const gchar *path, GError **error)
     return NULL;
   }
   bytes = g_mapped_file_get_bytes (mapped);
-  return pirl_safetensors_open_bytes (bytes, path, error);
+  file = pirl_safetensors_open_bytes (bytes, path, error);
+  if (file)
+    file->mapped = TRUE;
+  return file;
 }
 
 void
@@ -585,6 +592,18 @@ const PirlTensor *
 pirl_safetensors_lookup (const PirlSafetensors *file, const gchar *name)
 {
   return g_tree_lookup (file->by_name, name);
+}
+
+void
+pirl_safetensors_release (const PirlSafetensors *file, const PirlTensor *tensor)
+{
+  const gsize page = (gsize) sysconf (_SC_PAGESIZE);
+  const guintptr end = (guintptr) tensor->data + tensor->size;
+  const guintptr begin = (guintptr) tensor->data / page * page;
+
+  /* The neighbours on the first and last page are read from the file again. */
+  if (file->mapped && end > begin)
+    madvise ((gpointer) begin, end - begin, MADV_DONTNEED);
 }
 
 const gchar *

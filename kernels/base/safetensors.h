@@ -40,6 +40,8 @@ PIRL_API guint pirl_safetensors_count (const PirlSafetensors *file);
 PIRL_API const PirlTensor *pirl_safetensors_nth (const PirlSafetensors *file, guint i);
 /** NULL when there is no tensor of that name. */
 PIRL_API const PirlTensor *pirl_safetensors_lookup (const PirlSafetensors *file, const gchar *name);
+/** Lets the memory that reading @tensor's data took go; they may be read again. */
+PIRL_API void pirl_safetensors_release (const PirlSafetensors *file, const PirlTensor *tensor);
 /** A value of __metadata__, or NULL. */
 PIRL_API const gchar *pirl_safetensors_metadata (const PirlSafetensors *file, const gchar *key);
 

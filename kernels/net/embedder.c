@@ -12,6 +12,7 @@
 #include "net/embedder.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "net/names.h"
@@ -47,7 +48,8 @@ struct _PirlEmbedder {
   const PirlPrecision *precision;
   guint batch, size;
   gchar *layer, *model;
-  PirlResizer *resizer;
+  PirlResizer **resizers;       /* one a thread */
+  guint n_resizers;
   PirlImage *crops;             /* @batch of them */
   const guint8 **pictures;
   PirlSurfaceView *surfaces;    /* @batch of them */
@@ -202,6 +204,7 @@ weights_hash (const PirlSafetensors *file)
         NULL);
     g_checksum_update (checksum, (const guchar *) line, -1);
     g_checksum_update (checksum, tensor->data, (gssize) tensor->size);
+    pirl_safetensors_release (file, tensor);
   }
   hash = g_strndup (g_checksum_get_string (checksum), hex_digits);
   g_checksum_free (checksum);
@@ -277,7 +280,10 @@ embedder_add_storage (PirlEmbedder *embedder)
   const gint side = embedder->info.input_size;
 
   embedder->size = (guint) pirl_graph_dims (embedder->graph, embedder->output).c;
-  embedder->resizer = pirl_resizer_new ();
+  embedder->n_resizers = MIN (embedder->batch, embedder->device->n_threads);
+  embedder->resizers = g_new (PirlResizer *, embedder->n_resizers);
+  for (guint i = 0; i < embedder->n_resizers; i++)
+    embedder->resizers[i] = pirl_resizer_new ();
   embedder->crops = g_new0 (PirlImage, embedder->batch);
   embedder->pictures = g_new (const guint8 *, embedder->batch);
   embedder->surfaces = g_new (PirlSurfaceView, embedder->batch);
@@ -305,7 +311,7 @@ embedder_fill (PirlEmbedder *embedder, const PirlSafetensors *file, guint64 seed
   embedder->pool = pirl_pool_new (embedder->device);
   embedder->plan = pirl_plan_new (embedder->graph, embedder->params, embedder->pool,
       PIRL_MODE_INFER, embedder->precision->dtype, &embedder->output, 1, error);
-  return embedder->plan && pirl_plan_prepare (embedder->plan, error);
+  return embedder->plan && pirl_plan_prepare_for_good (embedder->plan, error);
 }
 
 static gboolean
@@ -379,7 +385,9 @@ pirl_embedder_free (PirlEmbedder *embedder)
   g_free (embedder->pictures);
   g_free (embedder->surfaces);
   g_free (embedder->rows);
-  g_clear_pointer (&embedder->resizer, pirl_resizer_free);
+  for (guint i = 0; i < embedder->n_resizers; i++)
+    pirl_resizer_free (embedder->resizers[i]);
+  g_free (embedder->resizers);
   pirl_plan_free (embedder->plan);
   pirl_params_free (embedder->params);
   pirl_pool_free (embedder->pool);
@@ -464,17 +472,27 @@ embedder_forward (PirlEmbedder *embedder, const guint8 *const *pictures, guint n
   return TRUE;
 }
 
+/* The network begins when all pictures are there: the device's threads share them. */
+static void
+embedder_crop (PirlEmbedder *embedder, const PirlImage *const *pictures, guint n)
+{
+  const guint threads = MIN (n, embedder->n_resizers);
+
+#pragma omp parallel for num_threads (threads) if (threads > 1)
+  for (guint i = 0; i < n; i++) {
+    pirl_resize_center_crop (embedder->resizers[omp_get_thread_num ()], pictures[i],
+        embedder->info.resize, embedder->info.input_size, &embedder->crops[i]);
+    embedder->pictures[i] = embedder->crops[i].data;
+  }
+}
+
 gboolean
 pirl_embedder_run (PirlEmbedder *embedder, const PirlImage *const *pictures, guint n, gfloat *out,
     GError **error)
 {
   if (!embedder_check_count (embedder, n, error))
     return FALSE;
-  for (guint i = 0; i < n; i++) {
-    pirl_resize_center_crop (embedder->resizer, pictures[i], embedder->info.resize,
-        embedder->info.input_size, &embedder->crops[i]);
-    embedder->pictures[i] = embedder->crops[i].data;
-  }
+  embedder_crop (embedder, pictures, n);
   /* The plan's batch is fixed: the rest computes the last picture again. */
   for (guint i = n; i < embedder->batch; i++)
     embedder->pictures[i] = embedder->pictures[n - 1];

@@ -185,6 +185,17 @@ pirl_params_data (PirlParams *params, PirlArena arena, guint i)
   return arena_at (params, arena, g_array_index (params->offsets, gsize, i));
 }
 
+void
+pirl_params_discard (PirlParams *params, guint i)
+{
+  PirlDevice *device = params->device;
+  const gsize n = pirl_shape_count (&pirl_params_spec (params, i)->shape);
+
+  if (device->backend->discard)
+    device->backend->discard (device, pirl_params_data (params, PIRL_ARENA_VALUE, i),
+        n * pirl_dtype_size (device->param_dtype));
+}
+
 gpointer
 pirl_params_buffers (PirlParams *params, gsize *bytes)
 {
@@ -443,6 +454,7 @@ pirl_params_load_except (PirlParams *params, const PirlSafetensors *file,
     }
     values = g_new (gfloat, n);
     pirl_to_float (tensor->dtype, tensor->data, values, n);
+    pirl_safetensors_release (file, tensor);
     if (!pirl_params_write (params, PIRL_ARENA_VALUE, i, values, error))
       return FALSE;
     if (report)

@@ -33,6 +33,8 @@ PIRL_API const PirlParamSpec *pirl_params_spec (const PirlParams *params, guint 
 PIRL_API gint pirl_params_find (const PirlParams *params, const gchar *name);
 /** Device memory of parameter @i; NULL for gradients of buffers, and without the arena. */
 PIRL_API gpointer pirl_params_data (PirlParams *params, PirlArena arena, guint i);
+/** The value of parameter @i is lost, and its memory free where the device can do that. */
+PIRL_API void pirl_params_discard (PirlParams *params, guint i);
 /** Copies from and to dense floats on the host. */
 PIRL_API gboolean pirl_params_read (PirlParams *params, PirlArena arena, guint i, gfloat *dst,
     GError **error);

@@ -2,9 +2,10 @@
  *
  * Time: with U units in use, unit u runs forward at step u, the loss stands at step U, unit u runs
  * backward at step 2U - u. Every block (value, gradient, saved, scratch) is alive from the first to
- * the last step that touches it; blocks whose lives do not meet share memory. A GROUP is a view:
- * its value and its gradient are those of its input (the *root*). VECTORS have a value, dense rows
- * in the parameters' type, but nothing to run.
+ * the last step that touches it; blocks whose lives do not meet share memory, and in inference a
+ * sum takes the place of its residual where it can. A GROUP is a view: its value and its gradient
+ * are those of its input (the *root*). VECTORS have a value, dense rows in the parameters' type, but
+ * nothing to run.
  *
  * A value read by several units gets its gradient from all of them: in reverse order the first
  * writer overwrites, the others add.
@@ -279,6 +280,39 @@ node_is_vectors (const Node *node)
   return node->unit.desc.kind == PIRL_UNIT_VECTORS && node->step >= 0;
 }
 
+/* The last step of the forward pass at which the storage of @root is read. */
+static gint
+root_last_read (const PirlPlan *plan, const Node *root)
+{
+  gint last = -1;
+
+  for (guint i = 0; i < plan->n; i++) {
+    const Node *node = &plan->nodes[i];
+    const PirlValue sources[] = { node->unit.input, node->unit.residual };
+
+    if (node->kept && &plan->nodes[node->root] == root)
+      return G_MAXINT;
+    for (guint s = 0; node->step >= 0 && s < G_N_ELEMENTS (sources); s++)
+      if (sources[s] != PIRL_NO_VALUE && &plan->nodes[plan->nodes[sources[s]].root] == root)
+        last = MAX (last, node->step);
+  }
+  return last;
+}
+
+/* The block of the residual, where @node can write over it and nobody misses it. */
+static gint
+node_reuse_residual (PirlPlan *plan, const Node *node)
+{
+  const Node *root;
+
+  if (!node->memory.in_place || plan->mode == PIRL_MODE_TRAIN)
+    return NO_BLOCK;
+  root = plan_root (plan, node->unit.residual);
+  if (root->desc.bytes != node->desc.bytes || root_last_read (plan, root) > node->step)
+    return NO_BLOCK;
+  return root->value;
+}
+
 /* What @node keeps for itself, and its value as long as it itself needs it. */
 static void
 node_add_blocks (PirlPlan *plan, Node *node)
@@ -286,7 +320,9 @@ node_add_blocks (PirlPlan *plan, Node *node)
   const gboolean train = node->gradient;
   const gint back = backward_step (plan, node);
 
-  node->value = plan_add_block (plan, node->desc.bytes, node->step, train ? back : node->step);
+  node->value = node_reuse_residual (plan, node);
+  if (node->value == NO_BLOCK)
+    node->value = plan_add_block (plan, node->desc.bytes, node->step, train ? back : node->step);
   node->forward_scratch = plan_add_block (plan, node->memory.scratch, node->step, node->step);
   /* A unit that saves is written to even where no gradient comes back through it. */
   node->saved = plan_add_block (plan, node->memory.saved, node->step, train ? back : node->step);
@@ -518,21 +554,50 @@ plan_ready (PirlPlan *plan, const gint *cancel, GError **error)
   return TRUE;
 }
 
+static gboolean
+node_prepare (PirlPlan *plan, const Node *node, GError **error)
+{
+  PirlUnitBuffers buffers;
+
+  if (!node->backend || plan->mode == PIRL_MODE_TRAIN)
+    return TRUE;
+  node_bind (plan, node, &buffers);
+  buffers.scratch = block_data (plan, node->forward_scratch);
+  return node_run (plan, node, PIRL_PASS_PREPARE, &buffers, error);
+}
+
 gboolean
 pirl_plan_prepare (PirlPlan *plan, GError **error)
 {
-  if (plan->mode == PIRL_MODE_TRAIN)
-    return TRUE;
+  for (guint i = 0; i < plan->n; i++)
+    if (!node_prepare (plan, &plan->nodes[i], error))
+      return FALSE;
+  return TRUE;
+}
+
+/* Whether another unit than the @first ones that are prepared, or one that reads its parameters
+ * where they are, needs parameter @param. */
+static gboolean
+plan_needs_param (const PirlPlan *plan, gint param, guint first)
+{
+  for (guint i = 0; i < plan->n; i++)
+    for (guint slot = 0; plan->nodes[i].backend && slot < PIRL_N_SLOTS; slot++)
+      if (plan->nodes[i].param[slot] == param && (i >= first || !plan->nodes[i].memory.packed))
+        return TRUE;
+  return FALSE;
+}
+
+gboolean
+pirl_plan_prepare_for_good (PirlPlan *plan, GError **error)
+{
   for (guint i = 0; i < plan->n; i++) {
     const Node *node = &plan->nodes[i];
-    PirlUnitBuffers buffers;
 
-    if (!node->backend)
-      continue;
-    node_bind (plan, node, &buffers);
-    buffers.scratch = block_data (plan, node->forward_scratch);
-    if (!node_run (plan, node, PIRL_PASS_PREPARE, &buffers, error))
+    if (!node_prepare (plan, node, error))
       return FALSE;
+    for (guint slot = 0; node->backend && slot < PIRL_N_SLOTS; slot++)
+      if (node->param[slot] >= 0 && !plan_needs_param (plan, node->param[slot], i + 1))
+        pirl_params_discard (plan->params, (guint) node->param[slot]);
   }
   return TRUE;
 }

@@ -29,6 +29,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlPlan, pirl_plan_free)
 
 /** INFER: takes over the parameters' present values. Call after they changed. */
 PIRL_API gboolean pirl_plan_prepare (PirlPlan *plan, GError **error);
+/** The same for parameters that no other plan uses and nobody reads or changes afterwards: of those
+ * that units keep packed, there is no other copy in memory. */
+PIRL_API gboolean pirl_plan_prepare_for_good (PirlPlan *plan, GError **error);
 
 /** Takes the pictures for the next pirl_plan_forward() without any; what was staged before and not
  * used is forgotten. On a device with steps they are copied before it returns, and a step may run

@@ -310,6 +310,39 @@ small_trainer (PirlHead head)
   return trainer;
 }
 
+/* Pictures of a batch are cropped by several threads, whatever their sizes. */
+static void
+test_threads_crop (void)
+{
+  const guint n = 7, n_threads[] = { 1, 3 };
+  gfloat rows[2][7 * 64];
+  PirlImage pictures[7];
+  const PirlImage *pointers[7];
+
+  for (guint i = 0; i < n; i++) {
+    pirl_image_init (&pictures[i], 50 + 13 * (gint) i, 130 - 9 * (gint) i);
+    for (gsize k = 0; k < pictures[i].stride * pictures[i].height; k++)
+      pictures[i].data[k] = (guint8) (k * (i + 3) + k / 100);
+    pointers[i] = &pictures[i];
+  }
+  for (guint t = 0; t < G_N_ELEMENTS (n_threads); t++) {
+    g_autoptr (GError) error = NULL;
+    g_autoptr (PirlEmbedder) embedder = pirl_embedder_new_random ("resnet18", 8, 0, 48, 5, NULL,
+        "cpu", "f32", n_threads[t], 8, &error);
+
+    g_assert_no_error (error);
+    g_assert_cmpuint (pirl_embedder_size (embedder), ==, 64);
+    for (guint again = 0; again < 3; again++) {
+      pirl_embedder_run (embedder, pointers, n, rows[t], &error);
+      g_assert_no_error (error);
+    }
+  }
+  g_assert_cmpfloat (test_relative (rows[0], rows[1], n * 64), <, 1e-6);
+  g_assert_cmpfloat (test_relative (rows[0], rows[0] + 64, 64), >, 1e-3);
+  for (guint i = 0; i < n; i++)
+    pirl_image_clear (&pictures[i]);
+}
+
 /* A checkpoint says how to prepare pictures and has the embedding; an untrained one is the random
  * network of the same seed; picking a batch's place does not change a result. */
 static void
@@ -471,6 +504,7 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/embedder/threads-crop", test_threads_crop);
   g_test_add_func ("/embedder/checkpoint-layers", test_checkpoint_layers);
   g_test_add_func ("/embedder/errors", test_errors);
   g_test_add_func ("/embedder/metadata", test_metadata);

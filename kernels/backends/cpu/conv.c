@@ -5,8 +5,8 @@
  * is ours (norm.c). Parameters and their gradients stay dense [out][in/groups][k][k]: weights are
  * packed when a pass needs them, since forward and backward want different packings, and weight
  * gradients are added to the dense ones by the reorder that unpacks them. In inference batch norm
- * is folded into weights that are packed once, and the residual is put in the result's place,
- * where the convolution adds to it. Small pictures in training are matrix products (taps.c).
+ * is folded into weights that are packed once, and the residual is put in the result's place, if
+ * it is not there, and the convolution adds to it. Small pictures in training are matrix products (taps.c).
  *
  * Saved by FORWARD: [the convolution's result][batch norm's arrays].
  */
@@ -286,11 +286,8 @@ conv_plan (PirlUnitPlan *plan, PirlTensorDesc *output, PirlUnitMemory *memory, G
         || (desc->needs_input_gradient && !plan_backward_data (c, error)))
       return FALSE;
   } else {
-    c->packed_weights =
-        pirl_cpu_alloc (pirl_dnn_op_bytes (c->forward.conv, PIRL_DNN_WEIGHTS), error);
-    c->folded_bias = pirl_cpu_alloc (desc->output.c * sizeof (gfloat), error);
-    if (!c->packed_weights || !c->folded_bias)
-      return FALSE;
+    memory->packed = TRUE;
+    memory->in_place = desc->residual && !c->move_residual;
   }
   lay_out (c, memory);
   return TRUE;
@@ -467,6 +464,18 @@ backward_data (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 
 /* --- inference ------------------------------------------------------------------------------- */
 
+/* Not before there is something to pack: a whole network's memory would be taken twice. */
+static gboolean
+allocate_packed (ConvPlan *c, GError **error)
+{
+  if (!c->packed_weights)
+    c->packed_weights =
+        pirl_cpu_alloc (pirl_dnn_op_bytes (c->forward.conv, PIRL_DNN_WEIGHTS), error);
+  if (c->packed_weights && !c->folded_bias)
+    c->folded_bias = pirl_cpu_alloc (c->base.desc.output.c * sizeof (gfloat), error);
+  return c->folded_bias != NULL;
+}
+
 /* weight * scale, bias * scale + shift, with batch norm's scale and shift. */
 static gboolean
 prepare (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
@@ -477,9 +486,9 @@ prepare (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
   const gfloat *weight = b->param[PIRL_SLOT_WEIGHT], *bias = b->param[PIRL_SLOT_BIAS];
   g_autofree gfloat *scale = g_new (gfloat, out);
   gfloat *folded = pirl_cpu_alloc (out * fan * sizeof (gfloat), error);
-  gpointer pad = pirl_cpu_alloc (largest_scratchpad (c), error);
+  gpointer pad = folded ? pirl_cpu_alloc (largest_scratchpad (c), error) : NULL;
 
-  if (folded && pad) {
+  if (folded && pad && allocate_packed (c, error)) {
     for (gsize o = 0; o < out; o++) {
       scale[o] = 1.f;
       c->folded_bias[o] = 0.f;
@@ -516,7 +525,7 @@ forward_infer (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
   if (c->move_residual) {
     if (!pirl_cpu_moved (c->move_residual, b->residual, b->output, pad, error))
       return FALSE;
-  } else if (c->base.desc.residual) {
+  } else if (c->base.desc.residual && b->output != b->residual) {
     pirl_copy (b->output, b->residual, pirl_dnn_format_bytes (c->base.output));
   }
   return run_forward (c, src, c->packed_weights, c->folded_bias, b->output, pad, error);

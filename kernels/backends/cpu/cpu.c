@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE_PAGE ((gsize) 2 << 20)
 
@@ -124,6 +125,18 @@ static void
 cpu_free (PirlDevice *device, gpointer memory)
 {
   free (memory);
+}
+
+/* The whole pages of it. */
+static void
+cpu_discard (PirlDevice *device, gpointer memory, gsize bytes)
+{
+  const gsize page = (gsize) sysconf (_SC_PAGESIZE);
+  const guintptr end = ((guintptr) memory + bytes) / page * page;
+  const guintptr begin = ((guintptr) memory + page - 1) / page * page;
+
+  if (end > begin)
+    madvise ((gpointer) begin, end - begin, MADV_DONTNEED);
 }
 
 /* Up- and download and copy: host and device memory are the same. */
@@ -450,6 +463,7 @@ pirl_backend_cpu (void)
     .cross_entropy = pirl_host_cross_entropy,
     .sgd = cpu_sgd,
     .adam = cpu_adam,
+    .discard = cpu_discard,
   };
 
   return &backend;

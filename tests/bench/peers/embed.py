@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """ResNet-50 and MobileNetV2 features in PyTorch and ONNX Runtime; one of tests/bench/run's programs.
 
-  embed.py MODEL.safetensors f32|bf16 BATCH THREADS FRAMES [--compile]
+  embed.py MODEL.safetensors f32|bf16 BATCH THREADS FRAMES [--compile | --onnx FILE]
 
 A turn embeds FRAMES pictures of 256x256 bytes, BATCH at a time: centre crop 224, mean and deviation,
 network, mean of the last map. Of the forms that there are the fastest is found before the first turn:
 PyTorch with batch norm folded and channels_last, eager, as frozen TorchScript, with --compile also
 torch.compile; in f32 ONNX Runtime (its CPU kernels have no bf16) with all its optimisations.
+--onnx writes the network for ONNX Runtime to FILE, and no more.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -92,8 +93,8 @@ def torch_forms(network, example, compiled):
                lambda pictures, form=form: form(prepared(pictures).to(x.dtype)).float())
 
 
-def onnx_form(network, example, threads):
-    import onnxruntime
+def onnx_file(network, example):
+    """The network's bytes in ONNX."""
     try:
         import onnx  # noqa: F401
     except ImportError:
@@ -105,10 +106,15 @@ def onnx_form(network, example, threads):
         warnings.simplefilter("ignore")
         torch.onnx.export(copy.deepcopy(network), (prepared(example),), file, dynamo=False,
                           input_names=["x"])
+    return file.getvalue()
+
+
+def onnx_form(network, example, threads):
+    import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session = onnxruntime.InferenceSession(file.getvalue(), options,
+    session = onnxruntime.InferenceSession(onnx_file(network, example), options,
                                            providers=["CPUExecutionProvider"])
     return (f"ONNX Runtime {onnxruntime.__version__}", lambda pictures: torch.from_numpy(
         session.run(None, {"x": prepared(pictures).contiguous().numpy()})[0]))
@@ -132,6 +138,10 @@ def main():
     torch.set_grad_enabled(False)
     network = network_of(path)
     pictures = torch.from_numpy(picture()).expand(batch, SIDE, SIDE, 3).contiguous()
+    if "--onnx" in sys.argv:
+        out = pathlib.Path(sys.argv[sys.argv.index("--onnx") + 1])
+        out.write_bytes(onnx_file(network, pictures))
+        return
     forms = []
     if precision == "f32":
         try:
