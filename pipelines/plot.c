@@ -275,6 +275,8 @@ draw_log_curve (cairo_t *cr, Range r, const PirlCurve *curve, guint number)
   cairo_set_source_rgb (cr, c[0], c[1], c[2]);
   cairo_set_line_width (cr, curve->dashed ? 1.2 : 2);
   cairo_set_dash (cr, dashes, curve->dashed ? 2 : 0, 0);
+  /* What was written last has left a point. */
+  cairo_new_path (cr);
   for (gsize i = 0; i < curve->n; i++)
     if (can_be_drawn (curve, i))
       cairo_line_to (cr, place_x (r, log10 (curve->x[i])), place_y (r, log10 (curve->y[i])));

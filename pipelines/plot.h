@@ -23,7 +23,7 @@ typedef struct {
   guint n_curves;
 } PirlLogPanel;
 
-/** Draws @panels, two a line, into a PNG. Points that are not finite or not above 0 are left out. */
+/** Draws @panels, two a line, into a PNG. Only points that are finite and above 0 are drawn. */
 gboolean pirl_plot_log_panels (const gchar *path, const PirlLogPanel *panels, guint n_panels,
     GError **error);
 

@@ -1,17 +1,17 @@
 /* gst-pirl: how cost grows with the data set, the memory bank and the negatives.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   scaling-bench steps    --rows N --negatives K     turns (turns.h) of training steps; "parts" has
- *                                                     the CPU seconds of what depends on the bank
- *   scaling-bench contrast --rows N --negatives K     turns of drawing negatives and contrasting with
- *                                                     them; K = N - 1: all rows, none drawn
- *   scaling-bench life     --rows N --negatives K     makes a trainer, trains, saves, resumes in
- *                                                     another one, trains; one line of JSON: seconds,
- *                                                     CPU seconds, bytes, memory at most
+ *   scaling-bench steps    --rows N --negatives K   turns (turns.h) of training steps; "parts" has
+ *                                                   the CPU seconds of what depends on the bank
+ *   scaling-bench contrast --rows N --negatives K   turns of drawing negatives and contrasting with
+ *                                                   them; K = N - 1: all rows, none drawn
+ *   scaling-bench life     --rows N --negatives K   makes a trainer, trains, saves, resumes in
+ *                                                   another one, trains; one line of JSON: seconds,
+ *                                                   CPU seconds, bytes, memory at most
  *
- * Everything but what the options say is at the elements' defaults: 128 numbers a row, InfoNCE, head
- * "bn". Pictures are noise and lie ready. All times that are compared are of the CPU, on one thread
- * unless --threads says otherwise. tests/bench/scaling runs this program.
+ * Everything but what the options say is at the elements' defaults: 128 numbers a row, InfoNCE,
+ * head "bn". Pictures are noise and lie ready. All times that are compared are of the CPU, on one
+ * thread unless --threads says otherwise. tests/bench/scaling runs this program.
  */
 #include "scaling-bench.h"
 

@@ -11,7 +11,7 @@
 #include "pirl-train-bench.h"
 
 /* About so many rows a turn. */
-#define ROWS_A_TURN 6000000
+#define ROWS_A_TURN 3000000
 #define AHEAD 8
 #define DIM 128
 #define LINE 16                 /* floats of a cache line */

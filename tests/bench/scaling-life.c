@@ -1,9 +1,9 @@
 /* gst-pirl: scaling-bench: what a training costs besides its steps: to begin, memory, checkpoints.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A trainer is made, trains, saves and does one more step; it is freed, another one is made, resumes
- * and does that step again, whose loss must be the same to the last bit. Then as many bytes as the
- * checkpoint has are written and flushed by themselves, to compare with.
+ * A trainer is made, trains, saves and does one more step; it is freed, another one is made,
+ * resumes and does that step again, whose loss must be the same to the last bit. Then as many bytes
+ * as the checkpoint has are written and flushed by themselves, to compare with.
  */
 #include "scaling-bench.h"
 

@@ -3,10 +3,10 @@
  *
  *   scaling-source LOCATION SAMPLES         one of tests/bench/scaling's programs (turns.h)
  *
- * pirldatasetsrc location=LOCATION shuffle=true epochs=0 n-threads=1 ! appsink: the pipeline is started
- * once; a turn takes SAMPLES more of its samples. The line of the first turn, and of no other, has
- * "first": what it took from nothing to the first sample -- listing the location, its hash, the order
- * of the first epoch --, in seconds, CPU seconds, and "count", the samples of an epoch.
+ * pirldatasetsrc location=LOCATION shuffle=true epochs=0 n-threads=1 ! appsink: the pipeline is
+ * started once; a turn takes SAMPLES more of its samples. The line of the first turn, and of no
+ * other, has "first": what it took from nothing to the first sample (listing the location, its hash,
+ * the order of the first epoch) in seconds, CPU seconds, and "count", the samples of an epoch.
  */
 #include <gst/app/gstappsink.h>
 #include <gst/gst.h>

@@ -1,9 +1,9 @@
 /* gst-pirl: scaling-bench: training steps, and what of them depends on the memory bank.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The parts are timed where they happen, inside of a step, since the network between them pushes the
- * bank out of the near caches: the trainer's device gets a table of operations of which a few look
- * at the clock before and after. That needs a look at the trainer's inside.
+ * The parts are timed where they happen, inside of a step, since the network between them pushes
+ * the bank out of the near caches: the trainer's device gets a table of operations of which a few
+ * look at the clock before and after. That needs a look at the trainer's inside.
  */
 #include "scaling-bench.h"
 
