@@ -6,10 +6,12 @@
  * packed when a pass needs them, since forward and backward want different packings, and weight
  * gradients are added to the dense ones by the reorder that unpacks them. In inference batch norm
  * is folded into weights that are packed once, and the residual is put in the result's place, if
- * it is not there, and the convolution adds to it. Small pictures in training are matrix products (taps.c).
+ * it is not there, and the convolution adds to it. Small pictures in training are matrix products
+ * (taps.c), and so is what is multiplied in bf16 (amx.c), which takes weights as they are.
  *
  * Saved by FORWARD: [the convolution's result][batch norm's arrays].
  */
+#include "backends/cpu/amx.h"
 #include "backends/cpu/cpu.h"
 
 #include <stdlib.h>
@@ -17,22 +19,23 @@
 /* A convolution's pass and what brings its operands into its formats; NULL = they are already.
  * Formats are of the operands or of their gradients; borrowed. */
 typedef struct {
-  PirlDnnOp *conv;              /* NULL with taps */
+  PirlDnnOp *conv;              /* NULL with taps or AMX */
   const PirlDnnFormat *src, *dst, *weights;
   PirlDnnOp *move_src, *move_dst;       /* input, and result or its gradient */
-  PirlDnnOp *move_weights;              /* dense -> packed; gradients: packed += dense */
+  PirlDnnOp *move_weights;              /* dense -> packed; gradients: dense += packed */
 } ConvPass;
 
 typedef struct {
   PirlUnitPlan base;
-  PirlTaps *taps;               /* NULL: oneDNN */
-  PirlDnnFormat *tap_src, *tap_dst, *tap_weights;
+  PirlTaps *taps;               /* one of the two, or neither: oneDNN */
+  PirlAmx *amx;
+  PirlDnnFormat *own_src, *own_dst, *own_weights;       /* of taps or AMX */
   ConvPass forward, data, weights;
   PirlDnnOp *move_residual, *residual_back, *residual_back_add, *add_moved_d_input;
   PirlNorm norm;
   gsize saved_norm;             /* offset in saved */
   /* Offsets in scratch; in backward the passes follow each other and share the space. */
-  gsize at_src, at_dst, at_weights, at_bias, at_residual, at_norm, at_pad;
+  gsize at_src, at_dst, at_weights, at_bias, at_residual, at_norm, at_amx, at_pad;
   /* INFER */
   gfloat *packed_weights, *folded_bias;
   gboolean prepared;
@@ -80,6 +83,19 @@ create_backward (ConvPlan *c, PirlDnnPass pass, GError **error)
   return fixed;
 }
 
+/* Weights between dense and a pass' format; the latter's are added to dense ones with @add. */
+static gboolean
+plan_weights (ConvPlan *c, ConvPass *pass, gboolean add, GError **error)
+{
+  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&c->base.desc);
+
+  if (c->amx)
+    return TRUE;
+  pass->move_weights = pirl_dnn_reorder_new (c->base.device->dnn, add ? pass->weights : dense,
+      add ? dense : pass->weights, add, error);
+  return pass->move_weights != NULL;
+}
+
 /* The forward convolution. Its result must be something own loops can walk, and dense where it
  * is a vector. In inference the residual and the activation are part of it. */
 static PirlDnnOp *
@@ -116,7 +132,7 @@ create_forward (ConvPlan *c, GError **error)
   return op;
 }
 
-/* The pass' formats: those of its operation, or of taps. */
+/* The pass' formats: those of its operation, or our own. */
 static gboolean
 set_formats (ConvPlan *c, ConvPass *pass, PirlDnnPass which, GError **error)
 {
@@ -126,10 +142,10 @@ set_formats (ConvPlan *c, ConvPass *pass, PirlDnnPass which, GError **error)
     [PIRL_DNN_BACKWARD_WEIGHTS] = { PIRL_DNN_SRC, PIRL_DNN_D_DST, PIRL_DNN_D_WEIGHTS },
   };
 
-  if (c->taps) {
-    pass->src = c->tap_src;
-    pass->dst = c->tap_dst;
-    pass->weights = c->tap_weights;
+  if (c->own_src) {
+    pass->src = c->own_src;
+    pass->dst = c->own_dst;
+    pass->weights = c->own_weights;
     return TRUE;
   }
   pass->conv = which == PIRL_DNN_FORWARD ? create_forward (c, error)
@@ -146,15 +162,13 @@ static gboolean
 plan_forward (ConvPlan *c, PirlTensorDesc *output, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *f = &c->forward;
 
   if (!set_formats (c, f, PIRL_DNN_FORWARD, error))
     return FALSE;
   pirl_cpu_set_output (base, pirl_dnn_format_copy (f->dst), base->desc.dtype, output);
-  f->move_weights =
-      pirl_dnn_reorder_new (base->device->dnn, dense, f->weights, FALSE, error);
-  return f->move_weights && pirl_cpu_reorder (base, base->input, f->src, &f->move_src, error)
+  return plan_weights (c, f, FALSE, error)
+      && pirl_cpu_reorder (base, base->input, f->src, &f->move_src, error)
       && (!base->desc.residual
           || pirl_cpu_reorder (base, base->residual, base->output, &c->move_residual, error));
 }
@@ -163,13 +177,12 @@ static gboolean
 plan_backward_weights (ConvPlan *c, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *w = &c->weights;
 
   if (!set_formats (c, w, PIRL_DNN_BACKWARD_WEIGHTS, error))
     return FALSE;
-  w->move_weights = pirl_dnn_reorder_new (base->device->dnn, w->weights, dense, TRUE, error);
-  return w->move_weights && pirl_cpu_reorder (base, base->input, w->src, &w->move_src, error)
+  return plan_weights (c, w, TRUE, error)
+      && pirl_cpu_reorder (base, base->input, w->src, &w->move_src, error)
       && pirl_cpu_reorder (base, base->output, w->dst, &w->move_dst, error);
 }
 
@@ -177,13 +190,12 @@ static gboolean
 plan_backward_data (ConvPlan *c, GError **error)
 {
   PirlUnitPlan *base = &c->base;
-  g_autoptr (PirlDnnFormat) dense = pirl_dnn_format_weights (&base->desc);
   ConvPass *d = &c->data;
 
   if (!set_formats (c, d, PIRL_DNN_BACKWARD_DATA, error))
     return FALSE;
-  d->move_weights = pirl_dnn_reorder_new (base->device->dnn, dense, d->weights, FALSE, error);
-  if (!d->move_weights || !pirl_cpu_reorder (base, d->src, base->input, &d->move_src, error)
+  if (!plan_weights (c, d, FALSE, error)
+      || !pirl_cpu_reorder (base, d->src, base->input, &d->move_src, error)
       || !pirl_cpu_reorder (base, base->output, d->dst, &d->move_dst, error))
     return FALSE;
   if (d->move_src)
@@ -242,14 +254,16 @@ lay_out (ConvPlan *c, PirlUnitMemory *memory)
   gsize cursor = 0;
 
   /* d_input is built here when it is to be added to what is there, or moved. */
-  c->at_src = pirl_cpu_region (&cursor, move_src || c->data.src ? LARGEST (c, src) : 0);
+  c->at_src = pirl_cpu_region (&cursor,
+      move_src || (c->data.src && !c->amx) ? LARGEST (c, src) : 0);
   c->at_dst = pirl_cpu_region (&cursor, move_dst ? LARGEST (c, dst) : 0);
-  c->at_weights = pirl_cpu_region (&cursor, train ? LARGEST (c, weights) : 0);
+  c->at_weights = pirl_cpu_region (&cursor, train && !c->amx ? LARGEST (c, weights) : 0);
   c->at_bias = pirl_cpu_region (&cursor, pirl_dnn_op_bytes (c->weights.conv, PIRL_DNN_D_BIAS));
   c->at_residual = pirl_cpu_region (&cursor,
       train && c->move_residual ? pirl_dnn_format_bytes (c->base.output) : 0);
   c->at_norm = pirl_cpu_region (&cursor,
       train && desc->batch_norm ? pirl_norm_scratch_bytes (&c->norm) : 0);
+  c->at_amx = pirl_cpu_region (&cursor, c->amx ? pirl_amx_scratch_bytes (c->amx) : 0);
   c->at_pad = pirl_cpu_region (&cursor, largest_scratchpad (c));
   memory->scratch = cursor;
   cursor = 0;
@@ -260,18 +274,32 @@ lay_out (ConvPlan *c, PirlUnitMemory *memory)
   memory->saved = cursor;
 }
 
+/* Chooses between taps, AMX and, with neither, oneDNN. */
+static void
+choose_own (ConvPlan *c)
+{
+  const PirlUnitDesc *desc = &c->base.desc;
+
+  if (c->base.bf16_products)
+    c->amx = pirl_amx_new (desc);
+  if (!c->amx)
+    c->taps = pirl_taps_new (desc);
+  if (c->amx || c->taps) {
+    const PirlDnnOrder order = c->amx ? PIRL_DNN_BLOCKS : PIRL_DNN_PLACES;
+
+    c->own_src = pirl_dnn_format_dense (desc->input, PIRL_DTYPE_F32, order);
+    c->own_dst = pirl_dnn_format_dense (desc->output, PIRL_DTYPE_F32, order);
+    c->own_weights = c->amx ? pirl_dnn_format_weights (desc) : pirl_dnn_format_tap_weights (desc);
+  }
+}
+
 static gboolean
 conv_plan (PirlUnitPlan *plan, PirlTensorDesc *output, PirlUnitMemory *memory, GError **error)
 {
   ConvPlan *c = (ConvPlan *) plan;
   const PirlUnitDesc *desc = &plan->desc;
 
-  c->taps = pirl_taps_new (desc);
-  if (c->taps) {
-    c->tap_src = pirl_dnn_format_dense (desc->input, PIRL_DTYPE_F32, PIRL_DNN_PLACES);
-    c->tap_dst = pirl_dnn_format_dense (desc->output, PIRL_DTYPE_F32, PIRL_DNN_PLACES);
-    c->tap_weights = pirl_dnn_format_tap_weights (desc);
-  }
+  choose_own (c);
   if (!plan_forward (c, output, error))
     return FALSE;
   if (desc->mode == PIRL_MODE_TRAIN) {
@@ -311,9 +339,10 @@ conv_clear (PirlUnitPlan *plan)
   clear_pass (&c->data);
   clear_pass (&c->weights);
   pirl_taps_free (c->taps);
-  pirl_dnn_format_free (c->tap_src);
-  pirl_dnn_format_free (c->tap_dst);
-  pirl_dnn_format_free (c->tap_weights);
+  pirl_amx_free (c->amx);
+  pirl_dnn_format_free (c->own_src);
+  pirl_dnn_format_free (c->own_dst);
+  pirl_dnn_format_free (c->own_weights);
   pirl_dnn_op_free (c->move_residual);
   pirl_dnn_op_free (c->residual_back);
   pirl_dnn_op_free (c->residual_back_add);
@@ -372,17 +401,29 @@ run_backward_weights (ConvPlan *c, gpointer src, gpointer d_dst, gpointer d_weig
 }
 
 static gboolean
+run_forward_train (ConvPlan *c, gpointer src, gpointer dst, const PirlUnitBuffers *b,
+    GError **error)
+{
+  gpointer pad = scratch_at (b, c->at_pad), weights = b->param[PIRL_SLOT_WEIGHT];
+
+  if (c->amx) {
+    pirl_amx_forward (c->amx, src, weights, dst, scratch_at (b, c->at_amx));
+    return TRUE;
+  }
+  weights = pirl_cpu_moved (c->forward.move_weights, weights, scratch_at (b, c->at_weights), pad,
+      error);
+  return weights && run_forward (c, src, weights, b->param[PIRL_SLOT_BIAS], dst, pad, error);
+}
+
+static gboolean
 forward_train (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 {
   const PirlUnitDesc *desc = &c->base.desc;
-  gpointer pad = scratch_at (b, c->at_pad), weights = scratch_at (b, c->at_weights);
+  gpointer pad = scratch_at (b, c->at_pad);
   gpointer result = desc->batch_norm ? b->saved : b->output, src, residual = NULL;
 
   src = pirl_cpu_moved (c->forward.move_src, b->input, scratch_at (b, c->at_src), pad, error);
-  if (!src || !pirl_cpu_moved (c->forward.move_weights, b->param[PIRL_SLOT_WEIGHT], weights, pad,
-          error))
-    return FALSE;
-  if (!run_forward (c, src, weights, b->param[PIRL_SLOT_BIAS], result, pad, error))
+  if (!src || !run_forward_train (c, src, result, b, error))
     return FALSE;
   if (desc->residual) {
     residual = pirl_cpu_moved (c->move_residual, b->residual, scratch_at (b, c->at_residual), pad,
@@ -434,25 +475,47 @@ backward_weights (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 
   src = pirl_cpu_moved (c->weights.move_src, b->input, scratch_at (b, c->at_src), pad, error);
   d_dst = pirl_cpu_moved (c->weights.move_dst, b->d_output, scratch_at (b, c->at_dst), pad, error);
-  if (!src || !d_dst || !run_backward_weights (c, src, d_dst, d_weights, b, error))
+  if (!src || !d_dst)
+    return FALSE;
+  if (c->amx) {
+    if (b->grad[PIRL_SLOT_WEIGHT])
+      pirl_amx_backward_weights (c->amx, src, d_dst, b->grad[PIRL_SLOT_WEIGHT],
+          scratch_at (b, c->at_amx));
+    return TRUE;
+  }
+  if (!run_backward_weights (c, src, d_dst, d_weights, b, error))
     return FALSE;
   return !b->grad[PIRL_SLOT_WEIGHT]
       || pirl_cpu_moved (c->weights.move_weights, d_weights, b->grad[PIRL_SLOT_WEIGHT], pad,
           error);
 }
 
+/* @add: to what is in @d_src, which only AMX does. */
+static gboolean
+run_backward_data_train (ConvPlan *c, gpointer d_dst, gpointer d_src, gboolean add,
+    const PirlUnitBuffers *b, GError **error)
+{
+  gpointer pad = scratch_at (b, c->at_pad), weights = b->param[PIRL_SLOT_WEIGHT];
+
+  if (c->amx) {
+    pirl_amx_backward_data (c->amx, d_dst, weights, d_src, add, scratch_at (b, c->at_amx));
+    return TRUE;
+  }
+  weights = pirl_cpu_moved (c->data.move_weights, weights, scratch_at (b, c->at_weights), pad,
+      error);
+  return weights && run_backward_data (c, d_dst, weights, d_src, pad, error);
+}
+
 static gboolean
 backward_data (ConvPlan *c, const PirlUnitBuffers *b, GError **error)
 {
-  gpointer pad = scratch_at (b, c->at_pad), weights = scratch_at (b, c->at_weights);
-  const gboolean direct = !c->data.move_src && !b->accumulate_input;
+  gpointer pad = scratch_at (b, c->at_pad);
+  const gboolean direct = !c->data.move_src && (!b->accumulate_input || c->amx);
   gpointer d_src = direct ? b->d_input : scratch_at (b, c->at_src), d_dst;
 
   d_dst = pirl_cpu_moved (c->data.move_dst, b->d_output, scratch_at (b, c->at_dst), pad, error);
-  if (!d_dst || !pirl_cpu_moved (c->data.move_weights, b->param[PIRL_SLOT_WEIGHT], weights, pad,
+  if (!d_dst || !run_backward_data_train (c, d_dst, d_src, direct && b->accumulate_input, b,
           error))
-    return FALSE;
-  if (!run_backward_data (c, d_dst, weights, d_src, pad, error))
     return FALSE;
   if (c->data.move_src)
     return pirl_cpu_moved (b->accumulate_input ? c->add_moved_d_input : c->data.move_src, d_src,

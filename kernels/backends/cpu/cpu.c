@@ -4,6 +4,7 @@
  * Every entry runs under the device's number of OpenMP threads and puts the caller's setting back.
  */
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/amx.h"
 #include "backends/check.h"
 #include "backends/host.h"
 
@@ -81,12 +82,13 @@ cpu_supports (PirlDevice *base, PirlMode mode, PirlDType dtype, const gchar **re
 {
   const gchar *why = NULL;
 
-  if (dtype == PIRL_DTYPE_BF16 && mode == PIRL_MODE_TRAIN)
-    why = "bf16 training is slower than f32 on a CPU: oneDNN 2.6 has no fast bf16 weight gradients";
-  else if (dtype == PIRL_DTYPE_BF16 && !pirl_dnn_has_bf16 ())
+  if (dtype == PIRL_DTYPE_BF16 && mode == PIRL_MODE_TRAIN) {
+    if (!pirl_amx_works ())
+      why = "bf16 training takes AMX: without it, a CPU multiplies bf16 more slowly than floats";
+  } else if (dtype == PIRL_DTYPE_BF16 && !pirl_dnn_has_bf16 ())
     why = "this processor does not multiply bf16 (AVX512_BF16 or AMX)";
   else if (dtype != PIRL_DTYPE_F32 && dtype != PIRL_DTYPE_BF16)
-    why = "the cpu backend computes in F32, or in BF16 for inference";
+    why = "the cpu backend computes in F32 or BF16";
   if (reason)
     *reason = why;
   return why == NULL;
@@ -349,6 +351,10 @@ cpu_unit_plan (PirlDevice *base, const PirlUnitDesc *desc, const PirlTensorDesc 
   plan = g_malloc0 (unit->size);
   plan->device = device;
   plan->desc = *desc;
+  if (desc->mode == PIRL_MODE_TRAIN && desc->dtype == PIRL_DTYPE_BF16) {
+    plan->desc.dtype = PIRL_DTYPE_F32;
+    plan->bf16_products = TRUE;
+  }
   if (input && desc->kind != PIRL_UNIT_INPUT) {
     plan->input_dtype = input->dtype;
     plan->input = value_format (input);

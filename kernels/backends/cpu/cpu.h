@@ -18,6 +18,7 @@ typedef struct {
 struct _PirlUnitPlan {
   PirlCpuDevice *device;
   PirlUnitDesc desc;
+  gboolean bf16_products;       /* of convolutions, with AMX; values are floats then */
   PirlDType input_dtype;
   PirlDnnFormat *input, *residual, *output;     /* own; NULL for INPUT's input, or no residual */
 };

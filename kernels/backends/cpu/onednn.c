@@ -190,7 +190,8 @@ pirl_dnn_format_dense (PirlDims d, PirlDType dtype, PirlDnnOrder order)
 
   if (order == PIRL_DNN_PLACES)
     return format_new (desc_by_strides (4, dims, data_type (dtype), places));
-  return format_new (activation_desc (d, dtype, order == PIRL_DNN_ROWS ? dnnl_nhwc : dnnl_nchw));
+  return format_new (activation_desc (d, dtype, order == PIRL_DNN_BLOCKS ? dnnl_nChw16c
+      : order == PIRL_DNN_ROWS ? dnnl_nhwc : dnnl_nchw));
 }
 
 PirlDnnFormat *

@@ -35,8 +35,8 @@ typedef enum {
 } PirlDnnPass;
 
 /** How a dense tensor is ordered, outermost first:
- * planes n,c,h,w, rows n,h,w,c, places h,w,n,c. */
-typedef enum { PIRL_DNN_PLANES, PIRL_DNN_ROWS, PIRL_DNN_PLACES } PirlDnnOrder;
+ * planes n,c,h,w, rows n,h,w,c, places h,w,n,c, blocks n,c/16,h,w,16. */
+typedef enum { PIRL_DNN_PLANES, PIRL_DNN_ROWS, PIRL_DNN_PLACES, PIRL_DNN_BLOCKS } PirlDnnOrder;
 
 /** What own loops need to know of a format; distances in elements. */
 typedef struct {
