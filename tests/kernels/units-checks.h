@@ -22,6 +22,8 @@ guint units_report (const UnitsContext *context, gboolean ok, const gchar *name,
 guint units_check_table (const UnitsContext *context);
 /** Units in a row, in the tested backend's own layouts, with gradients that meet. */
 guint units_check_chain (const UnitsContext *context);
+/** What does not depend on the number of threads. */
+guint units_check_threads (const UnitsContext *context);
 /** Contrastive terms, bank update, SGD: tested backend against the reference. */
 guint units_check_contrast (const UnitsContext *context);
 /** The reference against values from PyTorch. */

@@ -47,7 +47,7 @@ run_checks (const UnitsContext *context)
   } checks[] = {
     { units_check_names, TRUE }, { units_check_refusals, TRUE }, { units_check_golden, FALSE },
     { units_check_gradients, FALSE }, { units_check_table, TRUE }, { units_check_chain, TRUE },
-    { units_check_contrast, TRUE },
+    { units_check_threads, TRUE }, { units_check_contrast, TRUE },
   };
   guint failed = 0;
 
