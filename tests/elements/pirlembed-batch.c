@@ -772,6 +772,7 @@ GST_START_TEST (a_flush_drops_what_is_collected_and_at_work)
   gint64 begin;
 
   set_format (h, "RGB", 50, 37);
+  drain (h);                    /* the segment has left */
   thread = g_thread_new ("push", push_until_refused, h);
   g_usleep (30000);             /* a step takes several times as long */
   begin = g_get_monotonic_time ();
