@@ -72,7 +72,8 @@ report_steps (const BenchOptions *o, PirlTrainer *trainer, const gdouble *rates,
       "\"bank_precision\": \"%s\", \"loss_scale\": %g", pirl_trainer_device (trainer),
       pirl_trainer_precision (trainer), o->objective ? o->objective : "pirl", o->batch, o->size,
       o->negatives, o->bank, median, rates[0], rates[o->windows - 1], 1e3 * o->batch / median,
-      cpu_ms, o->windows, o->steps, pirl_trainer_bytes (trainer), stats->loss, bank ? bank : "", stats->loss_scale);
+      cpu_ms, o->windows, o->steps, pirl_trainer_bytes (trainer), stats->loss,
+      bank ? bank : "", stats->loss_scale);
 }
 
 static gboolean

@@ -825,7 +825,7 @@ GST_END_TEST
 /* The two classes differ in the step of their gradient: a network learns them by heart. */
 GST_START_TEST (test_supervised_learns_labels)
 {
-  static const gchar *const lines[] = { "", "arch=mobilenetv2 width=0.25 " };
+  static const gchar *const lines[] = { "", "arch=mobilenetv2 width=0.25 precision=f32 " };
   static const gchar *const classifiers[] = { "fc.weight", "classifier.1.weight" };
   g_autofree gchar *path = path_of ("labels.safetensors");
 
@@ -1298,7 +1298,8 @@ GST_START_TEST (test_next_batch_travels_early)
 {
   g_autofree gchar *on_cpu = path_of ("steps-cpu.safetensors");
   g_autofree gchar *on_fake = path_of ("steps-fake.safetensors");
-  g_autofree gchar *cpu = g_strdup_printf ("device=cpu checkpoint-file=%s", on_cpu);
+  g_autofree gchar *cpu = g_strdup_printf ("device=cpu precision=f32 checkpoint-file=%s",
+      on_cpu);
   g_autofree gchar *cuda = g_strdup_printf ("device=cuda bank-precision=f32 checkpoint-file=%s",
       on_fake);
   FakeCuda *fake = find_fake ();

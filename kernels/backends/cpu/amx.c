@@ -38,7 +38,7 @@ typedef struct {
 /* What a tap sees. */
 typedef struct {
   gint phase;                   /* of the strided value */
-  gint offset;                  /* of the unstrided one's positions to it, in the grid of X, of dY */
+  gint offset;                  /* from a position to what is seen, in the grid of X, of dY */
 } Tap;
 
 struct _PirlAmx {
@@ -176,7 +176,8 @@ pirl_amx_new (const PirlUnitDesc *unit)
   const gint low = floor_div (-p, s), high = floor_div (k - 1 - p, s);
   PirlAmx *amx;
 
-  if (unit->groups != 1 || unit->bias || k * k > MAX_TAPS || unit->input.c % TILE || unit->output.c % TILE)
+  if (unit->groups != 1 || unit->bias || k * k > MAX_TAPS || unit->input.c % TILE
+      || unit->output.c % TILE)
     return NULL;
   amx = g_new0 (PirlAmx, 1);
   amx->in = unit->input;
