@@ -1,8 +1,6 @@
 /* gst-pirl: a trained network as a function from a picture to a vector.
  *
- * What the file says decides: architecture by names and shapes, heads by names, preprocessing by
- * __metadata__ ("resize": short side, "input_size": crop, "mean", "std"; ImageNet's where missing).
- * Only the units that the layer needs are planned.
+ * What the file says decides (model.h). Only the units that the layer needs are planned.
  *
  * precision=auto is a fixed rule: on a CUDA device fp16; on the CPU bf16 where it runs well, the
  * description names AMX and the network is one of full convolutions (matrix units, where 16 bits
@@ -15,30 +13,15 @@
 #include <omp.h>
 #include <string.h>
 
+#include "net/model.h"
 #include "net/names.h"
 #include "net/plan.h"
 #include "net/precision.h"
-#include "net/trunk.h"
 
-#define IMAGENET_CROP 224
-#define MAX_INPUT_SIZE 2048
 #define MAX_BATCH 4096
 
-static const gfloat imagenet_mean[3] = { 0.485f, 0.456f, 0.406f };
-static const gfloat imagenet_std[3] = { 0.229f, 0.224f, 0.225f };
-
-/* What is known before anything is built. */
-typedef struct {
-  PirlTrunk trunk;
-  gint input_size, resize;
-  gfloat mean[3], std[3];
-  gint dim;                     /* of head f; 0 = none */
-  PirlHead head;
-  gint classes;                 /* of the classifier; 0 = none */
-} ModelInfo;
-
 struct _PirlEmbedder {
-  ModelInfo info;
+  PirlModelInfo info;
   PirlDevice *device;
   PirlGraph *graph;
   PirlParams *params;
@@ -56,200 +39,20 @@ struct _PirlEmbedder {
   gfloat *rows;                 /* batch x size, for batches that are not full */
 };
 
-/* --- what a file says --- */
-
-/* The default rule: the short side is 256/224 of the crop. */
-static gint
-default_resize (gint input_size)
-{
-  return (gint) ((input_size * 256 + 112) / 224);
-}
-
-/* The whole numbers of "3x224x224 (RGB)" up to the first word; returns how many. */
-static guint
-parse_sizes (const gchar *text, gint64 *sizes, guint max)
-{
-  guint n = 0;
-
-  while (text && n < max) {
-    gchar *end;
-    const gint64 value = g_ascii_strtoll (text, &end, 10);
-
-    if (end == text)
-      break;
-    sizes[n++] = value;
-    text = *end == 'x' || *end == ',' ? end + 1 : NULL;
-  }
-  return n;
-}
-
-static gboolean
-parse_triple (const gchar *text, gfloat triple[3])
-{
-  for (guint i = 0; i < 3; i++) {
-    gchar *end;
-    const gdouble value = g_ascii_strtod (text, &end);
-
-    if (end == text || !isfinite (value) || (i < 2 && *end != ','))
-      return FALSE;
-    triple[i] = (gfloat) value;
-    text = end + 1;
-  }
-  return TRUE;
-}
-
-static gboolean
-info_bad_metadata (const PirlSafetensors *file, const gchar *key, const gchar *needs,
-    GError **error)
-{
-  g_autofree gchar *model = g_path_get_basename (pirl_safetensors_name (file));
-
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "model \"%s\": metadata %s is \"%s\"; it "
-      "must be %s", model, key, pirl_safetensors_metadata (file, key), needs);
-  return FALSE;
-}
-
-static gboolean
-info_read_preprocessing (ModelInfo *info, const PirlSafetensors *file, GError **error)
-{
-  const gchar *size = pirl_safetensors_metadata (file, "input_size");
-  const gchar *resize = pirl_safetensors_metadata (file, "resize");
-  const struct {
-    const gchar *key;
-    gfloat *triple;
-  } triples[] = { {"mean", info->mean}, {"std", info->std} };
-  gint64 sizes[3];
-
-  if (size) {
-    const guint n = parse_sizes (size, sizes, G_N_ELEMENTS (sizes));
-
-    if (n == 0 || sizes[n - 1] < 1 || sizes[n - 1] > MAX_INPUT_SIZE)
-      return info_bad_metadata (file, "input_size", "the side of the picture, as in 224", error);
-    info->input_size = (gint) sizes[n - 1];
-  }
-  info->resize = default_resize (info->input_size);
-  if (resize) {
-    if (parse_sizes (resize, sizes, 1) == 0 || sizes[0] < info->input_size
-        || sizes[0] > 4 * MAX_INPUT_SIZE)
-      return info_bad_metadata (file, "resize", "the short side before the crop, as in 256", error);
-    info->resize = (gint) sizes[0];
-  }
-  for (guint i = 0; i < G_N_ELEMENTS (triples); i++) {
-    const gchar *text = pirl_safetensors_metadata (file, triples[i].key);
-
-    if (text && !parse_triple (text, triples[i].triple))
-      return info_bad_metadata (file, triples[i].key, "three numbers, as in 0.5,0.5,0.5", error);
-  }
-  for (guint c = 0; c < 3; c++)
-    if (info->std[c] <= 0)
-      return info_bad_metadata (file, "std", "three numbers above 0", error);
-  return TRUE;
-}
-
-/* Rows of a linear layer's weight; 0 when the file has none. */
-static gint
-linear_rows (const PirlSafetensors *file, const gchar *name)
-{
-  const PirlTensor *tensor = pirl_tensor_find (file, name);
-
-  if (!tensor || tensor->shape.rank != 2 || tensor->shape.dim[0] > G_MAXINT)
-    return 0;
-  return (gint) tensor->shape.dim[0];
-}
-
-static void
-info_init (ModelInfo *info)
-{
-  *info = (ModelInfo) { .input_size = IMAGENET_CROP };
-  info->resize = default_resize (info->input_size);
-  memcpy (info->mean, imagenet_mean, sizeof info->mean);
-  memcpy (info->std, imagenet_std, sizeof info->std);
-}
-
-static gboolean
-info_read (ModelInfo *info, const PirlSafetensors *file, GError **error)
-{
-  g_autofree gchar *classifier = NULL;
-
-  info_init (info);
-  if (!pirl_trunk_detect (file, &info->trunk, error)
-      || !info_read_preprocessing (info, file, error))
-    return FALSE;
-  classifier = g_strconcat (pirl_trunk_classifier_name (&info->trunk), ".weight", NULL);
-  info->classes = linear_rows (file, classifier);
-  info->dim = linear_rows (file, "head.f.projection.weight");
-  if (pirl_tensor_find (file, "head.f.bn.weight"))
-    info->head = PIRL_HEAD_BN;
-  else if (pirl_tensor_find (file, "head.f.hidden.weight"))
-    info->head = PIRL_HEAD_MLP;
-  return TRUE;
-}
-
-/* SHA-256 over names, types, shapes and data of the network's tensors (not of training state). */
-static gchar *
-weights_hash (const PirlSafetensors *file)
-{
-  const guint hex_digits = 12;
-  GChecksum *checksum = g_checksum_new (G_CHECKSUM_SHA256);
-  gchar *hash;
-
-  for (guint i = 0; i < pirl_safetensors_count (file); i++) {
-    const PirlTensor *tensor = pirl_safetensors_nth (file, i);
-    g_autofree gchar *shape = pirl_shape_to_string (&tensor->shape);
-    g_autofree gchar *line = NULL;
-
-    if (g_str_has_prefix (tensor->name, "state."))
-      continue;
-    line = g_strconcat (tensor->name, " ", pirl_dtype_name (tensor->dtype), " ", shape, "\n",
-        NULL);
-    g_checksum_update (checksum, (const guchar *) line, -1);
-    g_checksum_update (checksum, tensor->data, (gssize) tensor->size);
-    pirl_safetensors_release (file, tensor);
-  }
-  hash = g_strndup (g_checksum_get_string (checksum), hex_digits);
-  g_checksum_free (checksum);
-  return hash;
-}
-
 /* --- building --- */
-
-static gboolean
-embedder_no_layer (const ModelInfo *info, const gchar *layer, GError **error)
-{
-  g_autofree gchar *layers = g_strjoinv (", ", (gchar **) pirl_trunk_layers (&info->trunk));
-
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
-      "the model has no layer \"%s\"; it has %s%s%s", layer, info->dim ? "embedding, " : "",
-      info->classes ? "logits, " : "", layers);
-  return FALSE;
-}
 
 /* Builds the trunk and what @layer needs above it; sets graph, output and layer. */
 static gboolean
 embedder_build (PirlEmbedder *embedder, const gchar *layer, GError **error)
 {
-  const ModelInfo *info = &embedder->info;
+  const PirlModelInfo *info = &embedder->info;
   PirlGraph *graph = embedder->graph = pirl_graph_new ();
   const PirlValue input = pirl_graph_input (graph, (gint) embedder->batch, info->input_size,
       info->mean, info->std);
-  gboolean embedding, logits;
-  PirlValue map;
 
-  if (!layer)
-    layer = info->dim ? "embedding" : pirl_trunk_layers (&info->trunk)[0];
-  embedder->layer = g_strdup (layer);
-  embedding = info->dim && strcmp (layer, "embedding") == 0;
-  logits = info->classes && strcmp (layer, "logits") == 0;
-  map = pirl_trunk_build (graph, &info->trunk, input, embedding || logits ? NULL : layer);
-  if (map == PIRL_NO_VALUE)
-    return embedder_no_layer (info, layer, error);
-  embedder->output = pirl_graph_avgpool (graph, map);
-  if (embedding)
-    embedder->output = pirl_head_f (graph, info->head, embedder->output, info->dim);
-  else if (logits)
-    embedder->output = pirl_trunk_classifier (graph, &info->trunk, embedder->output,
-        info->classes);
-  return TRUE;
+  embedder->layer = g_strdup (layer ? layer : pirl_model_default_layer (info));
+  embedder->output = pirl_model_build (graph, info, input, embedder->layer, error);
+  return embedder->output != PIRL_NO_VALUE;
 }
 
 /* The CPU's rule for auto, see above. */
@@ -343,10 +146,10 @@ pirl_embedder_new (const gchar *model_file, const gchar *layer, const gchar *dev
   g_autofree gchar *hash = NULL;
 
   embedder->batch = batch;
-  if (!file || !info_read (&embedder->info, file, error)
+  if (!file || !pirl_model_info_read (&embedder->info, file, error)
       || !embedder_setup (embedder, file, 0, layer, device, precision, n_threads, error))
     return NULL;
-  hash = weights_hash (file);
+  hash = pirl_model_hash (file);
   embedder->model = g_strdup_printf ("%s, %s", pirl_trunk_name (&embedder->info.trunk), hash);
   return g_steal_pointer (&embedder);
 }
@@ -358,15 +161,13 @@ pirl_embedder_new_random (const gchar *arch, gint base_width, gdouble width, gin
 {
   g_autoptr (PirlEmbedder) embedder = g_new0 (PirlEmbedder, 1);
 
-  info_init (&embedder->info);
   embedder->batch = batch;
-  if (image_size < 1 || image_size > MAX_INPUT_SIZE) {
+  if (image_size < 1 || image_size > PIRL_MAX_INPUT_SIZE) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-        "an image size of %d cannot be planned; 1 to %d can", image_size, MAX_INPUT_SIZE);
+        "an image size of %d cannot be planned; 1 to %d can", image_size, PIRL_MAX_INPUT_SIZE);
     return NULL;
   }
-  embedder->info.input_size = image_size;
-  embedder->info.resize = default_resize (image_size);
+  pirl_model_info_init (&embedder->info, image_size);
   if (!pirl_trunk_from_name (arch, base_width, width, &embedder->info.trunk, error)
       || !embedder_setup (embedder, NULL, seed, layer, device, precision, n_threads, error))
     return NULL;

@@ -11,6 +11,10 @@ const PirlTensor *pirl_tensor_find (const PirlSafetensors *file, const gchar *na
 /** What timm calls MobileNetV2's tensor @name; NULL when it is none. */
 gchar *pirl_mobilenet_timm_name (const gchar *name);
 
+/** What Detectron2 calls tensor @name of a ResNet's trunk ("stem.conv1.norm.weight",
+ * "res2.0.shortcut.weight"); NULL when it is none. */
+gchar *pirl_resnet_detectron2_name (const gchar *name);
+
 /** pirl_params_load() that leaves parameters alone whose names start with @except (NULL: none). */
 gboolean pirl_params_load_except (PirlParams *params, const PirlSafetensors *file,
     const gchar *const *required, const gchar *except, PirlLoadReport *report, GError **error);
