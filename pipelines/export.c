@@ -25,7 +25,7 @@ static const GOptionEntry entries[] = {
 static const gchar summary[] =
     "Writes a trained network down for other tools, and says how they read it.\n\n"
     "  torchvision  safetensors under torchvision's names: trunk and classifier, for\n"
-    "               load_state_dict() of torchvision's and timm's networks (strict=False\n"
+    "               load_state_dict() of torchvision's networks (strict=False\n"
     "               without a classifier)\n"
     "  onnx         one layer of it, any number of pictures at once: ONNX Runtime, OpenCV's\n"
     "               DNN module. Input: float32 [batch,3,S,S], RGB, normalised, or with\n"

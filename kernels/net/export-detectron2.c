@@ -1,7 +1,7 @@
 /* gst-pirl: a ResNet's trunk as a file for Detectron2's MODEL.WEIGHTS.
  *
- * That is a pickle of {"model": {name: NumPy array}, "__author__": ..., "matching_heuristics": True}:
- * DetectionCheckpointer then matches names by their ends, so that "res2.0.conv1.weight" is found
+ * That is a pickle of {"model": {name: NumPy array}, "__author__": ..., "matching_heuristics":
+ * True}: DetectionCheckpointer then matches names by their ends, so that "res2.0.conv1.weight" is found
  * whether the detector calls it backbone.res2... (C4), backbone.bottom_up.res2... (FPN) or
  * roi_heads.res5... . Written in protocol 3 (Python 3); an array is numpy.ndarray (shape, "<f4",
  * bytearray (data)), names that every NumPy has, and may be written to by who loads it.

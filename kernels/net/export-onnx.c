@@ -29,7 +29,8 @@ enum { ENTRY_KEY = 1, ENTRY_VALUE = 2 };
 enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11,
   GRAPH_OUTPUT = 12 };
 enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_OPERATOR = 4, NODE_ATTRIBUTE = 5 };
-enum { ATTRIBUTE_NAME = 1, ATTRIBUTE_FLOAT = 2, ATTRIBUTE_INT = 3, ATTRIBUTE_INTS = 8, ATTRIBUTE_TYPE = 20 };
+enum { ATTRIBUTE_NAME = 1, ATTRIBUTE_FLOAT = 2, ATTRIBUTE_INT = 3, ATTRIBUTE_INTS = 8,
+  ATTRIBUTE_TYPE = 20 };
 enum { TYPE_FLOAT = 1, TYPE_INT = 2, TYPE_INTS = 7 };
 enum { TENSOR_DIM = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_DATA = 9 };
 enum { ELEMENT_FLOAT = 1 };
@@ -210,8 +211,8 @@ add_activation (Onnx *onnx, PirlActivation activation, const gchar *stem, const 
   return node->name;
 }
 
-/* Normalises pixels, or nothing: a convolution a channel, since OpenCV 4.6 broadcasts constants over
- * the first picture of a batch only. */
+/* Normalises pixels, or nothing: a convolution a channel, since OpenCV 4.6 takes constants off the
+ * first picture of a batch only. */
 static const gchar *
 add_input (Onnx *onnx, const PirlUnit *unit)
 {

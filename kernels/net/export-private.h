@@ -5,7 +5,7 @@
 #include "net/export.h"
 #include "net/model.h"
 
-/** A network to be written: its graph up to @output, for one picture, and the file of its weights. */
+/** A network to be written: its graph up to @output, for one picture, and its weights' file. */
 typedef struct {
   PirlSafetensors *file;
   PirlModelInfo info;

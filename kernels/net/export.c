@@ -56,7 +56,7 @@ pirl_export_triple (const gfloat triple[3], gdouble scale)
 /* --- torchvision --- */
 
 static const gchar *const kept_metadata[] = {
-  "architecture", "input_size", "resize", "mean", "std", "class_names", NULL
+  "architecture", "width", "input_size", "resize", "mean", "std", "class_names", NULL
 };
 
 static gboolean
@@ -92,12 +92,13 @@ torchvision_text (const PirlExportSource *source)
     g_string_truncate (arguments, arguments->len - 2);
   return g_strdup_printf ("%s%u tensors, float32\n"
       "net = torchvision.models.%s(%s)\n"
-      "net.load_state_dict(safetensors.torch.load_file(FILE)%s)\n"
+      "net.load_state_dict(safetensors.torch.load_file(FILE)%s)%s\n"
       "input: RGB in 0..1, mean %s, std %s, %d px\n",
       !mobilenet && trunk->base_width != PUBLISHED_BASE_WIDTH
       ? "note: torchvision's own ResNets have base width 64; this one is another\n" : "",
       source->graph->params->len, mobilenet ? "mobilenet_v2" : pirl_trunk_name (trunk),
-      arguments->str, source->info.classes ? "" : ", strict=False  # no classifier", mean, std,
+      arguments->str, source->info.classes ? "" : ", strict=False",
+      source->info.classes ? "" : "  # no classifier", mean, std,
       source->info.input_size);
 }
 

@@ -23,11 +23,11 @@ typedef struct {
 
 /** ImageNet's preprocessing for crops of @input_size; no trunk, no heads. */
 void pirl_model_info_init (PirlModelInfo *info, gint input_size);
-/** What @file says: %PIRL_ERROR_MISMATCH where it is no network known here, %PIRL_ERROR_FORMAT where
- * its metadata are nonsense. */
+/** What @file says: %PIRL_ERROR_MISMATCH where it is no network known here, %PIRL_ERROR_FORMAT
+ * where its metadata are nonsense. */
 gboolean pirl_model_info_read (PirlModelInfo *info, const PirlSafetensors *file, GError **error);
-/** 12 hexadecimal digits of SHA-256 over names, types, shapes and data of the network's tensors (not
- * of training state); transfer full. */
+/** 12 hexadecimal digits of SHA-256 over names, types, shapes and data of the network's tensors
+ * (not of training state); transfer full. */
 gchar *pirl_model_hash (const PirlSafetensors *file);
 
 /** "embedding" where there is a head, else the features under the trunk's own name for them. */

@@ -333,7 +333,8 @@ find_prefixed (const PirlSafetensors *file, const gchar *name)
 {
   static const gchar *const prefixes[] = {
     "", "module.", "backbone.", "_feature_blocks.", "encoder.", "module.backbone.",
-    "module.encoder.", "module.encoder_q.", "trunk._feature_blocks.",
+    "module.encoder.", "module.encoder_q.", "trunk._feature_blocks.", "trunk.", "model.",
+    "classy_state_dict.base_model.model.trunk._feature_blocks.",
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (prefixes); i++) {

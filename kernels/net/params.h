@@ -57,7 +57,8 @@ typedef struct {
 
 /**
  * Takes every parameter that @file has (F32, F16, BF16, F64 converted). Known prefixes of other
- * projects are tried ("module.", "backbone.", "_feature_blocks.", "encoder."). Missing names that
+ * projects are tried ("module.", "backbone.", "_feature_blocks.", "encoder.", "trunk.", "model.",
+ * that of a whole VISSL checkpoint). Missing names that
  * start with one of @required (NULL-terminated prefixes; NULL = nothing is required) and wrong
  * shapes are %PIRL_ERROR_MISMATCH, in the manner of `model "x.safetensors": tensor
  * layer3.0.conv1.weight has shape [256,512,1,1], resnet50 needs [256,1024,1,1]`.
