@@ -31,6 +31,13 @@ gst_pirl_report_init (GstPirlReport * report, GstElement * element,
   report->progress.element = element;
   report->progress.code = "training";
   report->knn = NAN;
+  gst_pirl_scalars_init (&report->scalars, element, settings->log_dir);
+}
+
+void
+gst_pirl_report_clear (GstPirlReport * report)
+{
+  gst_pirl_scalars_clear (&report->scalars);
 }
 
 gdouble
@@ -127,6 +134,58 @@ gst_pirl_report_checkpoint (GstPirlReport * report, const gchar * file, guint64 
             "step", G_TYPE_UINT64, step, NULL));
 }
 
+/* ---- scalars ------------------------------------------------------------------------------ */
+
+/* What every step has, where the objective has it: exactly 0 says that it does not. */
+static const struct
+{
+  const gchar *tag;
+  gsize offset;
+} scalars[] = {
+  {"loss", G_STRUCT_OFFSET (PirlStepStats, loss)},
+  {"loss/images", G_STRUCT_OFFSET (PirlStepStats, loss_image)},
+  {"loss/patches", G_STRUCT_OFFSET (PirlStepStats, loss_patches)},
+  {"learning-rate", G_STRUCT_OFFSET (PirlStepStats, learning_rate)},
+  {"z", G_STRUCT_OFFSET (PirlStepStats, z)},
+  {"spread", G_STRUCT_OFFSET (PirlStepStats, spread)},
+  {"positive/images", G_STRUCT_OFFSET (PirlStepStats, positive_image)},
+  {"positive/patches", G_STRUCT_OFFSET (PirlStepStats, positive_patches)},
+  {"loss-scale", G_STRUCT_OFFSET (PirlStepStats, loss_scale)},
+};
+
+static void
+log_scalar (GstPirlReport * report, const gchar * tag, gdouble value)
+{
+  gst_pirl_scalars_add (&report->scalars, report->last.step, tag, value);
+}
+
+static void
+log_step (GstPirlReport * report)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (scalars); i++) {
+    const gdouble value = G_STRUCT_MEMBER (gdouble, &report->last, scalars[i].offset);
+
+    if (value != 0)
+      log_scalar (report, scalars[i].tag, value);
+  }
+  if (report->labels)
+    log_scalar (report, "accuracy", report->last.accuracy);
+  if (report->images_per_second > 0)
+    log_scalar (report, "images-per-second", report->images_per_second);
+  report->logged_step = report->last.step;
+}
+
+/* Once an interval. */
+static void
+log_step_when_due (GstPirlReport * report, gint64 now)
+{
+  if (report->logged_at != 0 && (guint64) (now - report->logged_at) < report->interval / 1000)
+    return;
+  report->logged_at = now;
+  log_step (report);
+  gst_pirl_scalars_flush (&report->scalars, FALSE);
+}
+
 /* ---- steps -------------------------------------------------------------------------------- */
 
 void
@@ -181,6 +240,7 @@ gst_pirl_report_step (GstPirlReport * report, const PirlStepStats * stats)
 
   count_step (report, stats);
   meter_step (report, now);
+  log_step_when_due (report, now);
   if (!report->post || (report->posted_at != 0
           && (guint64) (now - report->posted_at) < report->interval / 1000))
     return;
@@ -232,6 +292,9 @@ gst_pirl_report_close_epoch (GstPirlReport * report, PirlTrainer * trainer, guin
   if (report->epoch_steps == 0)
     return;
   measure_bank (report, trainer, rows);
+  if (!isnan (report->knn))
+    log_scalar (report, "knn-accuracy", report->knn);
+  gst_pirl_scalars_flush (&report->scalars, TRUE);
   if (!report->post)
     return;
   s = gst_structure_new ("pirl-epoch", "epoch", G_TYPE_UINT64, (guint64) report->epoch,
@@ -251,6 +314,9 @@ gst_pirl_report_end (GstPirlReport * report, GstProgressType type)
 {
   g_autofree gchar *text = progress_text (report);
 
+  if (report->logged_step > 0 && report->logged_step != report->last.step)
+    log_step (report);
+  gst_pirl_scalars_flush (&report->scalars, TRUE);
   if (!report->post)
     return;
   if (report->last.step > 0 && type == GST_PROGRESS_TYPE_COMPLETE)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "scalars.h"
 #include "settings.h"
 
 G_BEGIN_DECLS
@@ -17,6 +18,7 @@ typedef struct {
   guint batch;
   guint64 total;                /* steps of the run, 0 = not known */
   GstPirlProgress progress;
+  GstPirlScalars scalars;
 
   PirlStepStats last;           /* of the latest step; its losses of the latest not skipped */
   gdouble images_per_second;    /* 0 = not known yet */
@@ -24,7 +26,8 @@ typedef struct {
 
   gint64 window_start;          /* monotonic microseconds; 0 = the next step opens a window */
   guint64 window_steps;
-  gint64 posted_at;
+  gint64 posted_at, logged_at;
+  guint64 logged_step;
   gint64 knn_at, knn_cost;
 
   gboolean epoch_open, epoch_whole;
@@ -38,9 +41,11 @@ typedef struct {
 /** Starts a run with nothing counted; @element (not owned) posts the messages. */
 void gst_pirl_report_init (GstPirlReport * report, GstElement * element,
     const GstPirlTrainSettings * settings);
+void gst_pirl_report_clear (GstPirlReport * report);
 /** Begins counting for @epoch; @whole: from its first sample on. */
 void gst_pirl_report_open_epoch (GstPirlReport * report, guint epoch, gboolean whole);
-/** A step has been done: counts, and posts `pirl-training` and progress each interval. */
+/** A step has been done: counts, and posts `pirl-training` and progress and logs scalars each
+ * interval. */
 void gst_pirl_report_step (GstPirlReport * report, const PirlStepStats * stats);
 /** The steps up to now say nothing about speed any more (a pause). */
 void gst_pirl_report_restart_clock (GstPirlReport * report);

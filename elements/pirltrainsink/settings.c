@@ -366,7 +366,8 @@ static const GstPirlProperty rows[] = {
   /**
    * GstPirlTrainSink:interval:
    *
-   * Nanoseconds between two `pirl-training` messages; 0 posts one each step.
+   * Nanoseconds between two `pirl-training` messages, and between two rows of
+   * #GstPirlTrainSink:log-dir; 0 means each step.
    */
   {"interval", "Interval", "Nanoseconds between messages (0 = each step)", GST_PIRL_UINT64,
       AT (interval), 0, (gdouble) G_MAXINT64},
@@ -377,6 +378,16 @@ static const GstPirlProperty rows[] = {
    */
   {"post-messages", "Post messages", "Post element and progress messages", GST_PIRL_BOOLEAN,
       AT (post_messages)},
+  /**
+   * GstPirlTrainSink:log-dir:
+   *
+   * A folder for TensorBoard (`tensorboard --logdir DIR`): each run writes an events file with loss,
+   * learning rate, images a second, cosines, spread, Z, loss scale and the bank's accuracy, once an
+   * interval. The folder is made where it is missing. What cannot be written is a warning, and
+   * training goes on.
+   */
+  {"log-dir", "Log folder", "Folder of event files for TensorBoard (none = none are written)",
+      GST_PIRL_STRING, AT (log_dir)},
   /* These three are installed by gst_pirl_install_device_properties(), in this order. */
   {"device", NULL, NULL, GST_PIRL_STRING, AT (device)},
   {"precision", NULL, NULL, GST_PIRL_STRING, AT (precision)},

@@ -24,7 +24,7 @@ typedef struct {
   guint batch_size, checkpoint_interval, n_threads;
   gint warmup;
   gboolean exclude_positive, resume, deterministic, post_messages;
-  gchar *model_file, *checkpoint_file, *device, *precision, *bank_precision;
+  gchar *model_file, *checkpoint_file, *log_dir, *device, *precision, *bank_precision;
 } GstPirlTrainSettings;
 
 /** The defaults, those of the arithmetic read from pirl_trainer_config_defaults(). */

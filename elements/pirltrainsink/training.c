@@ -743,6 +743,7 @@ gst_pirl_training_free (GstPirlTraining * self)
   gst_pirl_sample_batch_clear (&self->batch.samples);
   gst_pirl_sample_batch_clear (&self->next.samples);
   g_clear_pointer (&self->trainer, pirl_trainer_free);
+  gst_pirl_report_clear (&self->report);
   gst_pirl_dataset_clear (&self->dataset);
   pirl_position_clear (&self->position);
   g_free (self->shown.device);
