@@ -204,6 +204,41 @@ for head in ("linear", "bn", "mlp"):
 PY
 fi
 
+# --- timm: its files are read, its ResNets take ours ---
+if has "$python" timm,onnxruntime; then
+  PIRL_EXPORT=$convert "$python" - <<'PY' || fail "a file of timm's is another network here"
+import os
+import subprocess
+
+import numpy as np
+import onnxruntime
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+torch.set_num_threads(1)
+for name in ("mobilenetv2_050", "resnet18"):
+    net = timm.create_model(name, num_classes=7).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.8, 1.5)
+    save_file(net.state_dict(), "timm.safetensors", metadata={"input_size": "64"})
+    for arguments in (["-l", "logits", "-o", "timm.onnx"], ["-f", "torchvision", "-o", "timm.torchvision"]):
+        subprocess.run([os.environ["PIRL_EXPORT"], "timm.safetensors", *arguments], check=True,
+                       stdout=subprocess.DEVNULL)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        error = np.abs(onnxruntime.InferenceSession("timm.onnx").run(None, {"images": x.numpy()})[0]
+                       - net(x).numpy()).max()
+    print(f"timm {timm.__version__}: {name}: {error:.1e}")
+    assert error < 1e-4
+    if name == "resnet18":
+        net.load_state_dict(load_file("timm.torchvision"))
+PY
+else
+  echo "skipped: $python has no timm"
+fi
+
 # --- OpenCV ---
 seen=
 for candidate in "$python" "${PIRL_CV_PYTHON:-python3}" python3; do
