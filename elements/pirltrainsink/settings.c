@@ -593,6 +593,30 @@ gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean *
   return TRUE;
 }
 
+/* @name becomes what the checkpoint has, unless it asks for something. */
+static void
+keep_precision (gchar ** name, gchar * kept)
+{
+  if (is_set (*name) && strcmp (*name, "auto") != 0) {
+    g_free (kept);
+    return;
+  }
+  g_free (*name);
+  *name = kept;
+}
+
+gboolean
+gst_pirl_train_settings_keep_precisions (GstPirlTrainSettings * settings, GError ** error)
+{
+  gchar *precision, *bank_precision;
+
+  if (!pirl_trainer_peek_precision (settings->checkpoint_file, &precision, &bank_precision, error))
+    return FALSE;
+  keep_precision (&settings->precision, precision);
+  keep_precision (&settings->bank_precision, bank_precision);
+  return TRUE;
+}
+
 /* Steps of the whole run, 0 when nobody knows. An epoch's remainder is not trained. */
 static guint64
 run_length (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset)

@@ -45,6 +45,10 @@ gboolean gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, gui
 gboolean gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean * resumed,
     PirlPosition * position, GError ** error);
 
+/** For a run that is resumed: `auto` is what checkpoint-file was trained in, which may be another
+ * choice than this machine's. */
+gboolean gst_pirl_train_settings_keep_precisions (GstPirlTrainSettings * settings, GError ** error);
+
 /** The two views: their sizes, and whether the samples are frames from which they are rendered. */
 typedef struct {
   gint image, patch, patches;

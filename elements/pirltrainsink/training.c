@@ -299,6 +299,8 @@ plan (GstPirlTraining * self, GError ** error)
       && (self->trainer = pirl_trainer_new (&self->config, error)) != NULL
       && load (self, known ? &dataset : NULL, error);
   gst_pirl_dataset_clear (&dataset);
+  if (!ok && self->trainer == NULL && self->resumed)
+    g_prefix_error (error, "to go on with \"%s\": ", self->settings.checkpoint_file);
   if (!ok)
     return FALSE;
   log_plan (self);
@@ -712,7 +714,9 @@ gst_pirl_training_new (GstElement * element, const GstPirlTrainSettings * settin
   gst_pirl_report_init (&self->report, element, settings);
   self->shown.knn = NAN;
   self->shown.eta = -1;
-  if (!gst_pirl_train_settings_check (settings, &self->resumed, &self->position, error)) {
+  if (!gst_pirl_train_settings_check (settings, &self->resumed, &self->position, error)
+      || (self->resumed
+          && !gst_pirl_train_settings_keep_precisions (&self->settings, error))) {
     gst_pirl_training_free (self);
     return NULL;
   }

@@ -443,6 +443,28 @@ pirl_trainer_peek (const gchar *path, PirlPosition *position, GError **error)
   return file && read_position (file, position, error);
 }
 
+/* Checkpoints that do not say it are from when there were floats only. */
+static gchar *
+read_precision (const PirlSafetensors *file, const gchar *key)
+{
+  const gchar *name = pirl_safetensors_metadata (file, key);
+
+  return g_strdup (name ? name : "f32");
+}
+
+gboolean
+pirl_trainer_peek_precision (const gchar *path, gchar **precision, gchar **bank_precision,
+    GError **error)
+{
+  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
+
+  if (!file)
+    return FALSE;
+  *precision = read_precision (file, "precision");
+  *bank_precision = read_precision (file, "bank_precision");
+  return TRUE;
+}
+
 static gboolean
 check_settings (const PirlTrainer *trainer, const PirlSafetensors *file, GError **error)
 {

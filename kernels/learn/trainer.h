@@ -156,6 +156,10 @@ PIRL_API gboolean pirl_trainer_resume (PirlTrainer *trainer, const gchar *path,
     PirlPosition *position, GError **error);
 /** Reads only the position of a checkpoint (to answer `pirl-resume` before there is a trainer). */
 PIRL_API gboolean pirl_trainer_peek (const gchar *path, PirlPosition *position, GError **error);
+/** The precisions it was trained in, transfer full: a run of `auto` goes on in them, whatever would be
+ * chosen here. */
+PIRL_API gboolean pirl_trainer_peek_precision (const gchar *path, gchar **precision,
+    gchar **bank_precision, GError **error);
 
 PIRL_API guint64 pirl_trainer_steps (const PirlTrainer *trainer);
 PIRL_API const gchar *pirl_trainer_device (const PirlTrainer *trainer);

@@ -687,6 +687,29 @@ GST_START_TEST (test_resumed_run_is_bit_identical)
 }
 GST_END_TEST
 
+/* Where AMX or a card would now choose another one. */
+GST_START_TEST (test_resumed_run_keeps_its_precision)
+{
+  g_autofree gchar *path = path_of ("precision.safetensors");
+  g_autofree gchar *settings = g_strdup_printf ("checkpoint-file=%s resume=true", path);
+  g_autoptr (GstStructure) stats = NULL;
+  guint64 epoch, position;
+  Rig rig;
+
+  g_unlink (path);
+  run_with_stops (path, "precision=f32 bank-precision=f32", STOP_NEVER, 0);
+  rig = rig_new (settings, 14, 3);
+  ask_where (&rig, &epoch, &position);
+  push_ok (&rig, 14, 3, epoch, position);
+  fail_unless (push_eos (&rig));
+  stats = stats_of (&rig);
+  fail_unless_equals_string (gst_structure_get_string (stats, "precision"), "f32");
+  fail_unless_equals_string (gst_structure_get_string (stats, "bank-precision"), "f32");
+  expect_no_error (rig.bus);
+  rig_free (&rig);
+}
+GST_END_TEST
+
 /* A run that was complete has nothing to do, and says so by ending. */
 GST_START_TEST (test_complete_run_resumes_to_nothing)
 {
@@ -1547,6 +1570,7 @@ pirltrainsink_suite (void)
   tcase_add_test (tc, test_ready_saves);
   tcase_add_test (tc, test_ready_keeps_no_buffer);
   tcase_add_test (tc, test_resumed_run_is_bit_identical);
+  tcase_add_test (tc, test_resumed_run_keeps_its_precision);
   tcase_add_test (tc, test_complete_run_resumes_to_nothing);
   tcase_add_test (tc, test_position_counts_unreadable_samples);
   tcase_add_test (tc, test_resume_without_checkpoint_starts_fresh);
