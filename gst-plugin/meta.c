@@ -5,6 +5,7 @@
 #endif
 
 #include "meta.h"
+#include "crop.h"
 
 #include <string.h>
 
@@ -14,7 +15,7 @@ void
 gst_pirl_meta_init (void)
 {
   static const gchar *names[] = { GST_PIRL_SAMPLE_META, GST_PIRL_PRETEXT_META,
-    GST_PIRL_EMBEDDING_META, GST_PIRL_COMPRESS_META
+    GST_PIRL_EMBEDDING_META, GST_PIRL_COMPRESS_META, GST_PIRL_REGION_META
   };
   /* Not NULL: 1.22 reads the array. No tags: converters, scalers and decoders keep the meta. */
   static const gchar *no_tags[] = { NULL };

@@ -22,6 +22,7 @@
  *                   computed from; 0 = this frame)
  *   adacompress     quality (int), agreement (double, predicted, -1 = not known), state (string:
  *                   "inference", "estimate", "retrain", or "fixed" without an agent)
+ *   pirl-region     of a frame that shows less than its picture; crop.h has it
  *   event pirl-dataset (sticky): count (uint64, samples an epoch of this stream has), total (uint64,
  *                   more than every index: that of all shards), n-classes (uint), class-names
  *                   (GstValueArray of string), epochs (uint, 0 = endless), seed (uint64), hash (string)

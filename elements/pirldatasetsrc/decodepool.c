@@ -26,9 +26,8 @@ typedef struct {
 struct _GstPirlDecodePool {
   GstPirlListing *listing;
   GstPirlBlocks *blocks;
-  gint size, max_size;
+  GstPirlDecodeSettings settings;
   GThread **threads;
-  guint n_threads;
   GMutex lock;
   GCond work, done;
   Slot *slots;
@@ -47,6 +46,8 @@ gst_pirl_decoded_clear (GstPirlDecoded * decoded)
 /* ---- workers ------------------------------------------------------------------------------- */
 
 typedef struct {
+  const GstPirlDecodePool *pool;
+  GstPirlDecoded *decoded;      /* in work */
   GstPirlBlocks *blocks;
   GstPirlBlock *block;          /* what the picture in work lies in */
   GstPirlReader reader;
@@ -68,6 +69,18 @@ take_block (PirlImage * image, gint width, gint height, gpointer data)
   return TRUE;
 }
 
+/* PirlChooseRegion. */
+static gboolean
+choose_region (gint width, gint height, PirlRegion * region, gpointer data)
+{
+  const Worker *worker = data;
+  const GstPirlDecodeSettings *settings = &worker->pool->settings;
+
+  worker->decoded->region.full_width = width;
+  worker->decoded->region.full_height = height;
+  return settings->choose (&worker->decoded->job, width, height, region, settings->data);
+}
+
 /* What fills up the rows is in nobody's picture, but must not be somebody else's. */
 static void
 clear_padding (const PirlImage * image)
@@ -80,51 +93,72 @@ clear_padding (const PirlImage * image)
 
 /* The size that @image shall leave with. */
 static void
-wanted_size (const GstPirlDecodePool * pool, const PirlImage * image, gint * width, gint * height)
+wanted_size (const GstPirlDecodeSettings * settings, const PirlImage * image, gint * width,
+    gint * height)
 {
   gint longer = MAX (image->width, image->height);
 
   *width = image->width;
   *height = image->height;
-  if (pool->size > 0) {
-    *width = *height = pool->size;
-  } else if (pool->max_size > 0 && longer > pool->max_size) {
-    *width = MAX (1, (gint) gst_util_uint64_scale_round (*width, pool->max_size, longer));
-    *height = MAX (1, (gint) gst_util_uint64_scale_round (*height, pool->max_size, longer));
+  if (settings->size > 0) {
+    *width = *height = settings->size;
+  } else if (settings->max_size > 0 && longer > settings->max_size) {
+    *width = MAX (1, (gint) gst_util_uint64_scale_round (*width, settings->max_size, longer));
+    *height = MAX (1, (gint) gst_util_uint64_scale_round (*height, settings->max_size, longer));
   }
 }
 
 /* Scales the picture to the size that it shall leave with, into another block. */
 static gboolean
-fit (const GstPirlDecodePool * pool, Worker * worker, PirlImage * image)
+fit (Worker * worker, PirlImage * image)
 {
+  const GstPirlDecodeSettings *settings = &worker->pool->settings;
   g_autoptr (GstPirlBlock) block = NULL;
   const PirlImage whole = *image;
   gint width, height;
 
-  wanted_size (pool, &whole, &width, &height);
+  wanted_size (settings, &whole, &width, &height);
   if (width == whole.width && height == whole.height)
     return TRUE;
   block = g_steal_pointer (&worker->block);
   if (!take_block (image, width, height, worker))
     return FALSE;
-  if (pool->size > 0)
-    pirl_resize_center_crop (worker->resizer, &whole, pool->size, pool->size, image);
+  if (settings->size > 0)
+    pirl_resize_center_crop (worker->resizer, &whole, settings->size, settings->size, image);
   else
     pirl_resize (worker->resizer, &whole, 0, 0, whole.width, whole.height, image);
   return TRUE;
 }
 
+/* Says which region is in @image, where it is not a whole picture. */
 static void
-decode (const GstPirlDecodePool * pool, Worker * worker, GstPirlDecoded * decoded)
+tell_region (const PirlImage * image, gint divisor, GstPirlDecoded * decoded)
+{
+  GstPirlRegion *region = &decoded->region;
+
+  decoded->is_region = image->whole_width > 0;
+  if (!decoded->is_region)
+    return;
+  /* @region has the picture's full size since it was chosen. */
+  region->divisor = divisor;
+  region->box.x = image->x * divisor;
+  region->box.y = image->y * divisor;
+  region->box.width = MIN (image->width * divisor, region->full_width - region->box.x);
+  region->box.height = MIN (image->height * divisor, region->full_height - region->box.y);
+}
+
+static void
+decode (Worker * worker, GstPirlDecoded * decoded)
 {
   PirlDecodeInfo info;
   PirlImage image;
 
-  if (gst_pirl_listing_load (pool->listing, decoded->job.index, &worker->reader, &image, &info,
+  worker->decoded = decoded;
+  if (gst_pirl_listing_load (worker->pool->listing, decoded->job.index, &worker->reader, &image, &info,
           &decoded->error)) {
-    if (fit (pool, worker, &image)) {
+    if (fit (worker, &image)) {
       clear_padding (&image);
+      tell_region (&image, info.divisor, decoded);
       decoded->width = image.width;
       decoded->height = image.height;
       decoded->truncated = info.truncated;
@@ -142,10 +176,14 @@ static gpointer
 worker_main (gpointer data)
 {
   GstPirlDecodePool *pool = data;
-  Worker worker = {.blocks = pool->blocks,.resizer = pirl_resizer_new () };
+  Worker worker = {.pool = pool,.blocks = pool->blocks,.resizer = pirl_resizer_new () };
 
   worker.reader.options.storage = take_block;
   worker.reader.options.storage_data = &worker;
+  if (pool->settings.choose && pool->settings.size == 0 && pool->settings.max_size == 0) {
+    worker.reader.options.choose = choose_region;
+    worker.reader.options.choose_data = &worker;
+  }
 
   g_mutex_lock (&pool->lock);
   while (!pool->quit) {
@@ -161,7 +199,7 @@ worker_main (gpointer data)
     decoded.job = slot->decoded.job;
     g_mutex_unlock (&pool->lock);
 
-    decode (pool, &worker, &decoded);
+    decode (&worker, &decoded);
 
     g_mutex_lock (&pool->lock);
     if (slot->serial == serial && serial >= pool->head) {
@@ -181,14 +219,13 @@ worker_main (gpointer data)
 /* ---- owner --------------------------------------------------------------------------------- */
 
 GstPirlDecodePool *
-gst_pirl_decode_pool_new (GstPirlListing * listing, guint n_threads, gint size, gint max_size)
+gst_pirl_decode_pool_new (GstPirlListing * listing, const GstPirlDecodeSettings * settings)
 {
+  const guint n_threads = settings->n_threads;
   GstPirlDecodePool *pool = g_new0 (GstPirlDecodePool, 1);
 
   pool->listing = gst_pirl_listing_ref (listing);
-  pool->size = size;
-  pool->max_size = max_size;
-  pool->n_threads = n_threads;
+  pool->settings = *settings;
   pool->n_slots = 2 * n_threads + 2;
   pool->slots = g_new0 (Slot, pool->n_slots);
   pool->blocks = gst_pirl_blocks_new (pool->n_slots + MAX_DOWNSTREAM);
@@ -208,7 +245,7 @@ gst_pirl_decode_pool_free (GstPirlDecodePool * pool)
   pool->quit = TRUE;
   g_cond_broadcast (&pool->work);
   g_mutex_unlock (&pool->lock);
-  for (guint i = 0; i < pool->n_threads; i++)
+  for (guint i = 0; i < pool->settings.n_threads; i++)
     g_thread_join (pool->threads[i]);
   for (guint i = 0; i < pool->n_slots; i++)
     gst_pirl_decoded_clear (&pool->slots[i].decoded);

@@ -9,6 +9,7 @@
 
 #include <gst/gst.h>
 
+#include "crop.h"
 #include "listing.h"
 
 G_BEGIN_DECLS
@@ -25,6 +26,8 @@ typedef struct {
   GstPirlJob job;
   GstBuffer *buffer;            /* owned; NULL where the picture could not be read */
   gint width, height;
+  gboolean is_region;           /* the buffer shows @region of the picture */
+  GstPirlRegion region;
   gboolean truncated;
   GError *error;                /* owned; why there is no buffer */
 } GstPirlDecoded;
@@ -34,10 +37,22 @@ void gst_pirl_decoded_clear (GstPirlDecoded * decoded);
 
 typedef struct _GstPirlDecodePool GstPirlDecodePool;
 
-/** Starts @n_threads workers over @listing (takes a reference). @size > 0: short side to @size,
- * centre crop; else @max_size > 0: long side to at most @max_size. */
-GstPirlDecodePool *gst_pirl_decode_pool_new (GstPirlListing * listing, guint n_threads, gint size,
-    gint max_size);
+/** Which region will do of the picture of @job, @width x @height; FALSE = all of it. Any thread, several
+ * at a time. */
+typedef gboolean (*GstPirlChoose) (const GstPirlJob * job, gint width, gint height,
+    PirlRegion * region, gpointer data);
+
+typedef struct {
+  guint n_threads;
+  gint size;                    /* > 0: short side to this, centre crop */
+  gint max_size;                /* else > 0: long side to at most this */
+  GstPirlChoose choose;         /* where neither is set; NULL: whole pictures */
+  gpointer data;
+} GstPirlDecodeSettings;
+
+/** Starts workers over @listing (takes a reference). */
+GstPirlDecodePool *gst_pirl_decode_pool_new (GstPirlListing * listing,
+    const GstPirlDecodeSettings * settings);
 /** Ends the workers, each after the picture in its hands. */
 void gst_pirl_decode_pool_free (GstPirlDecodePool * pool);
 /** Room for another job. */

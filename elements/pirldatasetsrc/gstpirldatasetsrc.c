@@ -85,6 +85,7 @@
 #endif
 
 #include "common.h"
+#include "crop.h"
 #include "decodepool.h"
 #include "listjob.h"
 #include "meta.h"
@@ -99,6 +100,8 @@ GST_DEBUG_CATEGORY_STATIC (pirl_dataset_src_debug);
 #define GST_CAT_DEFAULT pirl_dataset_src_debug
 
 #define LISTING_PATIENCE (G_USEC_PER_SEC / 2)        /* of a state change */
+/* A region that is larger costs as much as the picture. */
+#define MOST_OF_A_PICTURE 0.85
 #define MAX_NAMED 10            /* unreadable pictures */
 #define HASH_LENGTH 16          /* hexadecimal digits */
 
@@ -240,11 +243,29 @@ resolve_range (GstPirlDatasetSrc * self, GError ** error)
   return TRUE;
 }
 
+/* GstPirlChoose: what downstream will look at, where that costs less than the picture. */
+static gboolean
+choose_region (const GstPirlJob * job, gint width, gint height, PirlRegion * region, gpointer data)
+{
+  GstPirlDatasetSrc *self = data;
+  const GstPirlCropRequest request = { job->index - self->run.start, job->epoch, width, height,
+    self->run.decode == GST_PIRL_DECODE_SCALED ? 2 : 1
+  };
+
+  return gst_pirl_ask_crop (GST_BASE_SRC_PAD (self), &request, region)
+      && (region->divisor > 1 || (gdouble) region->box.width * region->box.height
+      < MOST_OF_A_PICTURE * width * height);
+}
+
 static void
 start_pool (GstPirlDatasetSrc * self)
 {
-  GstPirlDecodePool *pool = gst_pirl_decode_pool_new (self->listing,
-      gst_pirl_dataset_settings_threads (&self->run), self->run.size, self->run.max_size);
+  const GstPirlDecodeSettings settings = {
+    .n_threads = gst_pirl_dataset_settings_threads (&self->run),.size = self->run.size,
+    .max_size = self->run.max_size,.data = self,
+    .choose = self->run.decode == GST_PIRL_DECODE_WHOLE ? NULL : choose_region
+  };
+  GstPirlDecodePool *pool = gst_pirl_decode_pool_new (self->listing, &settings);
 
   GST_OBJECT_LOCK (self);
   self->pool = pool;
@@ -487,8 +508,10 @@ ensure_caps (GstPirlDatasetSrc * self, gint width, gint height)
 }
 
 static void
-label_buffer (GstPirlDatasetSrc * self, const GstPirlJob * job, GstBuffer * buffer)
+label_buffer (GstPirlDatasetSrc * self, const GstPirlDecoded * decoded)
 {
+  const GstPirlJob *job = &decoded->job;
+  GstBuffer *buffer = decoded->buffer;
   g_autofree gchar *name = gst_pirl_listing_dup_name (self->listing, job->index);
   GstPirlSample sample = { 0 };
 
@@ -500,6 +523,8 @@ label_buffer (GstPirlDatasetSrc * self, const GstPirlJob * job, GstBuffer * buff
   sample.split = gst_pirl_listing_split (self->listing, job->index);
   sample.name = name;
   gst_pirl_sample_add (buffer, &sample);
+  if (decoded->is_region)
+    gst_pirl_region_add (buffer, &decoded->region);
   GST_BUFFER_PTS (buffer) = gst_pirl_dataset_time (&self->run, job->n);
   GST_BUFFER_DURATION (buffer) = gst_pirl_dataset_time (&self->run, job->n + 1)
       - GST_BUFFER_PTS (buffer);
@@ -551,7 +576,7 @@ gst_pirl_dataset_src_create (GstPushSrc * push_src, GstBuffer ** buffer)
       gst_pirl_decoded_clear (&decoded);
       return g_atomic_int_get (&self->interrupted) ? GST_FLOW_FLUSHING : GST_FLOW_ERROR;
     }
-    label_buffer (self, &decoded.job, decoded.buffer);
+    label_buffer (self, &decoded);
     count_sample (self, &decoded);
     *buffer = decoded.buffer;
     return GST_FLOW_OK;

@@ -19,6 +19,7 @@
 #define DEFAULT_FPS_D 1
 #define DEFAULT_MAX_SIZE 0
 #define DEFAULT_SIZE 0
+#define DEFAULT_DECODE GST_PIRL_DECODE_REGION
 
 #define MAX_AUTO_THREADS 16     /* more only fills memory with pictures nobody waits for */
 
@@ -38,6 +39,7 @@ enum
   PROP_FRAMERATE,
   PROP_MAX_SIZE,
   PROP_SIZE,
+  PROP_DECODE,
   N_PROPS,
 };
 
@@ -54,6 +56,23 @@ gst_pirl_labels_get_type (void)
 
   if (g_once_init_enter (&type))
     g_once_init_leave (&type, g_enum_register_static ("GstPirlLabels", values));
+  return type;
+}
+
+#define GST_TYPE_PIRL_DECODE_MODE (gst_pirl_decode_mode_get_type ())
+static GType
+gst_pirl_decode_mode_get_type (void)
+{
+  static gsize type;
+  static const GEnumValue values[] = {
+    {GST_PIRL_DECODE_WHOLE, "Whole pictures, always", "whole"},
+    {GST_PIRL_DECODE_REGION, "What the next element will look at: the same pixels", "region"},
+    {GST_PIRL_DECODE_SCALED, "The same, at half the size where it is to be scaled to less", "scaled"},
+    {0, NULL, NULL},
+  };
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstPirlDecodeMode", values));
   return type;
 }
 
@@ -184,6 +203,19 @@ install_decoding_properties (GObjectClass * klass, GParamFlags flags)
   g_object_class_install_property (klass, PROP_SIZE,
       g_param_spec_int ("size", "Size", "Scale the shorter side to this and crop the centre, in "
           "pixels (0 = keep sizes)", 0, 32767, DEFAULT_SIZE, flags));
+  /**
+   * GstPirlDatasetSrc:decode:
+   *
+   * How much of a JPEG file is decoded when its frame goes to nobody but a pirlembed that sends
+   * tensors, or a pirljigsaw whose pirltrainsink takes the image view only, perhaps through queues
+   * (neither `size` nor `max-size` is set). `region`: what they look at, which changes no result.
+   * `scaled`: that, and at half its width and height where both are to be scaled to half or less,
+   * which is faster still and changes results a little. Progressive files and those of four
+   * colours are always decoded whole.
+   */
+  g_object_class_install_property (klass, PROP_DECODE,
+      g_param_spec_enum ("decode", "Decode", "How much of a picture is decoded where the next "
+          "element says what it will look at", GST_TYPE_PIRL_DECODE_MODE, DEFAULT_DECODE, flags));
 }
 
 guint
@@ -195,6 +227,7 @@ gst_pirl_dataset_settings_install (GObjectClass * klass)
   install_order_properties (klass, flags);
   install_decoding_properties (klass, flags);
   gst_type_mark_as_plugin_api (GST_TYPE_PIRL_LABELS, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_PIRL_DECODE_MODE, 0);
   return N_PROPS - 1;
 }
 
@@ -215,6 +248,7 @@ gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings)
   settings->fps_d = DEFAULT_FPS_D;
   settings->max_size = DEFAULT_MAX_SIZE;
   settings->size = DEFAULT_SIZE;
+  settings->decode = DEFAULT_DECODE;
 }
 
 gboolean
@@ -261,6 +295,9 @@ gst_pirl_dataset_settings_set (GstPirlDatasetSettings * settings, guint id, cons
       break;
     case PROP_SIZE:
       settings->size = g_value_get_int (value);
+      break;
+    case PROP_DECODE:
+      settings->decode = g_value_get_enum (value);
       break;
     default:
       return FALSE;
@@ -310,6 +347,9 @@ gst_pirl_dataset_settings_get (const GstPirlDatasetSettings * settings, guint id
       break;
     case PROP_SIZE:
       g_value_set_int (value, settings->size);
+      break;
+    case PROP_DECODE:
+      g_value_set_enum (value, settings->decode);
       break;
     default:
       return FALSE;

@@ -8,6 +8,13 @@ G_BEGIN_DECLS
 
 #define GST_PIRL_NO_SAMPLE G_MAXUINT64
 
+/** How much of a picture is decoded where the next element says what it will look at. */
+typedef enum {
+  GST_PIRL_DECODE_WHOLE,        /* all of it, always */
+  GST_PIRL_DECODE_REGION,       /* that */
+  GST_PIRL_DECODE_SCALED,       /* that, at half its size where it will be scaled to less */
+} GstPirlDecodeMode;
+
 typedef struct {
   gchar *location;              /* owned */
   GstPirlLabels labels;
@@ -17,6 +24,7 @@ typedef struct {
   guint rank, world_size, n_threads;
   gint fps_n, fps_d;
   gint max_size, size;
+  GstPirlDecodeMode decode;
 } GstPirlDatasetSettings;
 
 /** Installs the properties under 1 .. the number it returns. */

@@ -19,6 +19,7 @@ struct _EmbedWorker {
 
   /* Under the lock. */
   gboolean stopping, flushing;
+  gboolean crop_told;           /* of the model in use; models with another one are refused */
   gboolean loading;             /* the loader has not said its last word */
   gchar *wanted;                /* the next file to load */
   EmbedEngine *pending;         /* loaded, not yet in use */
@@ -110,6 +111,72 @@ is_idle (const EmbedWorker * self)
 
 /* ---- models ------------------------------------------------------------------------------- */
 
+static gboolean
+same_crop (const EmbedEngine * one, const EmbedEngine * other)
+{
+  const PirlEmbedder *a = embed_engine_network (one), *b = embed_engine_network (other);
+
+  return pirl_embedder_short_side (a) == pirl_embedder_short_side (b)
+      && pirl_embedder_crop (a) == pirl_embedder_crop (b);
+}
+
+/* With the lock: pictures may be on their way of which only what the model in use looks at was
+ * decoded. */
+static gboolean
+check_crop (EmbedWorker * self, const EmbedEngine * engine, GError ** error)
+{
+  const PirlEmbedder *now = embed_engine_network (self->engine);
+  const PirlEmbedder *next = embed_engine_network (engine);
+
+  if (!self->crop_told || same_crop (self->engine, engine))
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH, "it looks at the centre %d of %d pixels, and "
+      "pictures are being decoded for the centre %d of %d; set model-file in state READY",
+      pirl_embedder_crop (next), pirl_embedder_short_side (next), pirl_embedder_crop (now),
+      pirl_embedder_short_side (now));
+  return FALSE;
+}
+
+gboolean
+embed_worker_crop (EmbedWorker * self, gint width, gint height, gint max_divisor,
+    PirlRegion * region)
+{
+  PirlBox *box = &region->box;
+  gint resize, crop;
+  gboolean certain;
+
+  g_mutex_lock (&embed_lock);
+  resize = pirl_embedder_short_side (embed_engine_network (self->engine));
+  crop = pirl_embedder_crop (embed_engine_network (self->engine));
+  certain = self->pending == NULL || same_crop (self->engine, self->pending);
+  self->crop_told |= certain;
+  g_mutex_unlock (&embed_lock);
+  if (!certain)
+    return FALSE;
+  region->divisor = max_divisor >= 2 && MIN (width, height) >= 2 * resize ? 2 : 1;
+  pirl_center_crop_source ((width + region->divisor - 1) / region->divisor,
+      (height + region->divisor - 1) / region->divisor, resize, crop, box);
+  box->x *= region->divisor;
+  box->y *= region->divisor;
+  box->width = MIN (box->width * region->divisor, width - box->x);
+  box->height = MIN (box->height * region->divisor, height - box->y);
+  return TRUE;
+}
+
+gboolean
+embed_worker_suits (EmbedWorker * self, const PirlImage * image)
+{
+  const PirlEmbedder *network;
+  PirlBox box;
+
+  g_mutex_lock (&embed_lock);
+  network = embed_engine_network (self->engine);
+  pirl_center_crop_source (image->whole_width, image->whole_height,
+      pirl_embedder_short_side (network), pirl_embedder_crop (network), &box);
+  g_mutex_unlock (&embed_lock);
+  return pirl_image_holds (image, &box);
+}
+
 static gpointer
 loader_main (gpointer data)
 {
@@ -119,13 +186,19 @@ loader_main (gpointer data)
   while (self->wanted != NULL && !self->stopping) {
     g_autofree gchar *path = g_steal_pointer (&self->wanted);
     g_autoptr (GError) error = NULL;
-    EmbedEngine *engine;
+    EmbedEngine *engine, *refused = NULL;
 
     g_mutex_unlock (&embed_lock);
     engine = embed_engine_get (&self->settings, path, &error);
-    if (engine == NULL)
-      self->failed (path, error, self->user_data);
     g_mutex_lock (&embed_lock);
+    if (engine != NULL && !check_crop (self, engine, &error))
+      refused = g_steal_pointer (&engine);
+    if (engine == NULL) {
+      g_mutex_unlock (&embed_lock);
+      g_clear_pointer (&refused, embed_engine_unref);
+      self->failed (path, error, self->user_data);
+      g_mutex_lock (&embed_lock);
+    }
     if (engine != NULL && self->wanted == NULL && !self->stopping) {
       EmbedEngine *overtaken = self->pending;
 

@@ -31,6 +31,15 @@ gboolean embed_worker_reads_surfaces (EmbedWorker * worker);
 /** Length of the vectors of the model in use. */
 guint embed_worker_size (EmbedWorker * worker);
 
+/** What of a picture of @width x @height will be looked at, from now on for as long as the worker lives:
+ * a model that would look at something else is refused when it is loaded. FALSE = that is not
+ * certain. */
+gboolean embed_worker_crop (EmbedWorker * worker, gint width, gint height, gint max_divisor,
+    PirlRegion * region);
+
+/** Whether @image, a region of a picture, has what the model in use looks at. */
+gboolean embed_worker_suits (EmbedWorker * worker, const PirlImage * image);
+
 /** The picture to fill for the next inference; NULL when there is no room for it and @block is
  * FALSE, or while flushing. There is room when the last one is done, or, with batches, when the
  * one that is collected is not full. */

@@ -98,6 +98,7 @@
 #endif
 
 #include "common.h"
+#include "crop.h"
 #include "cudamemory.h"
 #include "embedcaps.h"
 #include "embedworker.h"
@@ -161,6 +162,8 @@ struct _GstPirlEmbed {
   guint64 frames, skipped;
   GstClockTime latency, answered;       /* measured, and as answered to the last LATENCY query */
   GstClockTime frame_duration;  /* NONE = the caps do not say */
+
+  gint ends_frames;             /* atomic: tensors leave; -1 = not negotiated yet */
 
   /* Streaming thread; with batches the task of the source pad. */
   gboolean tensors;             /* what leaves the source pad */
@@ -418,6 +421,7 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   g_free (self->in_use);
   self->in_use = g_strdup (self->settings.model_file);
   self->live = -1;
+  g_atomic_int_set (&self->ends_frames, -1);
   self->frames = self->skipped = 0;
   self->latency = first * GST_SECOND;
   self->answered = 0;
@@ -564,6 +568,7 @@ gst_pirl_embed_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * o
   set_frame_duration (self);
   self->tensors = !embed_caps_are_video (outcaps);
   gst_base_transform_set_in_place (trans, !self->tensors);
+  g_atomic_int_set (&self->ends_frames, self->tensors);
   return TRUE;
 }
 
@@ -683,16 +688,55 @@ answer_context (GstPirlEmbed * self, GstQuery * query)
   return cuda_memory_answer (GST_ELEMENT (self), device, query);
 }
 
+/* Whether tensors leave, or will: frames that are passed on are for others to look at, too. */
+static gboolean
+ends_frames (GstPirlEmbed * self)
+{
+  gint ends = g_atomic_int_get (&self->ends_frames);
+
+  if (ends < 0) {
+    GstCaps *video = gst_caps_from_string (EMBED_VIDEO_CAPS);
+    GstCaps *caps = gst_pad_peer_query_caps (GST_BASE_TRANSFORM_SRC_PAD (self), video);
+
+    ends = gst_caps_is_empty (caps);
+    gst_caps_unref (caps);
+    gst_caps_unref (video);
+  }
+  return ends;
+}
+
+/* Before a picture is decoded, on any thread. */
+static gboolean
+answer_crop (GstPirlEmbed * self, const GstPirlCropRequest * request, GstQuery * query)
+{
+  PirlRegion region;
+  gboolean known;
+
+  if (!ends_frames (self))
+    return FALSE;
+  GST_OBJECT_LOCK (self);
+  known = self->worker != NULL
+      && embed_worker_crop (self->worker, request->width, request->height,
+      request->max_divisor, &region);
+  GST_OBJECT_UNLOCK (self);
+  if (known)
+    gst_pirl_crop_answer (query, &region);
+  return known;
+}
+
 static gboolean
 gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQuery * query)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
+  GstPirlCropRequest request;
 
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
     return answer_latency (self, query);
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_SCHEDULING
       && answer_scheduling (self, query))
     return TRUE;
+  if (gst_pirl_crop_parse (query, GST_BASE_TRANSFORM_SINK_PAD (self), &request))
+    return answer_crop (self, &request, query);
   if (GST_QUERY_TYPE (query) == GST_QUERY_CONTEXT && answer_context (self, query))
     return TRUE;
   return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->query (trans, direction, query);
@@ -796,6 +840,21 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
       discont, in);
 }
 
+/* Tells where in its picture a frame lies that shows only a region. */
+static gboolean
+place_picture (GstPirlEmbed * self, GstBuffer * buffer, PirlImage * image)
+{
+  GstPirlRegion region;
+
+  if (!gst_pirl_region_get (buffer, &region)
+      || (gst_pirl_region_place (&region, image) && embed_worker_suits (self->worker, image)))
+    return TRUE;
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %dx%d shows a region of its picture that is "
+          "not the one to be embedded; nothing may change frames between pirldatasetsrc and "
+          "pirlembed", image->width, image->height), (NULL));
+  return FALSE;
+}
+
 static gboolean
 map_frame (GstPirlEmbed * self, GstBuffer * buffer, GstVideoFrame * frame)
 {
@@ -825,7 +884,7 @@ frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, EmbedPicture * pictur
     return FALSE;
   to_rgb_convert (self->converter, &frame, &picture->image);
   gst_video_frame_unmap (&frame);
-  return TRUE;
+  return place_picture (self, buffer, &picture->image);
 }
 
 /* Lets the network look at the frame where it is, or at what it was converted to. */
@@ -834,7 +893,7 @@ run_on_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
 {
   EmbedPicture picture = { {0} };
   GstVideoFrame frame;
-  gboolean done;
+  gboolean placed, done;
 
   if (frame_to_surface (self, buffer, &picture))
     return embed_worker_run (self->worker, &picture, now) ? GST_FLOW_OK : GST_FLOW_FLUSHING;
@@ -844,8 +903,11 @@ run_on_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
     to_rgb_convert (self->converter, &frame, &self->picture);
     picture.image = self->picture;
   }
-  done = embed_worker_run (self->worker, &picture, now);
+  placed = place_picture (self, buffer, &picture.image);
+  done = placed && embed_worker_run (self->worker, &picture, now);
   gst_video_frame_unmap (&frame);
+  if (!placed)
+    return GST_FLOW_ERROR;
   return done ? GST_FLOW_OK : GST_FLOW_FLUSHING;
 }
 

@@ -61,6 +61,7 @@
 #endif
 
 #include "common.h"
+#include "crop.h"
 #include "meta.h"
 #include "pretext.h"
 
@@ -775,7 +776,7 @@ gst_pirl_jigsaw_transform_meta (GstBaseTransform * trans, GstBuffer * out, GstMe
 
 static gboolean
 render_views (GstPirlJigsaw * self, const PirlPretextConfig * config, const PirlPretext * pretext,
-    const PirlImage * image, GstBuffer * out)
+    const PirlImage * image, gboolean image_only, GstBuffer * out)
 {
   GstMemory *memory[] = { gst_buffer_peek_memory (out, 0), gst_buffer_peek_memory (out, 1) };
   GstMapInfo view, patches;
@@ -786,7 +787,10 @@ render_views (GstPirlJigsaw * self, const PirlPretextConfig * config, const Pirl
     gst_memory_unmap (memory[0], &view);
     return FALSE;
   }
-  pirl_renderer_run (self->renderer, config, pretext, image, view.data, patches.data);
+  pirl_renderer_run (self->renderer, config, pretext, image, view.data,
+      image_only ? NULL : patches.data);
+  if (image_only)
+    memset (patches.data, 0, patches.size);
   gst_memory_unmap (memory[0], &view);
   gst_memory_unmap (memory[1], &patches);
   return TRUE;
@@ -819,7 +823,7 @@ render_mosaic (GstPirlJigsaw * self, const PirlPretextConfig * config, const Pir
 
 static void
 gst_pirl_jigsaw_draw (GstPirlJigsaw * self, GstBuffer * in, const PirlPretextConfig * config,
-    const PirlImage * image, PirlPretext * pretext)
+    gint width, gint height, PirlPretext * pretext)
 {
   GstPirlSample sample;
   guint64 seed;
@@ -831,8 +835,70 @@ gst_pirl_jigsaw_draw (GstPirlJigsaw * self, GstBuffer * in, const PirlPretextCon
     sample.epoch = 0;
     sample.index = self->frames++;
   }
-  pirl_pretext_draw (config, self->set, self->permutation, image->width, image->height, seed,
-      sample.epoch, sample.index, pretext);
+  pirl_pretext_draw (config, self->set, self->permutation, width, height, seed, sample.epoch,
+      sample.index, pretext);
+}
+
+/* Draws for the picture of which @image shows @region, and renders: the region is the image view's crop
+ * as it was drawn when it was asked for. */
+static gboolean
+render_region (GstPirlJigsaw * self, GstBuffer * in, const PirlPretextConfig * config,
+    const GstPirlRegion * region, const PirlImage * image, PirlPretext * pretext, GstBuffer * out)
+{
+  gboolean rendered;
+
+  gst_pirl_jigsaw_draw (self, in, config, region->full_width, region->full_height, pretext);
+  pretext->image_crop = (PirlBox) { 0, 0, image->width, image->height };
+  rendered = render_views (self, config, pretext, image, TRUE, out);
+  pretext->image_crop = region->box;
+  return rendered;
+}
+
+/* The same of a whole picture. */
+static gboolean
+render_picture (GstPirlJigsaw * self, GstBuffer * in, const PirlPretextConfig * config,
+    const PirlImage * image, gboolean image_only, PirlPretext * pretext, GstBuffer * out)
+{
+  gst_pirl_jigsaw_draw (self, in, config, image->width, image->height, pretext);
+  if (self->form == FORM_TENSORS)
+    return render_views (self, config, pretext, image, image_only, out);
+  return self->form == FORM_FRAMES || render_mosaic (self, config, pretext, image, out);
+}
+
+/* Before a picture is decoded, on any thread: where only image views are looked at, their crops are all
+ * that is needed. */
+static gboolean
+answer_crop (GstPirlJigsaw * self, const GstPirlCropRequest * request, GstQuery * query)
+{
+  PirlPretextConfig config;
+  PirlRegion region;
+  gboolean started;
+  guint64 seed;
+
+  GST_OBJECT_LOCK (self);
+  seed = self->seed;
+  started = self->set != NULL;
+  GST_OBJECT_UNLOCK (self);
+  if (!started || !gst_pirl_ask_image_only (GST_BASE_TRANSFORM_SRC_PAD (self)))
+    return FALSE;
+  gst_pirl_jigsaw_snapshot (self, &config);
+  pirl_pretext_draw_image_crop (&config, request->width, request->height, seed, request->epoch,
+      request->index, &region.box);
+  region.divisor = request->max_divisor >= 2
+      && MIN (region.box.width, region.box.height) >= 2 * config.image_size ? 2 : 1;
+  gst_pirl_crop_answer (query, &region);
+  return TRUE;
+}
+
+static gboolean
+gst_pirl_jigsaw_query (GstBaseTransform * trans, GstPadDirection direction, GstQuery * query)
+{
+  GstPirlJigsaw *self = GST_PIRL_JIGSAW (trans);
+  GstPirlCropRequest request;
+
+  if (gst_pirl_crop_parse (query, GST_BASE_TRANSFORM_SINK_PAD (self), &request))
+    return answer_crop (self, &request, query);
+  return GST_BASE_TRANSFORM_CLASS (gst_pirl_jigsaw_parent_class)->query (trans, direction, query);
 }
 
 static GstFlowReturn
@@ -843,6 +909,10 @@ gst_pirl_jigsaw_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer *
   PirlPretext pretext;
   PirlImage image;
   GstVideoFrame frame;
+  GstPirlRegion region;
+  const gboolean is_region = gst_pirl_region_get (in, &region);
+  const gboolean image_only = self->form == FORM_TENSORS
+      && gst_pirl_ask_image_only (GST_BASE_TRANSFORM_SRC_PAD (self));
   gboolean rendered;
 
   if (gst_buffer_get_size (in) == 0) {
@@ -857,15 +927,24 @@ gst_pirl_jigsaw_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer *
     .data = GST_VIDEO_FRAME_PLANE_DATA (&frame, 0)
   };
   gst_pirl_jigsaw_snapshot (self, &config);
-  gst_pirl_jigsaw_draw (self, in, &config, &image, &pretext);
-  rendered = self->form == FORM_FRAMES
-      || (self->form == FORM_MOSAIC ? render_mosaic : render_views) (self, &config, &pretext,
-      &image, out);
+  if (is_region && !(image_only && gst_pirl_region_place (&region, &image))) {
+    gst_video_frame_unmap (&frame);
+    goto not_all;
+  }
+  rendered = is_region
+      ? render_region (self, in, &config, &region, &image, &pretext, out)
+      : render_picture (self, in, &config, &image, image_only, &pretext, out);
   gst_video_frame_unmap (&frame);
   if (!rendered)
     goto cannot_map;
   gst_pirl_pretext_add (out, &config, &pretext);
   return GST_FLOW_OK;
+
+not_all:
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %dx%d shows only a region of its picture, "
+          "decoded for the image view, and both views are wanted of it now; change what follows "
+          "pirljigsaw in state READY, and nothing before it", image.width, image.height), (NULL));
+  return GST_FLOW_ERROR;
 
 cannot_map:
   GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d RGB "
@@ -949,6 +1028,7 @@ gst_pirl_jigsaw_class_init (GstPirlJigsawClass * klass)
   trans_class->transform_caps = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_transform_caps);
   trans_class->fixate_caps = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_fixate_caps);
   trans_class->set_caps = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_set_caps);
+  trans_class->query = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_query);
   trans_class->sink_event = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_sink_event);
   trans_class->propose_allocation = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_propose_allocation);
   trans_class->decide_allocation = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_decide_allocation);

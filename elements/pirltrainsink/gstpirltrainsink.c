@@ -57,6 +57,7 @@
 #endif
 
 #include "common.h"
+#include "crop.h"
 #include "meta.h"
 #include "pretext.h"
 #include "settings.h"
@@ -341,12 +342,27 @@ gst_pirl_train_sink_event (GstBaseSink * sink, GstEvent * event)
   return GST_BASE_SINK_CLASS (parent_class)->event (sink, event);
 }
 
+/* Of rendered views; a device that renders gets frames. */
+static gboolean
+looks_at_images_only (GstPirlTrainSink * self)
+{
+  gboolean only;
+
+  GST_OBJECT_LOCK (self);
+  only = self->training != NULL && !self->renders
+      && self->settings.objective != PIRL_OBJECTIVE_PIRL;
+  GST_OBJECT_UNLOCK (self);
+  return only;
+}
+
 static gboolean
 gst_pirl_train_sink_query (GstBaseSink * sink, GstQuery * query)
 {
   GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (sink);
   gboolean answered;
 
+  if (gst_pirl_is_views_query (query, GST_BASE_SINK_PAD (self)))
+    return looks_at_images_only (self);
   if (!gst_pirl_is_resume_query (query))
     return GST_BASE_SINK_CLASS (parent_class)->query (sink, query);
   GST_OBJECT_LOCK (self);

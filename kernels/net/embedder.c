@@ -213,6 +213,12 @@ pirl_embedder_short_side (const PirlEmbedder *embedder)
   return embedder->info.resize;
 }
 
+gint
+pirl_embedder_crop (const PirlEmbedder *embedder)
+{
+  return embedder->info.input_size;
+}
+
 const gchar *
 pirl_embedder_layer (const PirlEmbedder *embedder)
 {

@@ -33,6 +33,8 @@ PIRL_API guint pirl_embedder_size (const PirlEmbedder *embedder);
 /** What a picture's short side is brought to before the crop: a picture that is already that small
  * loses nothing. */
 PIRL_API gint pirl_embedder_short_side (const PirlEmbedder *embedder);
+/** The side of the centre crop that is embedded then. */
+PIRL_API gint pirl_embedder_crop (const PirlEmbedder *embedder);
 PIRL_API const gchar *pirl_embedder_layer (const PirlEmbedder *embedder);
 /** "resnet50, <sha-like hash of the weights>": what the `model` field of the meta says. */
 PIRL_API const gchar *pirl_embedder_model (const PirlEmbedder *embedder);

@@ -18,9 +18,7 @@ static const guint8 png_signature[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, 
 void
 pirl_image_init (PirlImage *image, gint width, gint height)
 {
-  image->width = width;
-  image->height = height;
-  image->stride = 3 * (gsize) width;
+  *image = (PirlImage) { width, height, 3 * (gsize) width };
   image->data = g_malloc (MAX (image->stride * height, 1));
 }
 
@@ -46,9 +44,7 @@ pirl_image_try_storage (PirlImage *image, gsize width, gsize height)
       return FALSE;
     image->data = data;
   }
-  image->width = width;
-  image->height = height;
-  image->stride = 3 * width;
+  *image = (PirlImage) { width, height, 3 * width, image->data };
   return TRUE;
 }
 
@@ -60,9 +56,7 @@ pirl_image_resize_storage (PirlImage *image, gint width, gint height)
   /* The allocator knows how much there really is, so shrinking and growing again costs little. */
   if (!image->data || need > image->stride * image->height)
     image->data = g_realloc (image->data, MAX (need, 1));
-  image->width = width;
-  image->height = height;
-  image->stride = 3 * (gsize) width;
+  *image = (PirlImage) { width, height, 3 * (gsize) width, image->data };
 }
 
 void
@@ -83,6 +77,14 @@ give_storage (const PirlDecodeOptions *options, gsize width, gsize height, PirlI
       && options->storage (image, width, height, options->storage_data);
 }
 
+gboolean
+pirl_image_holds (const PirlImage *image, const PirlBox *box)
+{
+  return box->x >= image->x && box->y >= image->y
+      && box->x + box->width <= image->x + image->width
+      && box->y + box->height <= image->y + image->height;
+}
+
 gchar *
 pirl_image_start_decode (PirlDecode *decode, gsize width, gsize height, PirlImage *image,
     PirlImage **rows)
@@ -96,6 +98,10 @@ pirl_image_start_decode (PirlDecode *decode, gsize width, gsize height, PirlImag
   if (width > limit / height)
     return g_strdup_printf ("the picture claims %" G_GSIZE_FORMAT " x %" G_GSIZE_FORMAT
         " pixels, the limit is %" G_GSIZE_FORMAT " pixels", width, height, limit);
+  if (decode->cut.width > 0) {
+    width = decode->cut.width;
+    height = decode->cut.height;
+  }
   *rows = upright ? image : &decode->stored;
   if (!(upright ? give_storage (options, width, height, image)
           : pirl_image_try_storage (&decode->stored, width, height)))
@@ -142,16 +148,64 @@ pirl_exif_orientation (const guint8 *tiff, gsize size)
   return 1;
 }
 
+/* Which axes of a stored picture are mirrored, by its orientation; from 5 on they are swapped, too. */
+static const struct {
+  gboolean mirror_u, mirror_v;
+} turn[9] = {
+  [2] = { TRUE, FALSE }, [3] = { TRUE, TRUE }, [4] = { FALSE, TRUE }, [6] = { FALSE, TRUE },
+  [7] = { TRUE, TRUE }, [8] = { TRUE, FALSE },
+};
+
+/* @box of the upright picture as it is stored; that has @width x @height. */
+static PirlBox
+stored_box (PirlBox box, gint orientation, gint width, gint height)
+{
+  if (orientation >= 5)
+    box = (PirlBox) { box.y, box.x, box.height, box.width };
+  if (turn[orientation].mirror_u)
+    box.x = width - box.x - box.width;
+  if (turn[orientation].mirror_v)
+    box.y = height - box.y - box.height;
+  return box;
+}
+
+/* The pixels of [*begin, *begin + *n) of @size at 1 / @divisor of the size, rounded outwards. */
+static void
+scale_span (gint *begin, gint *n, gint size, gint divisor)
+{
+  const gint first = CLAMP (*begin, 0, size - 1), last = CLAMP (*begin + *n - 1, first, size - 1);
+
+  *begin = first / divisor;
+  *n = last / divisor + 1 - *begin;
+}
+
+void
+pirl_image_choose_region (PirlDecode *decode, gint width, gint height)
+{
+  const gint orientation = decode->info.orientation;
+  const gboolean swap = orientation >= 5;
+  const gint w = swap ? height : width, h = swap ? width : height;
+  PirlRegion region = { { 0 } };
+  PirlBox *box = &region.box;
+  gint divisor;
+
+  if (!decode->options.choose
+      || !decode->options.choose (w, h, &region, decode->options.choose_data))
+    return;
+  divisor = region.divisor == 2 ? 2 : 1;
+  scale_span (&box->x, &box->width, w, divisor);
+  scale_span (&box->y, &box->height, h, divisor);
+  decode->info.divisor = divisor;
+  decode->place = (PirlImage) { .x = box->x, .y = box->y,
+    .whole_width = (w + divisor - 1) / divisor, .whole_height = (h + divisor - 1) / divisor };
+  decode->cut = stored_box (*box, orientation, (width + divisor - 1) / divisor,
+      (height + divisor - 1) / divisor);
+}
+
 /* decode->stored upright to @image; FALSE without memory. */
 static gboolean
 turn_upright (const PirlDecode *decode, PirlImage *image)
 {
-  static const struct {
-    gboolean mirror_u, mirror_v;
-  } turn[9] = {
-    [2] = { TRUE, FALSE }, [3] = { TRUE, TRUE }, [4] = { FALSE, TRUE }, [6] = { FALSE, TRUE },
-    [7] = { TRUE, TRUE }, [8] = { TRUE, FALSE },
-  };
   const PirlImage *stored = &decode->stored;
   const gint orientation = decode->info.orientation, w = stored->width, h = stored->height;
   const gboolean swap = orientation >= 5;
@@ -200,7 +254,7 @@ gboolean
 pirl_image_decode_with (gconstpointer data, gsize size, const PirlDecodeOptions *options,
     PirlImage *image, PirlDecodeInfo *info, GError **error)
 {
-  PirlDecode decode = { .options = *options, .info.orientation = 1 };
+  PirlDecode decode = { .options = *options, .info = { .orientation = 1, .divisor = 1 } };
   gboolean ok = decode_any (data, size, &decode, image, error);
 
   if (ok && decode.info.orientation != 1 && !turn_upright (&decode, image)) {
@@ -209,9 +263,15 @@ pirl_image_decode_with (gconstpointer data, gsize size, const PirlDecodeOptions 
     ok = FALSE;
   }
   pirl_image_clear (&decode.stored);
-  if (ok && info)
+  if (!ok)
+    return FALSE;
+  image->x = decode.place.x;
+  image->y = decode.place.y;
+  image->whole_width = decode.place.whole_width;
+  image->whole_height = decode.place.whole_height;
+  if (info)
     *info = decode.info;
-  return ok;
+  return TRUE;
 }
 
 gboolean

@@ -3,12 +3,16 @@
 #pragma once
 
 #include "base/base.h"
+#include "base/view.h"
 
 /** 8-bit RGB; row y starts at data + y * stride. */
 typedef struct {
   gint width, height;
   gsize stride;                 /* bytes, >= 3 * width */
   guint8 *data;
+  /* Where these pixels lie in a larger picture of which they are all that is there; whole_width 0 =
+   * they are the whole. Only what says so looks at it. */
+  gint x, y, whole_width, whole_height;
 } PirlImage;
 
 /** Allocates packed rows (stride = 3 * width); release with pirl_image_clear(). */
@@ -22,17 +26,29 @@ PIRL_API void pirl_image_copy (const PirlImage *src, PirlImage *dst);
  * none. */
 typedef gboolean (*PirlImageStorage) (PirlImage *image, gint width, gint height, gpointer data);
 
+/** What of a picture is wanted. */
+typedef struct {
+  PirlBox box;                  /* in pixels of the upright picture as it is in the file */
+  gint divisor;                 /* 1, or 2: at half its width and height */
+} PirlRegion;
+
+/** Whether a region of the picture of @width x @height will do, and which; FALSE = all of it. */
+typedef gboolean (*PirlChooseRegion) (gint width, gint height, PirlRegion *region, gpointer data);
+
 typedef struct {
   gsize max_pixels;             /* guards against bombs; 0 = 256 million */
   gboolean strict;              /* damage is an error */
   PirlImageStorage storage;     /* NULL: the image's own, as pirl_image_resize_storage() has it */
   gpointer storage_data;
+  PirlChooseRegion choose;      /* NULL: whole pictures */
+  gpointer choose_data;
 } PirlDecodeOptions;
 
 /** What decoding met that was not an error. */
 typedef struct {
   gboolean truncated;           /* the file ended early or had damaged data; the rest is grey */
   gint orientation;             /* EXIF 1..8, already applied */
+  gint divisor;                 /* that of the region, where only one was decoded; else 1 */
 } PirlDecodeInfo;
 
 /**
@@ -45,7 +61,12 @@ typedef struct {
  */
 PIRL_API gboolean pirl_image_decode (gconstpointer data, gsize size, gsize max_pixels,
     gboolean strict, PirlImage *image, PirlDecodeInfo *info, GError **error);
-/** The same, into the memory that options->storage gives; @image is undefined after an error. */
+/** The same, into the memory that options->storage gives; @image is undefined after an error.
+ * options->choose is asked where a region costs less than the picture: of JPEG files of one scan that
+ * are not CMYK. Then @image has the region, at least, and says where it lies in the picture (its
+ * x, y, whole_width and whole_height; those of the picture at half its size, rounded up, where the
+ * divisor is 2). Without a divisor its pixels are those of the whole picture. Damage beyond the
+ * region's last row is not found. */
 PIRL_API gboolean pirl_image_decode_with (gconstpointer data, gsize size,
     const PirlDecodeOptions *options, PirlImage *image, PirlDecodeInfo *info, GError **error);
 /** Reads and decodes a file; messages name it. */
@@ -72,8 +93,14 @@ PIRL_API void pirl_resize (PirlResizer *resizer, const PirlImage *src, gdouble x
  * negative where the crop is larger. */
 PIRL_API void pirl_place_center_crop (gint width, gint height, gint resize, gint crop,
     gint *scaled_width, gint *scaled_height, gint *left, gint *top);
+/** What pirl_resize_center_crop() sees of a picture of @width x @height. */
+PIRL_API void pirl_center_crop_source (gint width, gint height, gint resize, gint crop,
+    PirlBox *box);
+/** Whether all of @box of the whole picture is in @image. */
+PIRL_API gboolean pirl_image_holds (const PirlImage *image, const PirlBox *box);
 /** torchvision's Resize (short side @resize) and CenterCrop (@crop): only the pixels that the crop
  * keeps are computed, bit-identical to doing it in two steps. @dst is fitted to crop x crop, unless
- * it has that size already: then its memory and stride stay. */
+ * it has that size already: then its memory and stride stay. Of @src that is a region of a picture,
+ * the crop is the picture's; the region must hold pirl_center_crop_source(). */
 PIRL_API void pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize,
     gint crop, PirlImage *dst);

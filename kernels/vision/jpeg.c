@@ -20,6 +20,9 @@
 #define MAX_SCANS 500
 #define MAX_SCANNED_PIXELS G_GUINT64_CONSTANT (4000000000)
 #define MAX_WARNINGS_TEXT JMSG_LENGTH_MAX
+/* Of a region's first and last column libjpeg interpolates the colours as of a picture's, so it gets
+ * some more on both sides. */
+#define MARGIN 16
 #define ROWS_A_CALL 16u         /* libjpeg gives fewer anyway */
 
 /* Everything that must survive longjmp() lives here. */
@@ -140,42 +143,77 @@ read_header (Reader *reader)
     give_up (reader, g_strdup_printf ("%d colour components; 1, 3 or 4 are known",
             d->num_components));
   d->out_color_space = d->num_components == 4 ? JCS_CMYK : JCS_RGB;
+  /* Of several scans all have to be read anyway. */
+  if (d->num_components != 4 && !jpeg_has_multiple_scans (d))
+    pirl_image_choose_region (reader->decode, d->image_width, d->image_height);
+  d->scale_num = 1;
+  d->scale_denom = reader->decode->info.divisor;
   reason = pirl_image_start_decode (reader->decode, d->image_width, d->image_height,
       reader->image, &reader->rows);
   if (reason)
     give_up (reader, reason);
 }
 
-/* The next rows, as many as libjpeg has. Data that end early leave grey ones: libjpeg fills up what
- * is missing. */
+/* The next rows, as many as libjpeg has, by way of @between where they are not what is wanted: ink, or
+ * more to both sides, @left pixels of it before. Data that end early leave grey rows: libjpeg fills
+ * up what is missing. */
 static void
-read_some_rows (Reader *reader, JSAMPARRAY ink)
+read_some_rows (Reader *reader, guint end, JSAMPARRAY between, guint left)
 {
   const j_decompress_ptr d = &reader->cinfo;
   const PirlImage *image = reader->rows;
-  const guint y = d->output_scanline;
-  const guint n = ink ? 1 : MIN (ROWS_A_CALL, d->output_height - y);
+  const guint y = d->output_scanline - reader->decode->cut.y;
+  const guint n = MIN (ROWS_A_CALL, end - d->output_scanline);
   JSAMPROW rows[ROWS_A_CALL];
+  guint n_read;
 
   for (guint i = 0; i < n; i++)
     rows[i] = image->data + (y + i) * image->stride;
-  if (jpeg_read_scanlines (d, ink ? ink : rows, n) == 0)
+  n_read = jpeg_read_scanlines (d, between ? between : rows, n);
+  if (n_read == 0)
     give_up (reader, g_strdup ("the decoder stopped early"));
-  if (ink)
-    ink_to_light (ink[0], rows[0], image->width);
+  for (guint i = 0; between && i < n_read; i++) {
+    if (d->out_color_space == JCS_CMYK)
+      ink_to_light (between[i], rows[i], image->width);
+    else
+      memcpy (rows[i], between[i] + 3 * left, 3 * (gsize) image->width);
+  }
+}
+
+/* Lets libjpeg leave out the columns beside the region and the rows above it; returns by how much it
+ * begins before the region. */
+static guint
+skip_to_region (j_decompress_ptr d, const PirlBox *cut)
+{
+  const guint right = cut->x + cut->width + MARGIN;
+  JDIMENSION begin = MAX (cut->x, MARGIN) - MARGIN, n = MIN (right, d->output_width) - begin;
+
+  if ((guint) cut->width < d->output_width)
+    jpeg_crop_scanline (d, &begin, &n);
+  else
+    begin = 0;
+  if (cut->y > 0)
+    jpeg_skip_scanlines (d, cut->y);
+  return cut->x - begin;
 }
 
 static void
 read_rows (Reader *reader)
 {
   const j_decompress_ptr d = &reader->cinfo;
-  JSAMPARRAY ink = NULL;
+  const PirlBox *cut = &reader->decode->cut;
+  JSAMPARRAY between = NULL;
+  guint left = 0, end;
 
   jpeg_start_decompress (d);
-  if (d->out_color_space == JCS_CMYK)
-    ink = d->mem->alloc_sarray ((j_common_ptr) d, JPOOL_IMAGE, 4 * d->output_width, 1);
-  while (d->output_scanline < d->output_height)
-    read_some_rows (reader, ink);
+  if (cut->width > 0)
+    left = skip_to_region (d, cut);
+  end = cut->width > 0 ? (guint) (cut->y + cut->height) : d->output_height;
+  if (d->out_color_space == JCS_CMYK || d->output_width != (guint) reader->rows->width)
+    between = d->mem->alloc_sarray ((j_common_ptr) d, JPOOL_IMAGE,
+        d->output_components * d->output_width, ROWS_A_CALL);
+  while (d->output_scanline < end)
+    read_some_rows (reader, end, between, left);
   /* No jpeg_finish_decompress(): the pixels are there, and what follows them is not ours. */
 }
 

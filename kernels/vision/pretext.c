@@ -181,6 +181,25 @@ draw_permutation (PirlRng *rng, const PirlPermutations *set, gint wanted, gint c
       pretext->permutation[i] = any[i];
 }
 
+/* The first draws of the image view's stream. */
+static void
+draw_image_crop (PirlRng *rng, const PirlPretextConfig *config, gint width, gint height,
+    PirlBox *box)
+{
+  pirl_random_resized_crop (rng, width, height, config->crop_scale_min, config->crop_scale_max,
+      box);
+}
+
+void
+pirl_pretext_draw_image_crop (const PirlPretextConfig *config, gint width, gint height,
+    guint64 seed, guint32 epoch, guint64 index, PirlBox *box)
+{
+  PirlRng rng;
+
+  pirl_rng_init (&rng, seed, epoch, index, PIRL_PURPOSE_VIEW);
+  draw_image_crop (&rng, config, width, height, box);
+}
+
 void
 pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set, gint permutation,
     gint width, gint height, guint64 seed, guint32 epoch, guint64 index, PirlPretext *pretext)
@@ -192,8 +211,7 @@ pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
 
   memset (pretext, 0, sizeof *pretext);
   pirl_rng_init (&rng, seed, epoch, index, PIRL_PURPOSE_VIEW);
-  pirl_random_resized_crop (&rng, width, height, config->crop_scale_min, config->crop_scale_max,
-      &pretext->image_crop);
+  draw_image_crop (&rng, config, width, height, &pretext->image_crop);
   pirl_colour_draw (&rng, &config->augment, config->image_size, flip, &pretext->image_colour);
   pirl_rng_init (&rng, seed, epoch, index, PIRL_PURPOSE_PRETEXT);
   pirl_random_resized_crop (&rng, width, height, config->patch_crop_scale_min, 1,

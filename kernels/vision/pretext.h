@@ -62,6 +62,9 @@ PIRL_API void pirl_random_resized_crop (PirlRng *rng, gint width, gint height, g
 PIRL_API void pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
     gint permutation, gint width, gint height, guint64 seed, guint32 epoch, guint64 index,
     PirlPretext *pretext);
+/** Of these draws the image view's crop alone. */
+PIRL_API void pirl_pretext_draw_image_crop (const PirlPretextConfig *config, gint width,
+    gint height, guint64 seed, guint32 epoch, guint64 index, PirlBox *box);
 /** The recipes of the image view and (grid*grid) of the patches in their shuffled order; either may
  * be NULL. They point into @src, and whoever follows them gets what the functions below render. */
 PIRL_API void pirl_pretext_views (const PirlPretextConfig *config, const PirlPretext *pretext,

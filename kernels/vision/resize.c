@@ -172,13 +172,28 @@ axis_set (PirlAxis *axis, gint i, const gdouble *real, gint count, gdouble total
   }
 }
 
+/* How far an output reaches to both sides of its centre, in source pixels of which @scale make one. */
+static gdouble
+support_of (gdouble scale)
+{
+  return MAX (scale, 1.0);
+}
+
+/* The source pixels [*first, *last) of @in_size of an output at @centre. */
+static void
+taps_of (gdouble centre, gdouble support, gint in_size, gint *first, gint *last)
+{
+  *first = MAX ((gint) (centre - support + 0.5), 0);
+  *last = MIN ((gint) (centre + support + 0.5), in_size);
+}
+
 /* Weights of the outputs [begin, begin + n) of @out_size from the source pixels [lo, hi). */
 static void
 axis_compute (PirlResizer *resizer, PirlAxis *axis, gint in_size, gfloat lo, gfloat hi,
     gint out_size, gint begin, gint n)
 {
   const gdouble scale = (gdouble) (hi - lo) / out_size;
-  const gdouble support = MAX (scale, 1.0), per_tap = 1.0 / support;
+  const gdouble support = support_of (scale), per_tap = 1.0 / support;
   const gint taps = (gint) ceil (support) * 2 + 1;
 
   axis_reserve (axis, n, taps);
@@ -189,9 +204,10 @@ axis_compute (PirlResizer *resizer, PirlAxis *axis, gint in_size, gfloat lo, gfl
   }
   for (gint i = 0; i < n; i++) {
     const gdouble centre = lo + (begin + i + 0.5) * scale;
-    const gint first = MAX ((gint) (centre - support + 0.5), 0);
-    const gint last = MIN ((gint) (centre + support + 0.5), in_size);
     gdouble total = 0;
+    gint first, last;
+
+    taps_of (centre, support, in_size, &first, &last);
 
     for (gint t = 0; t < last - first; t++) {
       const gdouble distance = fabs ((t + first - centre + 0.5) * per_tap);
@@ -346,15 +362,60 @@ pirl_place_center_crop (gint width, gint height, gint resize, gint crop, gint *s
   *top = centre_offset (*scaled_height, crop);
 }
 
+/* The source pixels of the outputs [begin, begin + n) of an axis from @in_size to @out_size. */
+static void
+reach_of (gint in_size, gint out_size, gint begin, gint n, gint *first, gint *length)
+{
+  const gdouble scale = (gdouble) (gfloat) in_size / out_size, support = support_of (scale);
+  gint last, unused;
+
+  *first = begin;
+  last = begin + n;
+  if (in_size != out_size) {
+    taps_of ((begin + 0.5) * scale, support, in_size, first, &unused);
+    taps_of ((begin + n - 0.5) * scale, support, in_size, &unused, &last);
+  }
+  *length = last - *first;
+}
+
+void
+pirl_center_crop_source (gint width, gint height, gint resize, gint crop, PirlBox *box)
+{
+  gint out_w, out_h, x0, y0;
+
+  pirl_place_center_crop (width, height, resize, crop, &out_w, &out_h, &x0, &y0);
+  reach_of (width, out_w, MAX (x0, 0), MIN (crop, out_w), &box->x, &box->width);
+  reach_of (height, out_h, MAX (y0, 0), MIN (crop, out_h), &box->y, &box->height);
+}
+
+/* Moves what was planned for a whole picture to @src, a region of it. */
+static void
+move_plan (PirlResizer *resizer, const PirlImage *src)
+{
+  PirlAxis *columns = &resizer->columns, *rows = &resizer->rows;
+
+  resizer->left -= src->x;
+  resizer->top -= src->y;
+  columns->in_size = src->width;
+  rows->in_size = src->height;
+  for (gint i = 0; i < columns->n; i++)
+    columns->first[i] -= src->x;
+  for (gint i = 0; i < rows->n; i++)
+    rows->first[i] -= src->y;
+}
+
 void
 pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize, gint crop,
     PirlImage *dst)
 {
-  const gfloat box[4] = { 0, 0, src->width, src->height };
+  const gboolean part = src->whole_width > 0;
+  const PirlImage whole = { part ? src->whole_width : src->width,
+    part ? src->whole_height : src->height };
+  const gfloat box[4] = { 0, 0, whole.width, whole.height };
   gint out_w, out_h, x0, y0;
   PirlImage window;
 
-  pirl_place_center_crop (src->width, src->height, resize, crop, &out_w, &out_h, &x0, &y0);
+  pirl_place_center_crop (whole.width, whole.height, resize, crop, &out_w, &out_h, &x0, &y0);
   window = (PirlImage) { MIN (crop, out_w), MIN (crop, out_h) };
 
   if (!dst->data || dst->width != crop || dst->height != crop)
@@ -365,5 +426,8 @@ pirl_resize_center_crop (PirlResizer *resizer, const PirlImage *src, gint resize
   window.stride = dst->stride;
   window.data = dst->data + (crop - window.height) / 2 * dst->stride
       + 3 * (gsize) ((crop - window.width) / 2);
-  resize_window (resizer, src, box, out_w, out_h, MAX (x0, 0), MAX (y0, 0), &window);
+  plan (resizer, &whole, box, out_w, out_h, MAX (x0, 0), MAX (y0, 0), window.width, window.height);
+  if (part)
+    move_plan (resizer, src);
+  pirl_resizer_render (resizer, resizer, src, resizer->left, resizer->top, &window);
 }

@@ -10,6 +10,8 @@ typedef struct {
   PirlDecodeOptions options;
   PirlDecodeInfo info;
   PirlImage stored;             /* as the file has it, where it is not upright there */
+  PirlBox cut;                  /* the pixels to decode, as stored; width 0 = all */
+  PirlImage place;              /* of the region; only its place */
 } PirlDecode;
 
 gboolean pirl_jpeg_decode (const guint8 *data, gsize size, PirlDecode *decode, PirlImage *image,
@@ -20,7 +22,10 @@ gboolean pirl_png_decode (const guint8 *data, gsize size, PirlDecode *decode, Pi
 /* As pirl_image_resize_storage(), but FALSE where there is not enough memory: sizes that come from
  * files must not end the process. */
 gboolean pirl_image_try_storage (PirlImage *image, gsize width, gsize height);
-/* Checks the size that a header claims against the limit, then gives @image memory for it, or, where
+/* Asks options.choose about a picture of @width x @height as stored; then info.divisor, by which the
+ * decoder has to scale it down (rounding up), cut and place are set. */
+void pirl_image_choose_region (PirlDecode *decode, gint width, gint height);
+/* Checks the size that a header claims against the limit, then gives @image memory for it (for cut), or, where
  * info.orientation says that it has to be turned, decode->stored. *@rows is where to decode to. NULL,
  * or why not (transfer full). */
 gchar *pirl_image_start_decode (PirlDecode *decode, gsize width, gsize height, PirlImage *image,

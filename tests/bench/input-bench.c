@@ -1,7 +1,7 @@
 /* gst-pirl: how fast pictures come in: the bare libjpeg-turbo loop, pirldatasetsrc, pirljigsaw.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   input-bench bare|source|jigsaw LIST THREADS EPOCHS      one of tests/bench/run's programs (turns.h)
+ *   input-bench bare|source|crop|jigsaw LIST THREADS EPOCHS      one of tests/bench/run's programs (turns.h)
  *
  * LIST names a JPEG file a line, by absolute paths. A turn decodes all of them EPOCHS times.
  *
@@ -12,6 +12,8 @@
  * source: pirldatasetsrc location=LIST shuffle=false n-threads=THREADS ! fakesink: the same reading
  * and the same settings, and a buffer with caps and metas for every picture. Starting the pipeline
  * and reading the list count.
+ * crop: the same before a sink that asks for what an embedding looks at, the centre 224 of 256 pixels of
+ * the short side, as pirlembed would; it does nothing with it.
  * jigsaw: the same with ! pirljigsaw at its defaults (224, nine patches of 64 from 255, colour jitter
  * and greys; two tensors of uint8) before the sink.
  * The check is the number of pixels (bare, source).
@@ -35,12 +37,15 @@
 
 #define ROWS 16                 /* libjpeg gives fewer a call anyway */
 #define MAX_THREADS 256
+#define SHORT_SIDE 256.0
+#define CROP 224
 
 typedef struct {
   const gchar *list;
   gchar **files;
   guint n_files, threads, epochs;
   const gchar *line;            /* NULL = the bare loop */
+  gboolean crops;               /* the sink asks for them */
 } Input;
 
 static GQuark
@@ -161,6 +166,53 @@ typedef struct {
   guint64 size;                 /* pixels of the pictures that come, from the caps */
 } Count;
 
+static void
+on_handoff (GstElement * sink, GstBuffer * buffer, GstPad * pad, Count * count)
+{
+  count->turn->items++;
+}
+
+/* The part of a side of @length around its middle that the crop is made of, @scale pixels for one. */
+static void
+centre_part (gint length, gdouble scale, gint * first, gint * n)
+{
+  const gdouble half = scale * CROP / 2 + MAX (scale, 1) + 1;
+
+  *first = (gint) CLAMP (length / 2.0 - half, 0, length - 1);
+  *n = (gint) MIN (length / 2.0 + half + 1, length) - *first;
+}
+
+/* The sink pad's: answers pirl-crop. */
+static gboolean
+on_query (GstPad * pad, GstObject * parent, GstQuery * query)
+{
+  const GstPadQueryFunction others = gst_pad_get_element_private (pad);
+  gint width, height, x, y, w, h;
+  GstStructure *s;
+
+  if (GST_QUERY_TYPE (query) != GST_QUERY_CUSTOM)
+    return others (pad, parent, query);
+  s = gst_query_writable_structure (query);
+  if (!gst_structure_has_name (s, "pirl-crop") || !gst_structure_get_int (s, "width", &width)
+      || !gst_structure_get_int (s, "height", &height))
+    return FALSE;
+  centre_part (width, MIN (width, height) / SHORT_SIDE, &x, &w);
+  centre_part (height, MIN (width, height) / SHORT_SIDE, &y, &h);
+  gst_structure_set (s, "x", G_TYPE_INT, x, "y", G_TYPE_INT, y, "crop-width", G_TYPE_INT, w,
+      "crop-height", G_TYPE_INT, h, "divisor", G_TYPE_INT, 1, NULL);
+  return TRUE;
+}
+
+/* Counts what comes to @sink; a probe on its pad would see frames that are not meant for it. */
+static void
+watch_crops (GstElement * sink, GstPad * pad, Count * count)
+{
+  gst_pad_set_element_private (pad, GST_PAD_QUERYFUNC (pad));
+  gst_pad_set_query_function (pad, on_query);
+  g_object_set (sink, "signal-handoffs", TRUE, NULL);
+  g_signal_connect (sink, "handoff", G_CALLBACK (on_handoff), count);
+}
+
 static GstPadProbeReturn
 on_data (GstPad * pad, GstPadProbeInfo * info, gpointer data)
 {
@@ -215,8 +267,11 @@ pipeline_turn (const Input * input, Turn * turn, GError ** error)
   gst_object_unref (element);
   element = gst_bin_get_by_name (GST_BIN (pipeline), "out");
   pad = gst_element_get_static_pad (element, "sink");
-  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, on_data,
-      &count, NULL);
+  if (input->crops)
+    watch_crops (element, pad, &count);
+  else
+    gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+        on_data, &count, NULL);
   gst_object_unref (element);
   ok = play (pipeline, error);
   gst_object_unref (pad);
@@ -298,7 +353,7 @@ turn_of (gpointer data, Turn * turn, GError ** error)
 static const gchar *
 line_of (const gchar * what)
 {
-  if (g_str_equal (what, "source"))
+  if (g_str_equal (what, "source") || g_str_equal (what, "crop"))
     return "pirldatasetsrc name=in shuffle=false ! fakesink name=out sync=false";
   if (g_str_equal (what, "jigsaw"))
     return "pirldatasetsrc name=in shuffle=false ! pirljigsaw ! other/tensors "
@@ -321,9 +376,10 @@ main (int argc, char **argv)
     g_printerr ("input-bench: %s\n", error->message);
     return 1;
   }
-  if (argc != 5 || !g_strv_contains ((const gchar *[]) { "bare", "source", "jigsaw", NULL },
+  if (argc != 5 || !g_strv_contains ((const gchar *[]) { "bare", "source", "crop",
+            "jigsaw", NULL },
           argv[1])) {
-    g_printerr ("usage: input-bench bare|source|jigsaw LIST THREADS EPOCHS, or "
+    g_printerr ("usage: input-bench bare|source|crop|jigsaw LIST THREADS EPOCHS, or "
         "input-bench start FOLDER\n");
     return 2;
   }
@@ -333,7 +389,8 @@ main (int argc, char **argv)
   }
   input = (Input) { .list = argv[2], .files = g_strsplit (g_strstrip (text), "\n", -1),
     .threads = (guint) CLAMP (atoi (argv[3]), 1, MAX_THREADS),
-    .epochs = (guint) MAX (atoi (argv[4]), 1), .line = line_of (argv[1]) };
+    .epochs = (guint) MAX (atoi (argv[4]), 1), .line = line_of (argv[1]),
+    .crops = g_str_equal (argv[1], "crop") };
   input.n_files = g_strv_length (input.files);
   status = turns_serve ("input-bench", turn_of, &input);
   g_strfreev (input.files);

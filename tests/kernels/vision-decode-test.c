@@ -293,6 +293,167 @@ test_storage_of_the_caller (void)
   }
 }
 
+/* PirlChooseRegion: the region that is given. */
+static gboolean
+choose_given (gint width, gint height, PirlRegion *region, gpointer data)
+{
+  const PirlRegion *given = data;
+
+  g_assert_cmpint (given->box.x + given->box.width, <=, width);
+  g_assert_cmpint (given->box.y + given->box.height, <=, height);
+  *region = *given;
+  return TRUE;
+}
+
+static PirlBox
+random_box (PirlRng *rng, gint width, gint height)
+{
+  const gint w = 1 + pirl_rng_below (rng, width), h = 1 + pirl_rng_below (rng, height);
+
+  return (PirlBox) { pirl_rng_below (rng, width - w + 1), pirl_rng_below (rng, height - h + 1), w,
+    h };
+}
+
+/* Whether @region shows what @whole does there; it may be the whole. */
+static void
+check_region (const gchar *name, const PirlImage *whole, const PirlImage *region)
+{
+  const gboolean part = region->whole_width > 0;
+
+  g_assert_cmpint (part ? region->whole_width : region->width, ==, whole->width);
+  g_assert_cmpint (part ? region->whole_height : region->height, ==, whole->height);
+  for (gint y = 0; y < region->height; y++)
+    if (memcmp (region->data + y * region->stride,
+            whole->data + (region->y + y) * whole->stride + 3 * region->x, 3 * region->width) != 0)
+      g_error ("%s: row %d of the region %d x %d at %d, %d is another", name, y, region->width,
+          region->height, region->x, region->y);
+}
+
+/* @whole of the file at half its size: what a region that is all of it gives. */
+static gint
+check_regions_of (const gchar *name, const guint8 *data, gsize size, gint divisor, PirlRng *rng)
+{
+  PirlRegion given = { { 0 }, divisor };
+  const PirlDecodeOptions options = { .choose = choose_given, .choose_data = &given };
+  PirlImage picture = { 0 }, whole = { 0 }, region = { 0 };
+  PirlDecodeInfo info;
+  gint parts = 0;
+
+  g_assert_true (pirl_image_decode (data, size, 0, FALSE, &picture, NULL, NULL));
+  g_assert_cmpint (picture.whole_width, ==, 0);
+  given.box = (PirlBox) { 0, 0, picture.width, picture.height };
+  g_assert_true (pirl_image_decode_with (data, size, &options, &whole, &info, NULL));
+  if (info.divisor == 1)
+    check_region (name, &picture, &whole);
+  else
+    g_assert_cmpint (whole.width, ==, (picture.width + 1) / 2);
+  for (gint i = 0; i < 60; i++) {
+    PirlBox scaled;
+
+    given.box = random_box (rng, picture.width, picture.height);
+    g_assert_true (pirl_image_decode_with (data, size, &options, &region, &info, NULL));
+    g_assert_true (info.divisor == divisor || region.whole_width == 0);
+    check_region (name, &whole, &region);
+    scaled = given.box;
+    if (info.divisor == 2) {
+      scaled.x = given.box.x / 2;
+      scaled.y = given.box.y / 2;
+      scaled.width = (given.box.x + given.box.width + 1) / 2 - scaled.x;
+      scaled.height = (given.box.y + given.box.height + 1) / 2 - scaled.y;
+    }
+    g_assert_true (pirl_image_holds (&region, &scaled));
+    parts += region.width < whole.width || region.height < whole.height;
+  }
+  pirl_image_clear (&picture);
+  pirl_image_clear (&whole);
+  pirl_image_clear (&region);
+  return parts;
+}
+
+/* Any region of any file has the pixels of the picture, also where it is turned. */
+static void
+test_regions (void)
+{
+  PirlRng rng;
+  gint parts = 0;
+
+  pirl_rng_init (&rng, 1, 2, 3, PIRL_PURPOSE_VIEW);
+  for (guint i = 0; i < json_array_get_length (files); i++) {
+    const gchar *name = json_object_get_string_member (json_array_get_object_element (files, i),
+        "name");
+    gsize size;
+    g_autofree guint8 *data = golden_file (name, &size);
+
+    for (gint divisor = 1; divisor <= 2; divisor++) {
+      const gint n = check_regions_of (name, data, size, divisor, &rng);
+
+      g_test_message ("%s, divisor %d: %d regions", name, divisor, n);
+      parts += n > 0;
+    }
+  }
+  g_assert_cmpint (parts, >=, 16);
+}
+
+/* A file that ends early, asked for a region: what is there is the same, nothing is read beyond. */
+static void
+test_region_of_damaged (void)
+{
+  PirlRegion given = { { 10, 12, 30, 20 }, 1 };
+  const PirlDecodeOptions options = { .choose = choose_given, .choose_data = &given };
+  gsize size;
+  g_autofree guint8 *data = golden_file ("jpeg-sampling-2", &size);
+
+  for (gsize n = 0; n < size; n += 7) {
+    g_autofree guint8 *exact = g_memdup2 (data, n);
+    PirlImage whole = { 0 }, region = { 0 };
+    const gboolean good = pirl_image_decode (exact, n, 0, FALSE, &whole, NULL, NULL);
+
+    g_assert_cmpint (pirl_image_decode_with (exact, n, &options, &region, NULL, NULL), ==, good);
+    if (good)
+      check_region ("jpeg-sampling-2, cut off", &whole, &region);
+    pirl_image_clear (&whole);
+    pirl_image_clear (&region);
+  }
+}
+
+/* A crop of the region that pirl_center_crop_source() names is the crop of the whole. */
+static void
+test_center_crop_of_region (void)
+{
+  static const gint sizes[][4] = {
+    { 90, 60, 32, 28 }, { 60, 90, 32, 28 }, { 33, 77, 32, 32 }, { 32, 50, 32, 24 },
+    { 50, 32, 32, 24 }, { 20, 31, 32, 28 }, { 5, 4, 32, 40 }, { 64, 64, 64, 48 },
+    { 97, 41, 20, 30 }, { 1, 1, 8, 8 }, { 300, 41, 41, 30 },
+  };
+  g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
+
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    const gint resize = sizes[i][2], crop = sizes[i][3];
+    PirlImage whole, region = { 0 }, want = { 0 }, got = { 0 };
+    PirlBox box;
+
+    vision_picture (&whole, sizes[i][0], sizes[i][1], i);
+    pirl_center_crop_source (whole.width, whole.height, resize, crop, &box);
+    g_assert_true (pirl_image_holds (&whole, &box));
+    /* In memory of exactly its size. */
+    pirl_image_init (&region, box.width, box.height);
+    for (gint y = 0; y < box.height; y++)
+      memcpy (region.data + y * region.stride, whole.data + (box.y + y) * whole.stride + 3 * box.x,
+          region.stride);
+    region.x = box.x;
+    region.y = box.y;
+    region.whole_width = whole.width;
+    region.whole_height = whole.height;
+    pirl_resize_center_crop (resizer, &whole, resize, crop, &want);
+    pirl_resize_center_crop (resizer, &region, resize, crop, &got);
+    g_assert_cmpmem (got.data, got.stride * crop, want.data, want.stride * crop);
+    pirl_image_clear (&whole);
+    pirl_image_clear (&region);
+    pirl_image_clear (&want);
+    pirl_image_clear (&got);
+  }
+}
+
 /* Storage shrinks and grows again, and copies follow strides. */
 static void
 test_storage (void)
@@ -413,6 +574,9 @@ main (int argc, char **argv)
   g_test_add_func ("/vision/saved-picture-loads", test_save_and_load);
   g_test_add_func ("/vision/storage-is-reused", test_storage);
   g_test_add_func ("/vision/storage-of-the-caller-is-filled", test_storage_of_the_caller);
+  g_test_add_func ("/vision/regions-are-of-the-picture", test_regions);
+  g_test_add_func ("/vision/region-of-a-damaged-file", test_region_of_damaged);
+  g_test_add_func ("/vision/center-crop-of-a-region", test_center_crop_of_region);
   g_test_add_func ("/vision/fast-resize-equals-plain", test_fast_equals_plain);
   g_test_add_func ("/vision/windows-are-parts-of-the-whole-resize", test_windows);
   return g_test_run ();
