@@ -1,17 +1,18 @@
 /* gst-pirl: regions of pictures: who asks for them, and how frames say that they are no more.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   query pirl-crop (custom, downstream): before pirldatasetsrc decodes a picture it asks the element
- *                   that gets its frames. It sets index (uint64), epoch (uint), width, height (int, of
- *                   the picture upright), max-divisor (int: 1 or 2); the answer is x, y, crop-width, crop-height (int, in pixels
- *                   of that picture: all that will be looked at) and divisor (int: at most
- *                   max-divisor; 2 where half the width and height are enough, since the crop is at
- *                   least twice as large as what is made of it; else 1). No answer: the whole picture.
- *   query pirl-views (custom, downstream): pirljigsaw asks who takes its tensors; answered where only
- *                   the image view will be looked at.
- *   meta pirl-region x, y, width, height (int: what the frame shows), full-width, full-height (int: of
- *                   the picture), all in pixels of the picture, and divisor (int: by which the frame
- *                   is smaller than that, rounded outwards)
+ *   query pirl-crop   (custom, downstream) before pirldatasetsrc decodes a picture it asks the
+ *                     element that gets its frames. It sets index (uint64), epoch (uint), width,
+ *                     height (int, of the picture upright), max-divisor (int: 1 or 2). The answer is
+ *                     x, y, crop-width, crop-height (int, in pixels of that picture: all that will
+ *                     be looked at) and divisor (int, at most max-divisor: 2 where half the width
+ *                     and height are enough, since the crop is at least twice as large as what is
+ *                     made of it; else 1). No answer: the whole picture.
+ *   query pirl-views  (custom, downstream) pirljigsaw asks who takes its tensors; answered where
+ *                     only the image view will be looked at.
+ *   meta pirl-region  x, y, width, height (int: what the frame shows), full-width, full-height (int:
+ *                     of the picture), all in pixels of the picture, and divisor (int: by which the
+ *                     frame is smaller than that, rounded outwards)
  *
  * A frame that is no whole picture must reach nobody who takes it for one, and most elements pass
  * queries on that they do not know: a tee, a scaler. The queries are therefore sent to the pad at the

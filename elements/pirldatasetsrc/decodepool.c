@@ -205,7 +205,9 @@ worker_main (gpointer data)
     if (slot->serial == serial && serial >= pool->head) {
       slot->decoded = decoded;
       slot->done = TRUE;
-      g_cond_signal (&pool->done);
+      /* Nobody waits for another one. */
+      if (serial == pool->head)
+        g_cond_signal (&pool->done);
     } else {
       gst_pirl_decoded_clear (&decoded);
     }

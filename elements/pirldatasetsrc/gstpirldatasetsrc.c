@@ -41,6 +41,11 @@
  * and caps change in mid-stream; put `videoconvert ! videoscale` where an element does not
  * like that.
  *
+ * A JPEG file whose frame goes straight, or through queues, to a pirlembed that sends tensors, or to a
+ * pirljigsaw whose pirltrainsink takes the image view only, is decoded where they will look at it
+ * (`decode`): the frame shows that region, and the meta `pirl-region` says which it is. Where
+ * anybody else could see the frame, be it a tee, an element between or a pad probe, it is whole.
+ *
  * ## Samples
  *
  * Every buffer has the meta `pirl-sample`: `index` (uint64, the sample's number in the listing
@@ -54,7 +59,11 @@
  * Pictures that cannot be read leave a gap: the numbers of the others stay. Each is counted
  * once and the first ten are named in warnings; an epoch without a single picture is an error.
  *
- * ## Event, query and messages
+ * A frame that shows a region has the meta `pirl-region`: `x`, `y`, `width`, `height` (int, what it
+ * shows), `full-width`, `full-height` (int, of the picture), all in pixels of the picture, and
+ * `divisor` (int, 2 = the frame is half as large as that, rounded outwards).
+ *
+ * ## Event, queries and messages
  *
  * - The sticky event `pirl-dataset` comes before the caps: `count` (uint64, samples an epoch
  *   of this shard has), `total` (uint64, samples of all shards, which is more than every
@@ -63,6 +72,11 @@
  *   order and shards, not where the files lie).
  * - Then the custom query `pirl-resume` asks downstream where to begin. An answer with another
  *   hash or seed is an error.
+ * - The custom query `pirl-crop` asks before a picture is decoded what of it will be looked at:
+ *   `index` (uint64), `epoch` (uint), `width`, `height` (int, of the picture upright), `max-divisor`
+ *   (int) and `pad` (GstPad, who alone may answer); the answer is `x`, `y`, `crop-width`,
+ *   `crop-height` (int, in pixels of the picture) and `divisor` (int). It comes on the decoders'
+ *   threads.
  * - Element message `pirl-epoch` at each epoch's end: `epoch` (uint), `samples` (uint64,
  *   sent), `unreadable` (uint64, skipped).
  *

@@ -19,7 +19,9 @@
  *   from which a consumer renders both views by itself, on the GPU. Only to a peer that names this
  *   feature; the caps have no size, since every frame may have another: GstVideoMeta tells it.
  * - `other/tensors,format=static,num_tensors=2,types="uint8,uint8",dimensions="3:S:S:1,3:P:P:N"`:
- *   both views, one memory each. The choice wherever else downstream can take it.
+ *   both views, one memory each. The choice wherever else downstream can take it. The patches are
+ *   black where a pirltrainsink takes them that looks at image views only (objective npid or
+ *   supervised), and pirldatasetsrc then decodes no more than the image view's crop.
  * - `video/x-raw,format=RGB`: the shuffled patches as a mosaic with gaps of two pixels, to look at,
  *   when downstream takes only video.
  *

@@ -22,7 +22,7 @@
 #define MAX_WARNINGS_TEXT JMSG_LENGTH_MAX
 /* Of a region's first and last column libjpeg interpolates the colours as of a picture's, so it gets
  * some more on both sides. */
-#define MARGIN 16
+#define MARGIN 4
 #define ROWS_A_CALL 16u         /* libjpeg gives fewer anyway */
 
 /* Everything that must survive longjmp() lives here. */

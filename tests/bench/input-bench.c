@@ -1,7 +1,7 @@
 /* gst-pirl: how fast pictures come in: the bare libjpeg-turbo loop, pirldatasetsrc, pirljigsaw.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   input-bench bare|source|crop|jigsaw LIST THREADS EPOCHS      one of tests/bench/run's programs (turns.h)
+ *   input-bench bare|source|crop|view|jigsaw LIST THREADS EPOCHS      one of tests/bench/run's programs (turns.h)
  *
  * LIST names a JPEG file a line, by absolute paths. A turn decodes all of them EPOCHS times.
  *
@@ -14,6 +14,8 @@
  * and reading the list count.
  * crop: the same before a sink that asks for what an embedding looks at, the centre 224 of 256 pixels of
  * the short side, as pirlembed would; it does nothing with it.
+ * view: the same before a sink that asks for random crops of .2 to 1 of the area, as pirljigsaw would
+ * where only the image view is used.
  * jigsaw: the same with ! pirljigsaw at its defaults (224, nine patches of 64 from 255, colour jitter
  * and greys; two tensors of uint8) before the sink.
  * The check is the number of pixels (bare, source).
@@ -26,6 +28,7 @@
  */
 #include <gst/gst.h>
 #include <gst/video/video.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +48,7 @@ typedef struct {
   gchar **files;
   guint n_files, threads, epochs;
   const gchar *line;            /* NULL = the bare loop */
-  gboolean crops;               /* the sink asks for them */
+  gboolean crops, random;       /* the sink asks for them */
 } Input;
 
 static GQuark
@@ -166,6 +169,11 @@ typedef struct {
   guint64 size;                 /* pixels of the pictures that come, from the caps */
 } Count;
 
+typedef struct {
+  GstPadQueryFunction others;
+  gboolean random;
+} Crops;
+
 static void
 on_handoff (GstElement * sink, GstBuffer * buffer, GstPad * pad, Count * count)
 {
@@ -182,22 +190,53 @@ centre_part (gint length, gdouble scale, gint * first, gint * n)
   *n = (gint) MIN (length / 2.0 + half + 1, length) - *first;
 }
 
+/* RandomResizedCrop of sample @index: of ten tries the first that fits, else all. */
+static void
+random_part (guint64 index, gint width, gint height, gint * x, gint * y, gint * w, gint * h)
+{
+  GRand *rand = g_rand_new_with_seed ((guint32) index);
+
+  *x = *y = 0;
+  *w = width;
+  *h = height;
+  for (guint i = 0; i < 10; i++) {
+    const gdouble area = g_rand_double_range (rand, 0.2, 1) * width * height;
+    const gdouble ratio = exp (g_rand_double_range (rand, log (3 / 4.0), log (4 / 3.0)));
+    const gint a = (gint) sqrt (area * ratio), b = (gint) sqrt (area / ratio);
+
+    if (a < 1 || b < 1 || a > width || b > height)
+      continue;
+    *w = a;
+    *h = b;
+    *x = g_rand_int_range (rand, 0, width - a + 1);
+    *y = g_rand_int_range (rand, 0, height - b + 1);
+    break;
+  }
+  g_rand_free (rand);
+}
+
 /* The sink pad's: answers pirl-crop. */
 static gboolean
 on_query (GstPad * pad, GstObject * parent, GstQuery * query)
 {
-  const GstPadQueryFunction others = gst_pad_get_element_private (pad);
+  const Crops *crops = gst_pad_get_element_private (pad);
   gint width, height, x, y, w, h;
+  guint64 index;
   GstStructure *s;
 
   if (GST_QUERY_TYPE (query) != GST_QUERY_CUSTOM)
-    return others (pad, parent, query);
+    return crops->others (pad, parent, query);
   s = gst_query_writable_structure (query);
   if (!gst_structure_has_name (s, "pirl-crop") || !gst_structure_get_int (s, "width", &width)
-      || !gst_structure_get_int (s, "height", &height))
+      || !gst_structure_get_int (s, "height", &height)
+      || !gst_structure_get_uint64 (s, "index", &index))
     return FALSE;
-  centre_part (width, MIN (width, height) / SHORT_SIDE, &x, &w);
-  centre_part (height, MIN (width, height) / SHORT_SIDE, &y, &h);
+  if (crops->random) {
+    random_part (index, width, height, &x, &y, &w, &h);
+  } else {
+    centre_part (width, MIN (width, height) / SHORT_SIDE, &x, &w);
+    centre_part (height, MIN (width, height) / SHORT_SIDE, &y, &h);
+  }
   gst_structure_set (s, "x", G_TYPE_INT, x, "y", G_TYPE_INT, y, "crop-width", G_TYPE_INT, w,
       "crop-height", G_TYPE_INT, h, "divisor", G_TYPE_INT, 1, NULL);
   return TRUE;
@@ -205,9 +244,10 @@ on_query (GstPad * pad, GstObject * parent, GstQuery * query)
 
 /* Counts what comes to @sink; a probe on its pad would see frames that are not meant for it. */
 static void
-watch_crops (GstElement * sink, GstPad * pad, Count * count)
+watch_crops (GstElement * sink, GstPad * pad, Crops * crops, Count * count)
 {
-  gst_pad_set_element_private (pad, GST_PAD_QUERYFUNC (pad));
+  crops->others = GST_PAD_QUERYFUNC (pad);
+  gst_pad_set_element_private (pad, crops);
   gst_pad_set_query_function (pad, on_query);
   g_object_set (sink, "signal-handoffs", TRUE, NULL);
   g_signal_connect (sink, "handoff", G_CALLBACK (on_handoff), count);
@@ -256,6 +296,7 @@ pipeline_turn (const Input * input, Turn * turn, GError ** error)
 {
   GstElement *pipeline = gst_parse_launch (input->line, error), *element;
   Count count = { turn, 0 };
+  Crops crops = {.random = input->random };
   gboolean ok;
   GstPad *pad;
 
@@ -268,7 +309,7 @@ pipeline_turn (const Input * input, Turn * turn, GError ** error)
   element = gst_bin_get_by_name (GST_BIN (pipeline), "out");
   pad = gst_element_get_static_pad (element, "sink");
   if (input->crops)
-    watch_crops (element, pad, &count);
+    watch_crops (element, pad, &crops, &count);
   else
     gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
         on_data, &count, NULL);
@@ -353,7 +394,7 @@ turn_of (gpointer data, Turn * turn, GError ** error)
 static const gchar *
 line_of (const gchar * what)
 {
-  if (g_str_equal (what, "source") || g_str_equal (what, "crop"))
+  if (g_strv_contains ((const gchar *[]) { "source", "crop", "view", NULL }, what))
     return "pirldatasetsrc name=in shuffle=false ! fakesink name=out sync=false";
   if (g_str_equal (what, "jigsaw"))
     return "pirldatasetsrc name=in shuffle=false ! pirljigsaw ! other/tensors "
@@ -377,9 +418,9 @@ main (int argc, char **argv)
     return 1;
   }
   if (argc != 5 || !g_strv_contains ((const gchar *[]) { "bare", "source", "crop",
-            "jigsaw", NULL },
+            "view", "jigsaw", NULL },
           argv[1])) {
-    g_printerr ("usage: input-bench bare|source|crop|jigsaw LIST THREADS EPOCHS, or "
+    g_printerr ("usage: input-bench bare|source|crop|view|jigsaw LIST THREADS EPOCHS, or "
         "input-bench start FOLDER\n");
     return 2;
   }
@@ -390,7 +431,8 @@ main (int argc, char **argv)
   input = (Input) { .list = argv[2], .files = g_strsplit (g_strstrip (text), "\n", -1),
     .threads = (guint) CLAMP (atoi (argv[3]), 1, MAX_THREADS),
     .epochs = (guint) MAX (atoi (argv[4]), 1), .line = line_of (argv[1]),
-    .crops = g_str_equal (argv[1], "crop") };
+    .crops = g_str_equal (argv[1], "crop") || g_str_equal (argv[1], "view"),
+    .random = g_str_equal (argv[1], "view") };
   input.n_files = g_strv_length (input.files);
   status = turns_serve ("input-bench", turn_of, &input);
   g_strfreev (input.files);
