@@ -57,6 +57,9 @@ param_spec_of (const GstPirlProperty * row, gconstpointer defaults)
     case GST_PIRL_STRING:
       return g_param_spec_string (row->name, row->nick, row->blurb,
           *FIELD (gchar *, defaults, row), flags);
+    case GST_PIRL_FRACTION:
+      return gst_param_spec_fraction (row->name, row->nick, row->blurb, 1, G_MAXINT, G_MAXINT, 1,
+          FIELD (gint, defaults, row)[0], FIELD (gint, defaults, row)[1], flags);
     case GST_PIRL_INTS:
       return gst_param_spec_array (row->name, row->nick, row->blurb,
           g_param_spec_int ("number", "Number", "One of them", (gint) row->min,
@@ -131,6 +134,10 @@ gst_pirl_properties_set (const GstPirlProperty * rows, guint n, gpointer setting
       g_free (*FIELD (gchar *, settings, row));
       *FIELD (gchar *, settings, row) = g_value_dup_string (value);
       break;
+    case GST_PIRL_FRACTION:
+      FIELD (gint, settings, row)[0] = gst_value_get_fraction_numerator (value);
+      FIELD (gint, settings, row)[1] = gst_value_get_fraction_denominator (value);
+      break;
     case GST_PIRL_INTS:
       ints_from_value (*FIELD (GArray *, settings, row), value);
       break;
@@ -167,6 +174,10 @@ gst_pirl_properties_get (const GstPirlProperty * rows, guint n, gconstpointer se
       break;
     case GST_PIRL_STRING:
       g_value_set_string (value, *FIELD (gchar *, settings, row));
+      break;
+    case GST_PIRL_FRACTION:
+      gst_value_set_fraction (value, FIELD (gint, settings, row)[0],
+          FIELD (gint, settings, row)[1]);
       break;
     case GST_PIRL_INTS:
       ints_to_value (*FIELD (GArray *, settings, row), value);

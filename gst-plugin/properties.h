@@ -20,6 +20,7 @@ typedef enum {
   GST_PIRL_DOUBLE,
   GST_PIRL_BOOLEAN,
   GST_PIRL_STRING,              /* gchar *, owned */
+  GST_PIRL_FRACTION,            /* two gint, numerator and denominator; above 0 */
   GST_PIRL_INTS,                /* GArray * of gint, owned; a GstValueArray outside */
 } GstPirlPropertyType;
 

@@ -888,7 +888,7 @@ gst_pirl_dataset_src_finalize (GObject * object)
 {
   GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
 
-  g_free (self->settings.location);
+  gst_pirl_dataset_settings_clear (&self->settings);
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 

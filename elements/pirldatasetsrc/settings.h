@@ -15,22 +15,24 @@ typedef enum {
   GST_PIRL_DECODE_SCALED,       /* that, at half its size where it will be scaled to less */
 } GstPirlDecodeMode;
 
+/** One field a property; enumerations are kept as gint so that one table can reach them all. */
 typedef struct {
   gchar *location;              /* owned */
-  GstPirlLabels labels;
+  gint labels;
   guint epochs;                 /* 0 = endless */
   gboolean shuffle;
   guint64 seed, start, stop;
   guint rank, world_size, n_threads;
-  gint fps_n, fps_d;
+  gint fps_n, fps_d;            /* of one property */
   gint max_size, size;
-  GstPirlDecodeMode decode;
+  gint decode;
 } GstPirlDatasetSettings;
 
 /** Installs the properties under 1 .. the number it returns. */
 guint gst_pirl_dataset_settings_install (GObjectClass * klass);
 /** Every property at its default. */
 void gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings);
+void gst_pirl_dataset_settings_clear (GstPirlDatasetSettings * settings);
 /** FALSE when there is no property @id. */
 gboolean gst_pirl_dataset_settings_set (GstPirlDatasetSettings * settings, guint id,
     const GValue * value);
