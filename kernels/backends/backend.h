@@ -17,7 +17,7 @@
 #include "base/surface.h"
 #include "base/view.h"
 
-#define PIRL_BACKEND_VERSION 5
+#define PIRL_BACKEND_VERSION 6
 
 /** n samples of c channels of h x w. Vectors have h = w = 1. */
 typedef struct {
@@ -135,6 +135,8 @@ typedef enum { PIRL_LOSS_NCE, PIRL_LOSS_INFONCE } PirlLoss;
  * InfoNCE: L_b = -s_bp/tau + log (exp (s_bp/tau) + sum_J exp (s_bj/tau))
  * NCE (VISSL nce_loss.py): P_bj = exp (s_bj/tau) / Z, c = K/rows,
  *   L_b = -log (P_bp / (P_bp + c + eps)) - sum_J log (c / (P_bj + c + eps))
+ * Negatives with s_bj > @near count with @near_weight: in InfoNCE exp (s_bj/tau), in NCE the
+ * logarithm is multiplied by it. A weight is a constant for the gradient.
  * Result: mean of L_b over the batch; gradient of @scale * mean(L) with respect to z.
  * Nothing of size batch x K x dim is ever in memory.
  */
@@ -147,14 +149,17 @@ typedef struct {
   gdouble z;                    /* Z of the NCE loss; unused otherwise */
   gdouble scale;                /* lambda, or 1 - lambda */
   PirlDType bank_dtype;         /* of its rows: the device's param_dtype, or F16 */
+  gdouble near, near_weight;    /* @near 0, or from 1 on: nothing is near; @near_weight 0 .. 1 */
 } PirlContrastDesc;
 
 typedef struct {
   gdouble loss;                 /* mean of L_b, unscaled */
   gdouble mean_exp;             /* mean of exp (s/tau) over the batch's positives and negatives:
-                                 * Z estimated from this batch is rows * mean_exp */
+                                 * Z estimated from this batch is rows * mean_exp. InfoNCE: near
+                                 * ones count with their weight */
   gdouble positive;             /* mean cosine of a sample with its own row */
   gdouble spread;               /* 1 - |mean of the batch's embeddings|^2: 0 = all the same */
+  gdouble near;                 /* share of the negatives that were near */
 } PirlContrastStats;
 
 /**
@@ -192,6 +197,17 @@ typedef struct {
                                  * and changed nothing */
   PirlLossScale loss_scale;     /* for the next step */
 } PirlStepResult;
+
+/** A tensor in an arena of parameters: where it begins and how long it is, in elements. */
+typedef struct {
+  guint64 first, n;
+} PirlSegment;
+
+/** Numbers of PirlBackend.lars. */
+typedef struct {
+  gdouble lr, momentum, weight_decay;
+  gdouble trust, epsilon;
+} PirlLars;
 
 typedef struct _PirlBackend PirlBackend;
 typedef struct _PirlUnitPlan PirlUnitPlan;      /* each backend's own */
@@ -278,17 +294,30 @@ struct _PirlBackend {
   gboolean (*cross_entropy) (PirlDevice *device, guint batch, guint classes, gconstpointer logits,
       const gint *labels, gpointer d_logits, PirlEntropyStats *stats, GError **error);
 
-  /* Looks for gradients that are no finite numbers; if there are, sgd and adam change nothing until
-   * the step's end. NULL = not offered. */
+  /* Looks for gradients that are no finite numbers; if there are, sgd, adam, lars and average
+   * change nothing until the step's end. NULL = not offered. */
   gboolean (*check) (PirlDevice *device, gsize n, gconstpointer gradients, GError **error);
-  /* SGD as PyTorch's: g += weight_decay * w; v = momentum * v + g; w -= lr * v. */
+  /* SGD as PyTorch's: g += weight_decay * w; v = momentum * v + g; w -= lr * v; with @nesterov
+   * w -= lr * (g + momentum * v). */
   gboolean (*sgd) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
-      gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error);
+      gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, gboolean nesterov,
+      GError **error);
   /* Adam as PyTorch's, step @step >= 1: g += weight_decay * w; m = b1 m + (1 - b1) g;
    * v = b2 v + (1 - b2) g^2; w -= lr * (m / (1 - b1^t)) / (sqrt (v / (1 - b2^t)) + epsilon). */
   gboolean (*adam) (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
       gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
       gdouble epsilon, gdouble weight_decay, GError **error);
+
+  /* LARS (You et al. 2017) of @n_segments tensors in the arenas, of their own norms each:
+   *   local = trust * |w| / (|g| + weight_decay * |w| + epsilon), 1 where |w| is 0
+   *   v = momentum * v + local * lr * (g + weight_decay * w); w -= v
+   * @segments on the host. The sums are the same bits every time. */
+  gboolean (*lars) (PirlDevice *device, guint n_segments, const PirlSegment *segments,
+      gpointer weights, gconstpointer gradients, gpointer velocity, const PirlLars *values,
+      GError **error);
+  /* dst = keep * dst + (1 - keep) * src, @n numbers of param_dtype; @keep 0 copies. */
+  gboolean (*average) (PirlDevice *device, gsize n, gpointer dst, gconstpointer src, gdouble keep,
+      GError **error);
 
   /* Steps: NULL where every operation is done when it returns. Else, between step_begin and
    * step_end, operations are queued: what they leave on the host (stats) is there after step_end,

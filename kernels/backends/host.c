@@ -161,10 +161,33 @@ pirl_contrast_problem (const PirlContrastDesc *desc, PirlDType param_dtype,
     return "the NCE loss needs negatives and a Z above 0";
   if (!negative && desc->negatives != desc->rows - 1)
     return "without chosen negatives there must be as many as the bank has other rows";
+  if (!(desc->near_weight >= 0 && desc->near_weight <= 1))
+    return "near negatives must count with a weight from 0 to 1";
   for (guint b = 0; b < desc->batch; b++)
     if (positive[b] >= desc->rows)
       return "a sample's own row is beyond the bank";
   return NULL;
+}
+
+gdouble
+pirl_contrast_near (const PirlContrastDesc *desc)
+{
+  return desc->near > 0 && desc->near < 1 ? desc->near : INFINITY;
+}
+
+gdouble
+pirl_contrast_near_share (const PirlContrastDesc *desc, gdouble n_near)
+{
+  return n_near > 0 ? n_near / ((gdouble) desc->batch * (gdouble) desc->negatives) : 0;
+}
+
+gdouble
+pirl_lars_local (const PirlLars *values, gdouble weight_norm, gdouble gradient_norm)
+{
+  if (weight_norm == 0)
+    return 1;
+  return values->trust * weight_norm
+      / (gradient_norm + values->weight_decay * weight_norm + values->epsilon);
 }
 
 gboolean

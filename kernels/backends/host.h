@@ -22,5 +22,11 @@ gdouble pirl_host_spread (PirlDType dtype, gconstpointer embedding, guint batch,
 /** What makes a contrast impossible; NULL = nothing. @param_dtype: the device's. */
 const gchar *pirl_contrast_problem (const PirlContrastDesc *desc, PirlDType param_dtype,
     const guint32 *positive, const guint32 *negative);
+/** The cosine above which a negative is near; infinite when none is. */
+gdouble pirl_contrast_near (const PirlContrastDesc *desc);
+/** What share of the negatives @n_near are. */
+gdouble pirl_contrast_near_share (const PirlContrastDesc *desc, gdouble n_near);
+/** LARS's factor of the rate for a tensor with these norms. */
+gdouble pirl_lars_local (const PirlLars *values, gdouble weight_norm, gdouble gradient_norm);
 /** Whether a device has banks of that type. */
 gboolean pirl_bank_dtype_check (const PirlDevice *device, PirlDType bank_dtype, GError **error);

@@ -374,7 +374,7 @@ step_weights (PirlTrainer *trainer, GError **error)
     return pirl_params_adam (trainer->params, stats->step, stats->learning_rate, config->momentum,
         ADAM_BETA2, ADAM_EPSILON, config->weight_decay, error);
   return pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
-      config->weight_decay, error);
+      config->weight_decay, FALSE, error);
 }
 
 /* Everything the device does. Where it is done at once, the weights change only after a look at the

@@ -1,4 +1,4 @@
-/* gst-pirl: the parameters of a network: arenas, initialisation, loading, SGD, Adam.
+/* gst-pirl: the parameters of a network: arenas, initialisation, loading, SGD, Adam, LARS.
  *
  * An arena is one block of device memory; every parameter starts at a multiple of 16 elements and
  * the gaps stay zero, so that the optimiser runs over whole regions at once.
@@ -501,25 +501,63 @@ static const struct {
   gdouble decay;
 } optimised[] = { {REGION_WEIGHTS, 1}, {REGION_AFFINE, 0} };
 
-gboolean
-pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum, gdouble weight_decay,
-    GError **error)
+/* SGD on the arena's elements [first, end). */
+static gboolean
+sgd_range (PirlParams *params, gsize first, gsize end, gdouble lr, gdouble momentum,
+    gdouble weight_decay, gboolean nesterov, GError **error)
 {
   PirlDevice *device = params->device;
+
+  return end == first || device->backend->sgd (device, end - first,
+      arena_at (params, PIRL_ARENA_VALUE, first), arena_at (params, PIRL_ARENA_GRADIENT, first),
+      arena_at (params, PIRL_ARENA_VELOCITY, first), lr, momentum, weight_decay, nesterov, error);
+}
+
+gboolean
+pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum, gdouble weight_decay,
+    gboolean nesterov, GError **error)
+{
   gsize first = 0;
 
   for (guint i = 0; i < G_N_ELEMENTS (optimised); i++) {
     const gsize end = params->end[optimised[i].region];
 
-    if (end > first && !device->backend->sgd (device, end - first,
-            arena_at (params, PIRL_ARENA_VALUE, first),
-            arena_at (params, PIRL_ARENA_GRADIENT, first),
-            arena_at (params, PIRL_ARENA_VELOCITY, first), lr, momentum,
-            weight_decay * optimised[i].decay, error))
+    if (!sgd_range (params, first, end, lr, momentum, weight_decay * optimised[i].decay, nesterov,
+            error))
       return FALSE;
     first = end;
   }
   return TRUE;
+}
+
+gboolean
+pirl_params_lars (PirlParams *params, const PirlLars *values, GError **error)
+{
+  PirlDevice *device = params->device;
+  const guint n = params->specs->len;
+  g_autofree PirlSegment *segments = g_new (PirlSegment, MAX (n, 1));
+  guint n_segments = 0;
+
+  for (guint i = 0; i < n; i++) {
+    const PirlParamSpec *spec = pirl_params_spec (params, i);
+
+    if (slot_region (spec->slot) == REGION_WEIGHTS)
+      segments[n_segments++] = (PirlSegment) { g_array_index (params->offsets, gsize, i),
+        pirl_shape_count (&spec->shape) };
+  }
+  return device->backend->lars (device, n_segments, segments, params->arena[PIRL_ARENA_VALUE],
+      params->arena[PIRL_ARENA_GRADIENT], params->arena[PIRL_ARENA_VELOCITY], values, error)
+      && sgd_range (params, params->end[REGION_WEIGHTS], params->end[REGION_AFFINE], values->lr,
+      values->momentum, 0, FALSE, error);
+}
+
+gboolean
+pirl_params_average (PirlParams *params, PirlParams *source, gdouble keep, GError **error)
+{
+  PirlDevice *device = params->device;
+
+  return device->backend->average (device, params->end[REGION_AFFINE],
+      params->arena[PIRL_ARENA_VALUE], source->arena[PIRL_ARENA_VALUE], keep, error);
 }
 
 gboolean

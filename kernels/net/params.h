@@ -73,9 +73,17 @@ PIRL_API gboolean pirl_params_zero_gradients (PirlParams *params, GError **error
 /** On a device that looks: where a gradient is no finite number, this step's optimiser changes
  * nothing. */
 PIRL_API gboolean pirl_params_check (PirlParams *params, GError **error);
-/** One SGD step over all trainable parameters; weight decay on weights only. */
+/** One SGD step over all trainable parameters; weight decay on weights only. @nesterov: with
+ * Nesterov's momentum, in PyTorch's form. */
 PIRL_API gboolean pirl_params_sgd (PirlParams *params, gdouble lr, gdouble momentum,
-    gdouble weight_decay, GError **error);
+    gdouble weight_decay, gboolean nesterov, GError **error);
+/** One LARS step (PirlBackend.lars), each weight a tensor of its own; biases and batch norm's
+ * factors as with SGD, not decayed. */
+PIRL_API gboolean pirl_params_lars (PirlParams *params, const PirlLars *values, GError **error);
+/** Values of @params = keep values + (1 - keep) those of @source, all but running statistics. Both
+ * are made of the same graphs, on one device. */
+PIRL_API gboolean pirl_params_average (PirlParams *params, PirlParams *source, gdouble keep,
+    GError **error);
 /** One Adam step (Kingma & Ba 2015, PyTorch's form: bias correction, L2 weight decay added to the
  * gradient), @step counted from 1. The first moment is in PIRL_ARENA_VELOCITY. */
 PIRL_API gboolean pirl_params_adam (PirlParams *params, guint64 step, gdouble lr, gdouble beta1,

@@ -183,7 +183,8 @@ parts_optimiser (gconstpointer closure, guint i, GError **error)
   return (!backend->check || backend->check (parts->device, parts->n_weights,
           parts->block[WEIGHT_GRADIENTS], error))
       && backend->sgd (parts->device, parts->n_weights, parts->block[WEIGHTS],
-      parts->block[WEIGHT_GRADIENTS], parts->block[VELOCITY], 1e-6, 0.9, 1e-4, error)
+      parts->block[WEIGHT_GRADIENTS], parts->block[VELOCITY], 1e-6, 0.9, 1e-4, FALSE,
+      error)
       && backend->zero (parts->device, parts->block[WEIGHT_GRADIENTS], bytes, error);
 }
 

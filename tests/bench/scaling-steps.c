@@ -65,11 +65,12 @@ timed_rows (PirlDevice *device, gpointer table, gpointer aside, gsize row_bytes,
 
 static gboolean
 timed_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
-    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
+    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, gboolean nesterov,
+    GError **error)
 {
   const gdouble start = scaling_cpu ();
   const gboolean good = plain->sgd (device, n, weights, gradients, velocity, lr, momentum,
-      weight_decay, error);
+      weight_decay, nesterov, error);
 
   spent[PART_OPTIMISER] += scaling_cpu () - start;
   return good;

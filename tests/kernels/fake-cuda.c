@@ -196,6 +196,7 @@ step_end (PirlDevice *base, PirlStepResult *result, GError **error)
   else if (device->scale.scale > 0)
     device->scale.clean++;
   *result = (PirlStepResult) { device->finite, device->scale };
+  device->finite = TRUE;
   return done;
 }
 
@@ -206,6 +207,7 @@ step_abort (PirlDevice *base)
 
   ops_clear (device->ops);
   device->in_step = device->launched = FALSE;
+  device->finite = TRUE;
   g_atomic_int_inc (&fake.aborted);
 }
 
@@ -235,6 +237,7 @@ fake_open (guint index, guint n_threads, gboolean deterministic, GError **error)
   device->base.description = g_strdup ("cuda (made up)");
   device->base.backend = &fake_backend;
   device->cpu = inner;
+  device->finite = TRUE;
   device->ops = g_array_new (FALSE, FALSE, sizeof (Op));
   device->last = g_array_new (FALSE, FALSE, sizeof (Op));
   return &device->base;
@@ -527,16 +530,16 @@ static gboolean
 run_sgd (Fake *device, Op *op, GError **error)
 {
   return !device->finite || cpu ()->sgd (device->cpu, op->number[0], op->memory[0], op->memory[1],
-      op->memory[2], op->value[0], op->value[1], op->value[2], error);
+      op->memory[2], op->value[0], op->value[1], op->value[2], op->value[3] != 0, error);
 }
 
 static gboolean
 fake_sgd (PirlDevice *base, gsize n, gpointer weights, gconstpointer gradients, gpointer velocity,
-    gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
+    gdouble lr, gdouble momentum, gdouble weight_decay, gboolean nesterov, GError **error)
 {
   return submit (base, (Op) { .run = run_sgd, .number = { n },
         .memory = { weights, (gpointer) gradients, velocity },
-        .value = { lr, momentum, weight_decay } }, error);
+        .value = { lr, momentum, weight_decay, nesterov } }, error);
 }
 
 static gboolean
@@ -557,6 +560,42 @@ fake_adam (PirlDevice *base, gsize n, gpointer weights, gconstpointer gradients,
   return submit (base, (Op) { .run = run_adam, .number = { n },
         .memory = { weights, (gpointer) gradients, first, second },
         .value = { (gdouble) step, lr, beta1, beta2, epsilon, weight_decay } }, error);
+}
+
+static gboolean
+run_lars (Fake *device, Op *op, GError **error)
+{
+  const gdouble *v = op->value;
+  const PirlLars values = { v[0], v[1], v[2], v[3], v[4] };
+
+  return !device->finite || cpu ()->lars (device->cpu, (guint) op->number[0], op->extra,
+      op->memory[0], op->memory[1], op->memory[2], &values, error);
+}
+
+static gboolean
+fake_lars (PirlDevice *base, guint n_segments, const PirlSegment *segments, gpointer weights,
+    gconstpointer gradients, gpointer velocity, const PirlLars *values, GError **error)
+{
+  return submit (base, (Op) { .run = run_lars, .number = { n_segments },
+        .memory = { weights, (gpointer) gradients, velocity },
+        .extra = g_memdup2 (segments, n_segments * sizeof *segments),
+        .value = { values->lr, values->momentum, values->weight_decay, values->trust,
+          values->epsilon } }, error);
+}
+
+static gboolean
+run_average (Fake *device, Op *op, GError **error)
+{
+  return !device->finite || cpu ()->average (device->cpu, op->number[0], op->memory[0],
+      op->memory[1], op->value[0], error);
+}
+
+static gboolean
+fake_average (PirlDevice *base, gsize n, gpointer dst, gconstpointer src, gdouble keep,
+    GError **error)
+{
+  return submit (base, (Op) { .run = run_average, .number = { n },
+        .memory = { dst, (gpointer) src }, .value = { keep } }, error);
 }
 
 /* --- the module --- */
@@ -586,6 +625,8 @@ static const PirlBackend fake_backend = {
   .check = fake_check,
   .sgd = fake_sgd,
   .adam = fake_adam,
+  .lars = fake_lars,
+  .average = fake_average,
   .step_begin = step_begin,
   .step_launch = step_launch,
   .step_end = step_end,

@@ -177,7 +177,7 @@ net_step (Net *net, const guint8 *const *pictures, gboolean in_step)
   g_assert_no_error (error);
   pirl_plan_backward (net->plan, NULL, &error);
   g_assert_no_error (error);
-  pirl_params_sgd (net->params, RATE, 0.9, 1e-4, &error);
+  pirl_params_sgd (net->params, RATE, 0.9, 1e-4, FALSE, &error);
   g_assert_no_error (error);
   if (in_step) {
     PirlStepResult result;

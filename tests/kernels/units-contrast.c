@@ -222,25 +222,53 @@ compare_contrast (const UnitsContext *context, const ContrastCase *c, const gcha
   scalar = fmax (scalar, fabs (tested.positive - expected.positive));
   scalar = fmax (scalar, fabs (tested.spread - expected.spread));
   scalar = fmax (scalar, relative (alone.loss, expected.loss));
+  scalar = fmax (scalar, fabs (tested.near - expected.near));
   worst[0] = fmax (worst[0], nmse);
   worst[1] = fmax (worst[1], scalar);
   details = g_strdup_printf (" gradient NMSE %.2g, scalars %.2g", nmse, scalar);
   return units_report (context, nmse <= NMSE_LIMIT && scalar <= SCALAR_LIMIT, name, details);
 }
 
+/* A cosine, 0.1 or a little more, that no sample and row of the bank are so close to that float and
+ * double would stand on different sides of it. */
+static gdouble
+clear_threshold (const ContrastCase *c)
+{
+  const gsize dim = c->desc.dim, n = c->desc.rows * dim;
+  g_autofree gfloat *bank = g_memdup2 (c->bank, n * sizeof *bank);
+  g_autofree guint16 *halves = g_new (guint16, n);
+  gdouble near = 0.1;
+
+  pirl_from_float (PIRL_DTYPE_F16, c->bank, halves, n);
+  if (c->half)
+    pirl_to_float (PIRL_DTYPE_F16, halves, bank, n);
+  for (gsize i = 0; i < c->desc.batch * c->desc.rows; i++) {
+    const gfloat *z = c->embedding + i / c->desc.rows * dim;
+    const gfloat *m = bank + i % c->desc.rows * dim;
+    gdouble s = 0;
+
+    for (gsize d = 0; d < dim; d++)
+      s += (gdouble) z[d] * m[d];
+    if (fabs (s - near) < 1e-6) {
+      near += 3e-6;
+      i = (gsize) -1;           /* from the beginning */
+    }
+  }
+  return near;
+}
+
 static guint
 check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gboolean half,
-    gdouble worst[2])
+    gboolean near, gdouble worst[2])
 {
   const guint batch = shapes[shape].batch, dim = shapes[shape].dim;
   const guint64 rows = shapes[shape].rows;
   const gboolean all = shapes[shape].negatives == 0;
   const guint64 negatives = all ? rows - 1 : shapes[shape].negatives;
   g_autofree gchar *name = g_strdup_printf ("contrast: %s, batch %u, dim %u, %" G_GUINT64_FORMAT
-      " rows%s, %" G_GUINT64_FORMAT " negatives%s, temperature %g",
+      " rows%s, %" G_GUINT64_FORMAT " negatives%s, temperature %g%s",
       loss == PIRL_LOSS_NCE ? "NCE" : "InfoNCE", batch, dim, rows, half ? " of F16" : "",
-      negatives, all ? " (all)" : "",
-      shapes[shape].temperature);
+      negatives, all ? " (all)" : "", shapes[shape].temperature, near ? ", some near" : "");
 
   if (!units_selected (context, name))
     return 0;
@@ -253,6 +281,10 @@ check_contrast (const UnitsContext *context, guint shape, PirlLoss loss, gboolea
   ContrastCase c = { { loss, batch, dim, rows, negatives, shapes[shape].temperature,
         1.7 * rows, 0.3 }, half, embedding, bank, positive, negative };
 
+  if (near) {
+    c.desc.near = clear_threshold (&c);
+    c.desc.near_weight = half ? 0 : 0.3;
+  }
   return compare_contrast (context, &c, name, worst);
 }
 
@@ -498,10 +530,11 @@ check_recorded (const UnitsContext *context)
 
 /* Three steps, so that the velocity counts. */
 static guint
-check_sgd (const UnitsContext *context, gsize n, gdouble momentum, gdouble *worst)
+check_sgd (const UnitsContext *context, gsize n, gdouble momentum, gboolean nesterov,
+    gdouble *worst)
 {
-  g_autofree gchar *name = g_strdup_printf ("sgd: %" G_GSIZE_FORMAT " weights, momentum %g", n,
-      momentum);
+  g_autofree gchar *name = g_strdup_printf ("sgd: %" G_GSIZE_FORMAT " weights, momentum %g%s", n,
+      momentum, nesterov ? " (Nesterov's)" : "");
   g_autofree gfloat *weights = random_rows (SEED, 1, n, FALSE);
   g_autofree gfloat *gradients = random_rows (SEED + 1, 1, n, FALSE);
   g_autofree gfloat *zeros = g_new0 (gfloat, n);
@@ -518,7 +551,7 @@ check_sgd (const UnitsContext *context, gsize n, gdouble momentum, gdouble *wors
         && array_init (&v[i], devices[i], n, zeros) && array_init (&g, devices[i], n, gradients);
     for (gint step = 0; ok && step < 3; step++)
       ok = devices[i]->backend->sgd (devices[i], n, w[i].block.memory, g.block.memory,
-          v[i].block.memory, 0.1 / (step + 1), momentum, 1e-2, NULL);
+          v[i].block.memory, 0.1 / (step + 1), momentum, 1e-2, nesterov, NULL);
     g_free (array_take (&g));
   }
   nmse = compare (&w[0], &w[1]);
@@ -564,6 +597,81 @@ check_adam (const UnitsContext *context, gsize n, gdouble epsilon, gdouble *wors
   return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
 }
 
+/* Three steps of tensors of all sizes, with gaps between them that must stay as they are. One is
+ * zero, and moves all the same; one has no gradient. */
+static guint
+check_lars (const UnitsContext *context, gdouble *worst)
+{
+  static const PirlSegment segments[] = { { 0, 1 }, { 16, 31 }, { 48, 9 }, { 64, 20000 },
+    { 20064, 70001 }, { 90080, 33 } };
+  enum { ZERO = 2, STILL = 5, N = 90128 };
+  static const PirlLars values = { 0.3, 0.9, 1e-2, 1e-3, 1e-8 };
+  g_autofree gfloat *weights = random_rows (SEED, 1, N, FALSE);
+  g_autofree gfloat *gradients = random_rows (SEED + 1, 1, N, FALSE);
+  g_autofree gfloat *zeros = g_new0 (gfloat, N);
+  g_autofree gfloat *after = g_new (gfloat, N), *again = g_new (gfloat, N);
+  PirlDevice *devices[] = { context->tested, context->reference, context->tested };
+  g_autofree gchar *details = NULL;
+  Array w[3], v[3], g;
+  gboolean ok = TRUE;
+  gdouble nmse = 0;
+
+  if (!units_selected (context, "lars"))
+    return 0;
+  memset (weights + segments[ZERO].first, 0, segments[ZERO].n * sizeof *weights);
+  memset (gradients + segments[STILL].first, 0, segments[STILL].n * sizeof *gradients);
+  for (gint i = 0; i < 3; i++) {
+    ok = ok && array_init (&w[i], devices[i], N, weights)
+        && array_init (&v[i], devices[i], N, zeros) && array_init (&g, devices[i], N, gradients);
+    for (gint step = 0; ok && step < 3; step++)
+      ok = devices[i]->backend->lars (devices[i], G_N_ELEMENTS (segments), segments,
+          w[i].block.memory, g.block.memory, v[i].block.memory, &values, NULL);
+    g_free (array_take (&g));
+  }
+  ok = ok && array_read (&w[0], after) && array_read (&w[2], again)
+      && memcmp (after, again, N * sizeof *after) == 0
+      && after[1] == weights[1] && after[90065] == weights[90065]
+      && after[segments[ZERO].first] != 0 && after[segments[STILL].first] != weights[90080];
+  nmse = fmax (compare (&w[0], &w[1]), compare (&v[0], &v[1]));
+  g_free (array_take (&w[2]));
+  g_free (array_take (&v[2]));
+  *worst = fmax (*worst, nmse);
+  details = g_strdup_printf (" NMSE %.2g", nmse);
+  return units_report (context, ok && nmse <= NMSE_LIMIT, "lars", details);
+}
+
+/* Twice; what is kept of 0 is nothing, even of what is no number. */
+static guint
+check_average (const UnitsContext *context, gsize n, gdouble keep, gdouble *worst)
+{
+  g_autofree gchar *name = g_strdup_printf ("average: %" G_GSIZE_FORMAT " weights, %g kept", n,
+      keep);
+  g_autofree gfloat *before = random_rows (SEED, 1, n, FALSE);
+  g_autofree gfloat *source = random_rows (SEED + 1, 1, n, FALSE);
+  PirlDevice *devices[2] = { context->tested, context->reference };
+  g_autofree gchar *details = NULL;
+  Array dst[2], src;
+  gboolean ok = TRUE;
+  gdouble nmse;
+
+  if (!units_selected (context, name))
+    return 0;
+  if (keep == 0)
+    before[0] = NAN;
+  for (gint i = 0; i < 2; i++) {
+    ok = ok && array_init (&dst[i], devices[i], n, before)
+        && array_init (&src, devices[i], n, source);
+    for (gint step = 0; ok && step < 2; step++)
+      ok = devices[i]->backend->average (devices[i], n, dst[i].block.memory, src.block.memory,
+          keep, NULL);
+    g_free (array_take (&src));
+  }
+  nmse = compare (&dst[0], &dst[1]);
+  *worst = fmax (*worst, nmse);
+  details = g_strdup_printf (" NMSE %.2g", nmse);
+  return units_report (context, ok && nmse <= NMSE_LIMIT, name, details);
+}
+
 /* A step with one gradient that is no finite number, at @bad, must change no weight; one without
  * must. Weights and gradients begin @offset floats behind an aligned address. */
 static gboolean
@@ -584,7 +692,7 @@ guarded_step (PirlDevice *device, gsize n, gsize offset, gsize bad, gfloat value
   ok = ok && backend->step_begin (device, NULL)
       && backend->check (device, n, g.block.memory + at, NULL)
       && backend->sgd (device, n, w.block.memory + at, g.block.memory + at, v.block.memory + at,
-      1, 0.9, 0, NULL) && backend->step_launch (device, NULL)
+      1, 0.9, 0, FALSE, NULL) && backend->step_launch (device, NULL)
       && backend->step_end (device, &result, NULL);
   after = array_take (&w);
   g_free (array_take (&v));
@@ -620,8 +728,10 @@ units_check_contrast (const UnitsContext *context)
 
   for (guint shape = 0; shape < G_N_ELEMENTS (shapes); shape++) {
     for (gint half = FALSE; half <= TRUE; half++) {
-      failed += check_contrast (context, shape, PIRL_LOSS_NCE, half, worst);
-      failed += check_contrast (context, shape, PIRL_LOSS_INFONCE, half, worst);
+      for (gint near = FALSE; near <= TRUE; near++) {
+        failed += check_contrast (context, shape, PIRL_LOSS_NCE, half, near, worst);
+        failed += check_contrast (context, shape, PIRL_LOSS_INFONCE, half, near, worst);
+      }
     }
   }
   for (guint i = 0; i < 12; i++)
@@ -637,8 +747,12 @@ units_check_contrast (const UnitsContext *context)
     failed += check_cross_entropy (context, (const guint[]) { 2, 10, 1000 }[i / 2],
         i % 2 ? 30 : 1, worst);
   failed += check_recorded (context);
+  for (guint i = 0; i < 9; i++)
+    failed += check_sgd (context, (const gsize[]) { 1, 77, 65537 }[i % 3], i < 6 ? 0.9 : 0.0,
+        i < 3, &worst_update);
+  failed += check_lars (context, &worst_update);
   for (guint i = 0; i < 6; i++)
-    failed += check_sgd (context, (const gsize[]) { 1, 77, 65537 }[i % 3], i < 3 ? 0.9 : 0.0,
+    failed += check_average (context, (const gsize[]) { 1, 77, 65537 }[i / 2], i % 2 ? 0.99 : 0,
         &worst_update);
   for (guint i = 0; i < 3; i++)
     failed += check_adam (context, (const gsize[]) { 1, 77, 65537 }[i], i ? 1e-8 : 1e-3,

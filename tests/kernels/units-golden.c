@@ -26,7 +26,7 @@ typedef struct {
 typedef struct {
   PirlContrastDesc desc;
   gboolean all_rows;
-  gdouble loss, mean_exp, positive;
+  gdouble loss, mean_exp, positive, near;
   GoldenSummary gradient;
 } GoldenContrast;
 
@@ -243,6 +243,7 @@ contrast_error (const UnitsContext *context, const GoldenContrast *golden)
   worst = summary_error (&golden->gradient, gradient, BATCH * DIM);
   worst = fmax (worst, distance (stats.loss, golden->loss, golden->loss));
   worst = fmax (worst, distance (stats.mean_exp, golden->mean_exp, golden->mean_exp));
+  worst = fmax (worst, distance (stats.near, golden->near, 0.0));
   return fmax (worst, distance (stats.positive, golden->positive, 0.0));
 }
 
@@ -262,7 +263,7 @@ bank_error (const UnitsContext *context)
 }
 
 static gdouble
-sgd_error (const UnitsContext *context)
+sgd_error (const UnitsContext *context, gboolean nesterov)
 {
   gdouble w[WEIGHTS], target[WEIGHTS], gradient[WEIGHTS], velocity[WEIGHTS] = { 0.0 };
 
@@ -272,9 +273,28 @@ sgd_error (const UnitsContext *context)
     for (gint i = 0; i < WEIGHTS; i++)
       gradient[i] = w[i] - target[i];
     context->reference->backend->sgd (context->reference, WEIGHTS, w, gradient, velocity, 0.1, 0.9,
-        0.05, NULL);
+        0.05, nesterov, NULL);
   }
-  return summary_error (&golden_sgd, w, WEIGHTS);
+  return summary_error (nesterov ? &golden_nesterov : &golden_sgd, w, WEIGHTS);
+}
+
+/* Of two tensors: 7 and 12 numbers. */
+static gdouble
+lars_error (const UnitsContext *context)
+{
+  static const PirlSegment segments[] = { { 0, 7 }, { 7, 12 } };
+  static const PirlLars values = { 2.0, 0.9, 0.05, 0.02, 1e-3 };
+  gdouble w[WEIGHTS], target[WEIGHTS], gradient[WEIGHTS], velocity[WEIGHTS] = { 0.0 };
+
+  fill (w, WEIGHTS, ROLE_PARAM);
+  fill (target, WEIGHTS, ROLE_PARAM + PIRL_SLOT_BN_VAR);
+  for (gint step = 0; step < 3; step++) {
+    for (gint i = 0; i < WEIGHTS; i++)
+      gradient[i] = w[i] - target[i];
+    context->reference->backend->lars (context->reference, 2, segments, w, gradient, velocity,
+        &values, NULL);
+  }
+  return summary_error (&golden_lars, w, WEIGHTS);
 }
 
 static gdouble
@@ -315,15 +335,17 @@ units_check_golden (const UnitsContext *context)
     failed += check_unit (context, u, &worst);
   for (guint i = 0; i < G_N_ELEMENTS (golden_contrasts); i++) {
     const GoldenContrast *golden = &golden_contrasts[i];
-    g_autofree gchar *name = g_strdup_printf ("golden: %s, %s",
+    g_autofree gchar *name = g_strdup_printf ("golden: %s, %s, near from %g on",
         golden->desc.loss == PIRL_LOSS_NCE ? "NCE" : "InfoNCE",
-        golden->all_rows ? "all rows" : "negatives drawn");
+        golden->all_rows ? "all rows" : "negatives drawn", golden->desc.near);
 
     failed += report (context, name, contrast_error (context, golden), &worst);
   }
   failed += report (context, "golden: pictures", input_error (context), &worst);
   failed += report (context, "golden: bank update", bank_error (context), &worst);
-  failed += report (context, "golden: sgd", sgd_error (context), &worst);
+  failed += report (context, "golden: sgd", sgd_error (context, FALSE), &worst);
+  failed += report (context, "golden: nesterov", sgd_error (context, TRUE), &worst);
+  failed += report (context, "golden: lars", lars_error (context), &worst);
   failed += report (context, "golden: adam", adam_error (context), &worst);
   g_print ("reference against PyTorch: %u failed; worst %.2g (limit %.0e)\n", failed, worst,
       TOLERANCE);

@@ -149,17 +149,22 @@ def unit_rows(n, dim, phase):
     return F.normalize(torch.sin(0.7 * i + phase).reshape(n, dim), dim=1)
 
 
-def contrast(loss, z, bank, positive, negative, tau, Z):
-    """InfoNCE by cross entropy; NCE by the modules' formulas of VISSL's nce_loss.py."""
+def contrast(loss, z, bank, positive, negative, tau, Z, near, near_weight):
+    """InfoNCE by cross entropy; NCE by the modules' formulas of VISSL's nce_loss.py. Negatives with a
+    cosine above near count with near_weight; last the mean of exp and the share that is near."""
     rows = torch.cat([positive[:, None], negative], 1)
     logits = torch.einsum('bd,bkd->bk', z, bank[rows]) / tau
+    is_near = logits.detach()[:, 1:] * tau > near
+    weight = torch.where(is_near, near_weight, 1.0)
+    share = is_near.double().mean().item()
     if loss == 'INFONCE':
-        return F.cross_entropy(logits, torch.zeros(len(z), dtype=torch.long)), logits
+        logits = torch.cat([logits[:, :1], logits[:, 1:] + weight.log()], 1)
+        return F.cross_entropy(logits, torch.zeros(len(z), dtype=torch.long)), logits, share
     p = logits.exp() / Z
     noise, eps = negative.shape[1] / len(bank), 1.19e-7
     ln_positive = (p[:, 0] / (p[:, 0] + noise + eps)).log()
-    ln_noise = (noise / (p[:, 1:] + noise + eps)).log()
-    return -(ln_positive.sum() + ln_noise.sum()) / len(z), logits
+    ln_noise = weight * (noise / (p[:, 1:] + noise + eps)).log()
+    return -(ln_positive.sum() + ln_noise.sum()) / len(z), logits, share
 
 
 def write_contrast():
@@ -171,12 +176,15 @@ def write_contrast():
     rows = []
     for loss in ('NCE', 'INFONCE'):
         for all_rows, negative in ((0, drawn), (1, other)):
-            z = unit_rows(batch, dim, 2.0).requires_grad_()
-            value, logits = contrast(loss, z, bank, positive, negative, tau, Z)
-            (scale * value).backward()
-            rows.append(f'  {{ {{ PIRL_LOSS_{loss}, {batch}, {dim}, {n}, {negative.shape[1]}, {tau}, {Z}, {scale} }},\n'
-                        f'      {all_rows}, {value.item():.17g}, {logits.exp().mean().item():.17g}, '
-                        f'{(logits[:, 0] * tau).mean().item():.17g},\n      {c_summary(z.grad)} }},\n')
+            for near, weight in ((1, 0), (0.2, 0.4), (0.5, 0)):
+                z = unit_rows(batch, dim, 2.0).requires_grad_()
+                value, logits, share = contrast(loss, z, bank, positive, negative, tau, Z, near, weight)
+                (scale * value).backward()
+                rows.append(f'  {{ {{ PIRL_LOSS_{loss}, {batch}, {dim}, {n}, {negative.shape[1]}, {tau}, {Z}, {scale}, '
+                            f'.near = {near}, .near_weight = {weight} }},\n'
+                            f'      {all_rows}, {value.item():.17g}, {logits.exp().mean().item():.17g}, '
+                            f'{(logits[:, 0] * tau).mean().item():.17g}, {share:.17g},\n'
+                            f'      {c_summary(z.grad)} }},\n')
     print('static const GoldenContrast golden_contrasts[] = {\n' + ''.join(rows) + '};\n')
     z = unit_rows(batch, dim, 2.0)
     for b, p in enumerate(positive.tolist()):
@@ -194,6 +202,33 @@ def write_sgd():
         (0.5 * (w - target).square().sum()).backward()
         sgd.step()
     print(f'static const GoldenSummary golden_sgd = {c_summary(w)};')
+
+
+def write_nesterov():
+    """As write_sgd(), with Nesterov's momentum."""
+    w = recipe('WEIGHT', (19,)).requires_grad_()
+    target = recipe('BN_VAR', (19,))
+    sgd = torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.05, nesterov=True)
+    for _ in range(3):
+        sgd.zero_grad()
+        (0.5 * (w - target).square().sum()).backward()
+        sgd.step()
+    print(f'static const GoldenSummary golden_nesterov = {c_summary(w)};')
+
+
+def write_lars():
+    """Three steps of LARS as You et al. 2017 write it down, on two tensors; PyTorch has none."""
+    w, target = recipe('WEIGHT', (19,)), recipe('BN_VAR', (19,))
+    v = torch.zeros(19)
+    lr, momentum, decay, trust, eps = 2.0, 0.9, 0.05, 0.02, 1e-3
+    for _ in range(3):
+        g = w - target
+        for part in (slice(0, 7), slice(7, 19)):
+            norm = w[part].norm()
+            local = trust * norm / (g[part].norm() + decay * norm + eps)
+            v[part] = momentum * v[part] + local * lr * (g[part] + decay * w[part])
+            w[part] = w[part] - v[part]
+    print(f'static const GoldenSummary golden_lars = {c_summary(w)};')
 
 
 def write_adam():
@@ -214,4 +249,6 @@ write_units()
 write_input()
 write_contrast()
 write_sgd()
+write_nesterov()
+write_lars()
 write_adam()

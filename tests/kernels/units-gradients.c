@@ -219,7 +219,8 @@ contrast_error (ContrastLoss *loss, PirlRng *rng)
   return gradient_error (&f, rng);
 }
 
-/* @variant bit 0: loss, bit 1: all rows or drawn ones (some twice, one the sample itself). */
+/* @variant bit 0: loss, bit 1: all rows or drawn ones (some twice, one the sample itself), bit 2:
+ * negatives that are near count with a weight. */
 static guint
 check_contrast (const UnitsContext *context, guint variant, gdouble *worst)
 {
@@ -228,14 +229,16 @@ check_contrast (const UnitsContext *context, guint variant, gdouble *worst)
     18, 2, 11, 6
   };
   static const PirlDims dims = { BATCH, DIM, 1, 1 };
-  const gboolean all = variant & 2;
+  const gboolean all = variant & 2, near = variant & 4;
   const UnitCase unit_case = { { .kind = PIRL_UNIT_L2NORM, .input = dims, .output = dims,
         .dtype = PIRL_DTYPE_F32, .needs_input_gradient = TRUE } };
   ContrastLoss loss = { context->reference, .positive = positive,
     .negative = all ? NULL : negative, .desc = { variant & 1 ? PIRL_LOSS_INFONCE : PIRL_LOSS_NCE,
-        BATCH, DIM, ROWS, all ? ROWS - 1 : NEGATIVES, 0.2, 31.0, 0.3 } };
-  g_autofree gchar *name = g_strdup_printf ("gradient: l2norm + %s, %s",
-      variant & 1 ? "InfoNCE" : "NCE", all ? "all rows" : "negatives drawn");
+        BATCH, DIM, ROWS, all ? ROWS - 1 : NEGATIVES, 0.2, 31.0, 0.3, .near = near ? 0.1 : 0,
+        .near_weight = 0.3 } };
+  g_autofree gchar *name = g_strdup_printf ("gradient: l2norm + %s, %s%s",
+      variant & 1 ? "InfoNCE" : "NCE", all ? "all rows" : "negatives drawn",
+      near ? ", some near" : "");
   g_autofree gchar *details = NULL;
   gdouble error = INFINITY;
   UnitData data;
@@ -266,7 +269,7 @@ units_check_gradients (const UnitsContext *context)
 
   for (guint i = 0; i < cases->len; i++)
     failed += check_unit (context, &g_array_index (cases, UnitCase, i), i, &worst);
-  for (guint variant = 0; variant < 4; variant++)
+  for (guint variant = 0; variant < 8; variant++)
     failed += check_contrast (context, variant, &worst);
   g_print ("reference against finite differences: %u failed; worst %.2g (limit %.0e)\n", failed,
       worst, TOLERANCE);

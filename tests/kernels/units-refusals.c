@@ -95,6 +95,8 @@ static const struct {
   { "all rows, but another number", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, 0, 0, TRUE },
   { "a temperature of 0", { PIRL_LOSS_INFONCE, 2, 3, 5, 2, 0.0, 1.0, 1.0 } },
   { "NCE without Z", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 0.0, 1.0 } },
+  { "near negatives that count twice", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 1.0, 1.0, .near = 0.5,
+          .near_weight = 2 } },
   { "a bank of BF16", { PIRL_LOSS_NCE, 2, 3, 5, 2, 0.1, 1.0, 1.0 }, .bank = PIRL_DTYPE_BF16 },
 };
 

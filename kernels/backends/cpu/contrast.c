@@ -10,6 +10,9 @@
  * weighted sum while the rows are still in the cache. Where every row is a negative, the bank is
  * cut into blocks and both products are matrix products for all samples at once.
  *
+ * A near negative's weight multiplies e_j in InfoNCE; in NCE its logarithm and what it gives to the
+ * sum of rows.
+ *
  * A bank of F16 is read through a few rows, or a block, of floats made from it.
  *
  * The work is cut independently of the number of threads, and sums are joined in order.
@@ -39,12 +42,15 @@ typedef struct {
   gboolean gradient;
   gfloat inverse_tau, k, c_eps;
   gdouble c;
+  gboolean has_near;
+  gfloat near, near_weight;
 } Contrast;
 
 /* Sums over some negatives of one sample. */
 typedef struct {
   gdouble exp_sum;              /* of e_j */
   gdouble loss;                 /* NCE: sum of log ((P_j + c + eps) / c) */
+  gsize n_near;
 } Sums;
 
 /* --- scores ---------------------------------------------------------------------------------- */
@@ -111,10 +117,54 @@ nce_loss (const gfloat *e, gsize n, gdouble k, gdouble c)
   return loss;
 }
 
+/* The weights of negatives by their scores. */
+PIRL_SIMD static gsize
+near_weights (const gfloat *s, gsize n, gfloat near, gfloat near_weight, gfloat *weight)
+{
+  guint32 n_near = 0;
+
+  for (gsize i = 0; i < n; i++) {
+    weight[i] = s[i] > near ? near_weight : 1.f;
+    n_near += s[i] > near;
+  }
+  return n_near;
+}
+
+PIRL_SIMD static void
+multiply (gfloat *s, const gfloat *weight, gsize n)
+{
+  for (gsize i = 0; i < n; i++)
+    s[i] *= weight[i];
+}
+
+/* weigh() where some of up to BLOCK negatives may be near. */
+static void
+weigh_near (const Contrast *t, gfloat *s, gsize n, Sums *sums)
+{
+  gfloat weight[BLOCK];
+
+  sums->n_near += near_weights (s, n, t->near, t->near_weight, weight);
+  exponentials (s, n, t->inverse_tau);
+  if (t->desc->loss == PIRL_LOSS_INFONCE)
+    multiply (s, weight, n);
+  for (gsize i = 0; i < n; i++)
+    sums->exp_sum += s[i];
+  if (t->desc->loss == PIRL_LOSS_INFONCE)
+    return;
+  for (gsize i = 0; i < n; i++)
+    sums->loss += weight[i] * nce_loss (s + i, 1, t->k, t->c);
+  nce_weights (s, n, t->k, t->c_eps);
+  multiply (s, weight, n);
+}
+
 /* Scores of negatives become weights of their rows; adds to @sums. */
 static void
 weigh (const Contrast *t, gfloat *s, gsize n, Sums *sums)
 {
+  if (t->has_near) {
+    weigh_near (t, s, n, sums);
+    return;
+  }
   exponentials (s, n, t->inverse_tau);
   for (gsize i = 0; i < n; i++)
     sums->exp_sum += s[i];
@@ -261,11 +311,12 @@ join_parts (const Contrast *t, gsize parts, Sums *sums, gfloat *rows)
 
 #pragma omp parallel for schedule(static)
   for (gsize b = 0; b < t->desc->batch; b++) {
-    Sums whole = { 0, 0 };
+    Sums whole = { 0 };
 
     for (gsize p = 0; p < parts; p++) {
       whole.exp_sum += sums[b * parts + p].exp_sum;
       whole.loss += sums[b * parts + p].loss;
+      whole.n_near += sums[b * parts + p].n_near;
       for (gsize d = 0; p && t->gradient && d < dim; d++)
         rows[b * parts * dim + d] += rows[(b * parts + p) * dim + d];
     }
@@ -399,7 +450,7 @@ finish (const Contrast *t, gsize stride, gfloat *wide, const Sums *sums, const g
 {
   const gsize dim = t->desc->dim;
   const gdouble batch = t->desc->batch, per_sample = t->desc->negatives + 1.;
-  gdouble loss = 0, exp_sum = 0, score = 0;
+  gdouble loss = 0, exp_sum = 0, score = 0, n_near = 0;
 
 #pragma omp parallel for schedule(static)
   for (gsize b = 0; b < t->desc->batch; b++) {
@@ -414,11 +465,13 @@ finish (const Contrast *t, gsize stride, gfloat *wide, const Sums *sums, const g
     loss += samples[b].loss;
     exp_sum += samples[b].exp_sum;
     score += samples[b].score;
+    n_near += (gdouble) sums[b * stride].n_near;
   }
   stats->loss = loss / batch;
   stats->mean_exp = exp_sum / (batch * per_sample) * exp (1 / t->desc->temperature);
   stats->positive = score / batch;
   stats->spread = pirl_host_spread (PIRL_DTYPE_F32, t->embedding, t->desc->batch, t->desc->dim);
+  stats->near = pirl_contrast_near_share (t->desc, n_near);
 }
 
 static gboolean
@@ -470,11 +523,13 @@ pirl_cpu_contrast (const PirlContrastDesc *desc, const gfloat *embedding, gconst
     PirlContrastStats *stats, GError **error)
 {
   const gdouble c = (gdouble) desc->negatives / desc->rows;
+  const gdouble near = pirl_contrast_near (desc);
   const gboolean half = desc->bank_dtype == PIRL_DTYPE_F16;
   const Contrast t = {.desc = desc, .embedding = embedding, .bank = half ? NULL : bank,
     .half = half ? bank : NULL, .positive = positive, .negative = negative,
     .gradient = d_embedding != NULL, .c = c, .c_eps = c + NCE_EPSILON,
-    .inverse_tau = 1 / desc->temperature, .k = exp (1 / desc->temperature) / desc->z };
+    .inverse_tau = 1 / desc->temperature, .k = exp (1 / desc->temperature) / desc->z,
+    .has_near = isfinite (near), .near = (gfloat) near, .near_weight = (gfloat) desc->near_weight };
   const gsize parts = negative ? MAX ((desc->negatives + PART - 1) / PART, 1) : 1;
   guint8 *memory;
   Scratch s;

@@ -413,11 +413,47 @@ cpu_bank_update (PirlDevice *device, gpointer bank, PirlDType bank_dtype, guint 
 
 static gboolean
 cpu_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
-    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
+    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, gboolean nesterov,
+    GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+  const PirlSgd sgd = { (gfloat) lr, (gfloat) momentum, (gfloat) weight_decay, nesterov };
+
+  pirl_sgd_step (n, weights, gradients, velocity, &sgd);
+  leave (threads);
+  return TRUE;
+}
+
+static gboolean
+cpu_lars (PirlDevice *device, guint n_segments, const PirlSegment *segments, gpointer weights,
+    gconstpointer gradients, gpointer velocity, const PirlLars *values, GError **error)
 {
   const gint threads = enter ((PirlCpuDevice *) device);
 
-  pirl_sgd_step (n, weights, gradients, velocity, lr, momentum, weight_decay);
+  for (guint i = 0; i < n_segments; i++) {
+    const gsize first = segments[i].first, n = segments[i].n;
+    gfloat *w = (gfloat *) weights + first, *v = (gfloat *) velocity + first;
+    const gfloat *g = (const gfloat *) gradients + first;
+    const gdouble rate = values->lr * pirl_lars_local (values, pirl_norm (n, w), pirl_norm (n, g));
+    const PirlSgd sgd = { (gfloat) rate, (gfloat) values->momentum,
+      (gfloat) values->weight_decay };
+
+    pirl_lars_step (n, w, g, v, &sgd);
+  }
+  leave (threads);
+  return TRUE;
+}
+
+static gboolean
+cpu_average (PirlDevice *device, gsize n, gpointer dst, gconstpointer src, gdouble keep,
+    GError **error)
+{
+  const gint threads = enter ((PirlCpuDevice *) device);
+
+  if (keep == 0)
+    memcpy (dst, src, n * sizeof (gfloat));
+  else
+    pirl_average_step (n, dst, src, keep);
   leave (threads);
   return TRUE;
 }
@@ -469,6 +505,8 @@ pirl_backend_cpu (void)
     .cross_entropy = pirl_host_cross_entropy,
     .sgd = cpu_sgd,
     .adam = cpu_adam,
+    .lars = cpu_lars,
+    .average = cpu_average,
     .discard = cpu_discard,
   };
 

@@ -731,23 +731,36 @@ pirl_rows_l2norm_backward (const gfloat *x, const gfloat *d, gsize n, gsize c,
 /* --- training -------------------------------------------------------------------------------- */
 
 PIRL_SIMD static void
-sgd_range (gsize n, gfloat *restrict w, const gfloat *restrict g, gfloat *restrict v, gfloat lr,
-    gfloat momentum, gfloat weight_decay)
+sgd_range (gsize n, gfloat *restrict w, const gfloat *restrict g, gfloat *restrict v,
+    const PirlSgd s)
 {
   for (gsize i = 0; i < n; i++) {
-    const gfloat step = momentum * v[i] + (g[i] + weight_decay * w[i]);
+    const gfloat step = s.momentum * v[i] + (g[i] + s.weight_decay * w[i]);
 
     v[i] = step;
-    w[i] -= lr * step;
+    w[i] -= s.lr * step;
+  }
+}
+
+PIRL_SIMD static void
+nesterov_range (gsize n, gfloat *restrict w, const gfloat *restrict gradient, gfloat *restrict v,
+    const PirlSgd s)
+{
+  for (gsize i = 0; i < n; i++) {
+    const gfloat g = gradient[i] + s.weight_decay * w[i];
+    const gfloat step = s.momentum * v[i] + g;
+
+    v[i] = step;
+    w[i] -= s.lr * (g + s.momentum * step);
   }
 }
 
 void
-pirl_sgd_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity, gfloat lr,
-    gfloat momentum, gfloat weight_decay)
+pirl_sgd_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity,
+    const PirlSgd *sgd)
 {
-  FOR_CHUNKS (n, sgd_range (count, weights + begin, gradients + begin, velocity + begin, lr,
-      momentum, weight_decay));
+  FOR_CHUNKS (n, (sgd->nesterov ? nesterov_range : sgd_range) (count, weights + begin,
+      gradients + begin, velocity + begin, *sgd));
 }
 
 PIRL_SIMD static void
@@ -771,4 +784,65 @@ pirl_adam_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *first
 {
   FOR_CHUNKS (n, adam_range (count, weights + begin, gradients + begin, first + begin,
       second + begin, *adam));
+}
+
+PIRL_SIMD static void
+lars_range (gsize n, gfloat *restrict w, const gfloat *restrict g, gfloat *restrict v,
+    const PirlSgd s)
+{
+  for (gsize i = 0; i < n; i++) {
+    const gfloat step = s.momentum * v[i] + s.lr * (g[i] + s.weight_decay * w[i]);
+
+    v[i] = step;
+    w[i] -= step;
+  }
+}
+
+void
+pirl_lars_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity,
+    const PirlSgd *sgd)
+{
+  FOR_CHUNKS (n, lars_range (count, weights + begin, gradients + begin, velocity + begin, *sgd));
+}
+
+PIRL_SIMD static gdouble
+square_range (gsize n, const gfloat *x)
+{
+  gdouble sum[8] = { 0 };
+  gsize i;
+
+  for (i = 0; i + G_N_ELEMENTS (sum) <= n; i += G_N_ELEMENTS (sum))
+    for (guint lane = 0; lane < G_N_ELEMENTS (sum); lane++)
+      sum[lane] += (gdouble) x[i + lane] * x[i + lane];
+  for (; i < n; i++)
+    sum[0] += (gdouble) x[i] * x[i];
+  for (guint lane = 1; lane < G_N_ELEMENTS (sum); lane++)
+    sum[0] += sum[lane];
+  return sum[0];
+}
+
+gdouble
+pirl_norm (gsize n, const gfloat *x)
+{
+  g_autofree gdouble *squares = g_new (gdouble, n / FLAT_CHUNK + 1);
+  gdouble sum = 0;
+
+  FOR_CHUNKS (n, squares[chunk_] = square_range (count, x + begin));
+  for (gsize i = 0; i < (n + FLAT_CHUNK - 1) / FLAT_CHUNK; i++)
+    sum += squares[i];
+  return sqrt (sum);
+}
+
+PIRL_SIMD static void
+average_range (gsize n, gfloat *restrict dst, const gfloat *restrict src, gfloat keep, gfloat take)
+{
+  for (gsize i = 0; i < n; i++)
+    dst[i] = keep * dst[i] + take * src[i];
+}
+
+void
+pirl_average_step (gsize n, gfloat *dst, const gfloat *src, gdouble keep)
+{
+  FOR_CHUNKS (n, average_range (count, dst + begin, src + begin, (gfloat) keep,
+      (gfloat) (1 - keep)));
 }

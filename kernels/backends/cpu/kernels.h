@@ -97,8 +97,21 @@ void pirl_rows_l2norm_backward (const gfloat *x, const gfloat *d, gsize n, gsize
 
 /* --- training -------------------------------------------------------------------------------- */
 
-void pirl_sgd_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity, gfloat lr,
-    gfloat momentum, gfloat weight_decay);
+/** g = gradient + weight_decay w. SGD: v = momentum v + g; w -= lr v, with Nesterov's momentum
+ * w -= lr (g + momentum v). LARS, where @lr is that of the tensor: v = momentum v + lr g; w -= v. */
+typedef struct {
+  gfloat lr, momentum, weight_decay;
+  gboolean nesterov;
+} PirlSgd;
+
+void pirl_sgd_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity,
+    const PirlSgd *sgd);
+void pirl_lars_step (gsize n, gfloat *weights, const gfloat *gradients, gfloat *velocity,
+    const PirlSgd *sgd);
+/** The same bits for any number of threads. */
+gdouble pirl_norm (gsize n, const gfloat *x);
+/** dst = keep dst + (1 - keep) src. */
+void pirl_average_step (gsize n, gfloat *dst, const gfloat *src, gdouble keep);
 
 /** A step of Adam: m += (g - m) * rate1; v += (g^2 - v) * rate2;
  * w -= step * m / (sqrt (v) * unbias + epsilon). */

@@ -96,18 +96,20 @@ typedef struct {
   PirlContrastStats *stats;
   gdouble batch, exponentials;  /* how many went into the sum of e */
   gdouble top;                  /* exp (1 / tau), which e is divided by */
+  PirlContrastDesc desc;
 } ContrastDone;
 
 static void
 contrast_done (gconstpointer values, gconstpointer closure)
 {
-  const gdouble *sum = values;  /* loss, e, cosine, |mean embedding|^2 */
+  const gdouble *sum = values;  /* loss, e, cosine, near, |mean embedding|^2 */
   const ContrastDone *done = closure;
 
   done->stats->loss = sum[0] / done->batch;
   done->stats->mean_exp = sum[1] / done->exponentials * done->top;
   done->stats->positive = sum[2] / done->batch;
-  done->stats->spread = 1 - sum[3];
+  done->stats->near = pirl_contrast_near_share (&done->desc, sum[3]);
+  done->stats->spread = 1 - sum[4];
 }
 
 static PirlGpuContrastValues
@@ -116,7 +118,8 @@ contrast_values (const PirlContrastDesc *desc)
   const gdouble tau = desc->temperature, c = (gdouble) desc->negatives / desc->rows;
   PirlGpuContrastValues values = {
     .temperature = tau, .z = desc->z, .c = c, .factor = desc->scale / (desc->batch * tau),
-    .inverse_tau = (gfloat) (1 / tau),
+    .inverse_tau = (gfloat) (1 / tau), .near = (gfloat) pirl_contrast_near (desc),
+    .near_weight = (gfloat) desc->near_weight,
   };
 
   values.inverse_tau_rest = (gfloat) (1 / tau - values.inverse_tau);
@@ -135,12 +138,12 @@ contrast_memory (PirlCudaDevice *device, const PirlContrastDesc *desc, const gui
 {
   const PirlGpuContrastValues values = contrast_values (desc);
   const ContrastDone done = { stats, desc->batch, desc->batch * (desc->negatives + 1.),
-    exp (1 / desc->temperature) };
+    exp (1 / desc->temperature), *desc };
   const gsize pieces = (gsize) t->batch * t->parts;
   gsize bytes = 0;
   const gsize part = pirl_cuda_region (&bytes, pieces * sizeof *t->part);
   const gsize gradient = pirl_cuda_region (&bytes, pieces * t->dim * sizeof (gfloat));
-  const gsize sample = pirl_cuda_region (&bytes, t->batch * 3 * sizeof (gdouble));
+  const gsize sample = pirl_cuda_region (&bytes, t->batch * 4 * sizeof (gdouble));
   const gsize square = pirl_cuda_region (&bytes,
       pirl_gpu_contrast_squares (t->dim) * sizeof (gdouble));
   guint8 *scratch = pirl_cuda_scratch (device, bytes, error);
@@ -153,7 +156,7 @@ contrast_memory (PirlCudaDevice *device, const PirlContrastDesc *desc, const gui
   t->square = (gpointer) (scratch + square);
   return (t->values = pirl_cuda_push (device, &values, sizeof values, error))
       && (t->positive = pirl_cuda_push (device, positive, t->batch * sizeof *positive, error))
-      && (t->result = pirl_cuda_result (device, 4 * sizeof (gdouble), contrast_done, &done,
+      && (t->result = pirl_cuda_result (device, 5 * sizeof (gdouble), contrast_done, &done,
           sizeof done, error));
 }
 
@@ -174,7 +177,7 @@ pirl_cuda_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointe
   PirlCudaDevice *device = enter (base);
   const gchar *problem = pirl_contrast_problem (desc, base->param_dtype, positive, negative);
   PirlGpuContrast t = {
-    .loss = desc->loss, .batch = desc->batch, .dim = desc->dim, .rows = desc->rows,
+    .loss = desc->loss, .has_near = isfinite (pirl_contrast_near (desc)), .batch = desc->batch, .dim = desc->dim, .rows = desc->rows,
     .negatives = desc->negatives, .embedding = embedding, .bank = bank,
     .bank_dtype = desc->bank_dtype, .negative = negative, .d_embedding = d_embedding,
     .scale = device->scale,
@@ -187,7 +190,8 @@ pirl_cuda_contrast (PirlDevice *base, const PirlContrastDesc *desc, gconstpointe
     return FALSE;
   note (device, "contrast", t.batch, t.negatives, embedding);
   note (device, "contrast's bank", t.dim, t.loss * PIRL_N_DTYPES + t.bank_dtype, bank);
-  note (device, "contrast's gradient", t.parts, negative != NULL, d_embedding);
+  note (device, "contrast's gradient", t.parts, 2 * (guint) t.has_near + (negative != NULL),
+      d_embedding);
   stats->mean_exp = 0;          /* until it is known */
   if (pirl_cuda_launches (device))
     pirl_gpu_contrast (&t, device->stream);

@@ -8,6 +8,7 @@
  * The power of two lets e reach down to (s - 1) / tau = -147, not -87, before it is 0: any s at a
  * temperature of 0.014 or more. With P = k e, k = exp (1 / tau) / (Z 2^86), c = K / rows:
  *   weight of a row m: InfoNCE e, NCE P / (P + c + eps); NCE loss: sum of log (1 + (P + eps) / c)
+ * (a near negative's weight multiplies InfoNCE's e, and NCE's weight of the row and its logarithm)
  * so that one pass over the chosen rows leaves a sum of e, a loss and a sum of weight * m, which
  * contrast_finish joins with the positive in double precision.
  *
@@ -180,7 +181,7 @@ draw_rows (const PirlGpuDraw *values, guint64 negatives, const guint32 *positive
 
 /* Numbers that a thread needs for every score. */
 typedef struct {
-  float inverse_tau, inverse_tau_rest, k, c_eps, inverse_c;
+  float inverse_tau, inverse_tau_rest, k, c_eps, inverse_c, near, near_weight;
   bool nce;
 } Weighing;
 
@@ -190,23 +191,31 @@ weighing (const PirlGpuContrast &t)
   const PirlGpuContrastValues *v = t.values;
 
   return { v->inverse_tau, v->inverse_tau_rest, v->k, v->c_eps, v->inverse_c,
-    t.loss == PIRL_LOSS_NCE };
+    v->near, v->near_weight, t.loss == PIRL_LOSS_NCE };
 }
 
-/* The weight of a row with the score @s; adds to the sums of e and loss. */
-static __device__ __forceinline__ float
-weigh (const Weighing &t, float s, float *exp_sum, float *loss)
+/* What is summed of negatives. */
+typedef struct {
+  float exp_sum, loss, near;
+} Sums;
+
+/* The weight of a row with the score @s; adds to @sums. NEAR: it may be near. */
+template <bool NEAR> static __device__ __forceinline__ float
+weigh (const Weighing &t, float s, Sums *sums)
 {
+  const bool near = NEAR && s > t.near;
+  const float factor = near ? t.near_weight : 1.f;
   const float x = (s - 1.f) * t.inverse_tau + (s - 1.f) * t.inverse_tau_rest;
   const float root = expf (0.5f * x) * ROOT_GAIN;
   const float e = root * root;
   const float p = e * t.k;
 
-  *exp_sum += e;
+  sums->near += near;
+  sums->exp_sum += t.nce ? e : factor * e;
   if (!t.nce)
-    return e;
-  *loss += log1pf ((p + (float) PIRL_CUDA_NCE_EPSILON) * t.inverse_c);
-  return p / (p + t.c_eps);
+    return factor * e;
+  sums->loss += factor * log1pf ((p + (float) PIRL_CUDA_NCE_EPSILON) * t.inverse_c);
+  return factor * (p / (p + t.c_eps));
 }
 
 /* The row of negative @j of sample @b; one beyond the bank becomes the sample's own and makes
@@ -363,17 +372,18 @@ add_row (float sum[L::NUMBERS], float weight, uint4 m[L::PIECES])
 /* What a warp knows of its negatives. */
 template <typename L> struct Gathered {
   float gradient[L::NUMBERS];
-  float exp_sum, loss;
+  Sums sums;
 };
 
 /* Joins the sides of each warp, then the warps of a block in order, and leaves a part. */
-template <typename L> static __device__ __forceinline__ void
+template <typename L, bool NEAR> static __device__ __forceinline__ void
 leave_part (const PirlGpuContrast &t, const Gathered<L> &mine)
 {
   __shared__ float tile[WARPS][L::NUMBERS * L::LANES];
-  __shared__ float sums[WARPS][2];
+  __shared__ float sums[WARPS][3];
   const unsigned lane = threadIdx.x % PIRL_WARP, warp = threadIdx.x / PIRL_WARP;
-  const float exp_sum = warp_sum (mine.exp_sum), loss = warp_sum (mine.loss);
+  const float exp_sum = warp_sum (mine.sums.exp_sum), loss = warp_sum (mine.sums.loss);
+  const float near = NEAR ? warp_sum (mine.sums.near) : 0.f;
 
 #pragma unroll
   for (int i = 0; i < L::NUMBERS; i++) {
@@ -387,6 +397,7 @@ leave_part (const PirlGpuContrast &t, const Gathered<L> &mine)
   if (lane == 0) {
     sums[warp][0] = exp_sum;
     sums[warp][1] = loss;
+    sums[warp][2] = near;
   }
   __syncthreads ();
   for (unsigned d = threadIdx.x; d < t.dim; d += BLOCK) {
@@ -397,11 +408,12 @@ leave_part (const PirlGpuContrast &t, const Gathered<L> &mine)
     t.part_gradient[(size_t) blockIdx.x * t.dim + d] = sum;
   }
   if (threadIdx.x == 0) {
-    PirlGpuContrastPart part = { 0, 0 };
+    PirlGpuContrastPart part = { 0, 0, 0 };
 
     for (int w = 0; w < WARPS; w++) {
       part.exp_sum += sums[w][0];
       part.loss += sums[w][1];
+      part.near += sums[w][2];
     }
     t.part[blockIdx.x] = part;
   }
@@ -409,7 +421,8 @@ leave_part (const PirlGpuContrast &t, const Gathered<L> &mine)
 
 /* Rows of whole 16 bytes that L holds. A block has a part of one sample's negatives, a warp 32 of
  * them at a time. */
-template <typename L> static __global__ void __launch_bounds__ (BLOCK, L::NUMBERS < 16 ? 3 : 2)
+template <typename L, bool NEAR> static __global__ void
+__launch_bounds__ (BLOCK, L::NUMBERS < 16 ? 3 : 2)
 contrast_rows (const PirlGpuContrast t)
 {
   const unsigned lane = threadIdx.x % PIRL_WARP, warp = threadIdx.x / PIRL_WARP;
@@ -420,13 +433,13 @@ contrast_rows (const PirlGpuContrast t)
   const uint4 *__restrict__ bank = (const uint4 *) t.bank;
   const Weighing w = weighing (t);
   const guint32 own = t.positive[b];
-  Gathered<L> mine = { { }, 0.f, 0.f };
+  Gathered<L> mine = { { }, { 0.f, 0.f, 0.f } };
   float z[L::NUMBERS];
 
   load_embedding<L> (t.embedding + (size_t) b * t.dim, t.dim, z);
   for (guint64 base = begin + warp * PIRL_WARP; base < end; base += BLOCK) {
     const unsigned n = end - base < PIRL_WARP ? (unsigned) (end - base) : PIRL_WARP;
-    const guint32 index = lane < n ? row_of (t, b, base + lane, own, &mine.exp_sum) : own;
+    const guint32 index = lane < n ? row_of (t, b, base + lane, own, &mine.sums.exp_sum) : own;
 
     /* Not unrolled: as it is, the loop has some 330 instructions. */
 #pragma unroll 1
@@ -443,7 +456,7 @@ contrast_rows (const PirlGpuContrast t)
         score[r] = dot_row<L> (z, m[r]);
       score[0] = sum_rows<L::ROWS, L::LANES> (score);
       if (first + lane / L::SHARE < n)
-        weight = weigh (w, score[0], &mine.exp_sum, &mine.loss);
+        weight = weigh<NEAR> (w, score[0], &mine.sums);
 #pragma unroll
       for (int r = 0; r < L::ROWS; r++)
         add_row<L> (mine.gradient, __shfl_sync (ALL_LANES, weight, side * L::LANES + r * L::SHARE),
@@ -451,9 +464,10 @@ contrast_rows (const PirlGpuContrast t)
     }
   }
   /* Each row's numbers were added by all the lanes that know its score: a power of two. */
-  mine.exp_sum *= 1.f / L::SHARE;
-  mine.loss *= 1.f / L::SHARE;
-  leave_part<L> (t, mine);
+  mine.sums.exp_sum *= 1.f / L::SHARE;
+  mine.sums.loss *= 1.f / L::SHARE;
+  mine.sums.near *= 1.f / L::SHARE;
+  leave_part<L, NEAR> (t, mine);
 }
 
 /* --- contrast: rows of any length ------------------------------------------------------------- */
@@ -494,7 +508,7 @@ add_group (const PirlGpuContrast &t, const guint32 *index, const float *weight, 
   }
 }
 
-template <typename T> static __global__ void __launch_bounds__ (BLOCK)
+template <typename T, bool NEAR> static __global__ void __launch_bounds__ (BLOCK)
 contrast_long_rows (const PirlGpuContrast t)
 {
   __shared__ guint32 index[GROUP];
@@ -506,28 +520,29 @@ contrast_long_rows (const PirlGpuContrast t)
   const Weighing w = weighing (t);
   const guint32 own = t.positive[b];
   float *gradient = t.part_gradient + (size_t) blockIdx.x * t.dim;
-  float exp_sum = 0.f, loss = 0.f;
-  double sums[2];
+  Sums sums = { 0.f, 0.f, 0.f };
+  PirlGpuContrastPart part;
 
   /* At least once, so that a part without negatives leaves zeros. */
   for (guint64 base = begin; base < end || base == begin; base += GROUP) {
     const unsigned n = base >= end ? 0 : end - base < GROUP ? (unsigned) (end - base) : GROUP;
 
     if (threadIdx.x < n)
-      index[threadIdx.x] = row_of (t, b, base + threadIdx.x, own, &exp_sum);
+      index[threadIdx.x] = row_of (t, b, base + threadIdx.x, own, &sums.exp_sum);
     __syncthreads ();
     score_group<T> (t, t.embedding + (size_t) b * t.dim, index, n, score);
     __syncthreads ();
     if (threadIdx.x < n)
-      score[threadIdx.x] = weigh (w, score[threadIdx.x], &exp_sum, &loss);
+      score[threadIdx.x] = weigh<NEAR> (w, score[threadIdx.x], &sums);
     __syncthreads ();
     add_group<T> (t, index, score, n, base == begin, gradient);
     __syncthreads ();
   }
-  sums[0] = block_sum (exp_sum, shared);
-  sums[1] = block_sum (loss, shared);
+  part.exp_sum = block_sum (sums.exp_sum, shared);
+  part.loss = block_sum (sums.loss, shared);
+  part.near = NEAR ? block_sum (sums.near, shared) : 0;
   if (threadIdx.x == 0)
-    t.part[blockIdx.x] = { sums[0], sums[1] };
+    t.part[blockIdx.x] = part;
 }
 
 /* --- contrast: the result --------------------------------------------------------------------- */
@@ -564,11 +579,12 @@ contrast_finish (const PirlGpuContrast t)
   const T *own = (const T *) t.bank + (size_t) t.positive[b] * t.dim;
   const float *rows = t.part_gradient + (size_t) b * t.parts * t.dim;
   const double factor = t.values->factor * t.scale->scale;
-  double score = 0, exp_sum = 0, loss = 0;
+  double score = 0, exp_sum = 0, loss = 0, near = 0;
 
   for (unsigned part = 0; part < t.parts; part++) {
     exp_sum += t.part[(size_t) b * t.parts + part].exp_sum;
     loss += t.part[(size_t) b * t.parts + part].loss;
+    near += t.part[(size_t) b * t.parts + part].near;
   }
   for (unsigned d = threadIdx.x; d < t.dim; d += FINISH_BLOCK)
     score += (double) z[d] * to_float (own[d]);
@@ -585,9 +601,10 @@ contrast_finish (const PirlGpuContrast t)
         (float) (factor * (sample.rows_weight * sum + sample.own_weight * to_float (own[d])));
   }
   if (threadIdx.x == 0) {
-    t.sample[3 * b] = sample.loss;
-    t.sample[3 * b + 1] = sample.exp_sum;
-    t.sample[3 * b + 2] = score;
+    t.sample[4 * b] = sample.loss;
+    t.sample[4 * b + 1] = sample.exp_sum;
+    t.sample[4 * b + 2] = score;
+    t.sample[4 * b + 3] = near;
   }
 }
 
@@ -639,20 +656,29 @@ pirl_gpu_contrast_squares (guint dim)
   return (dim + PIRL_WARP - 1) / PIRL_WARP;
 }
 
-/* The pass, and what joins it with the positives. */
-template <typename T, typename Short, typename Middle, typename Long> static void
-launch_pass (const PirlGpuContrast &t, cudaStream_t stream)
+template <typename T, bool NEAR, typename Short, typename Middle, typename Long> static void
+launch_rows (const PirlGpuContrast &t, cudaStream_t stream)
 {
   const unsigned pieces = t.batch * t.parts;
 
   if (t.dim * sizeof (T) % sizeof (uint4) || t.dim > LONGEST_IN_REGISTERS)
-    PIRL_LAUNCH (contrast_long_rows<T>, pieces, BLOCK, 0, stream, t);
+    PIRL_LAUNCH ((contrast_long_rows<T, NEAR>), pieces, BLOCK, 0, stream, t);
   else if (t.dim > 256)
-    PIRL_LAUNCH (contrast_rows<Long>, pieces, BLOCK, 0, stream, t);
+    PIRL_LAUNCH ((contrast_rows<Long, NEAR>), pieces, BLOCK, 0, stream, t);
   else if (t.dim > 128)
-    PIRL_LAUNCH (contrast_rows<Middle>, pieces, BLOCK, 0, stream, t);
+    PIRL_LAUNCH ((contrast_rows<Middle, NEAR>), pieces, BLOCK, 0, stream, t);
   else
-    PIRL_LAUNCH (contrast_rows<Short>, pieces, BLOCK, 0, stream, t);
+    PIRL_LAUNCH ((contrast_rows<Short, NEAR>), pieces, BLOCK, 0, stream, t);
+}
+
+/* The pass, and what joins it with the positives. */
+template <typename T, typename Short, typename Middle, typename Long> static void
+launch_pass (const PirlGpuContrast &t, cudaStream_t stream)
+{
+  if (t.has_near)
+    launch_rows<T, true, Short, Middle, Long> (t, stream);
+  else
+    launch_rows<T, false, Short, Middle, Long> (t, stream);
   PIRL_LAUNCH (contrast_finish<T>, t.batch, FINISH_BLOCK, 0, stream, t);
 }
 
@@ -667,7 +693,7 @@ pirl_gpu_contrast (const PirlGpuContrast *contrast, cudaStream_t stream)
   else
     launch_pass<float, Floats128, Floats256, Floats512> (t, stream);
   PIRL_LAUNCH (mean_squares, squares, BLOCK, 0, stream, t.embedding, t.batch, t.dim, t.square);
-  PIRL_LAUNCH (sum_columns, 1, BLOCK, 0, stream, t.sample, t.batch, 3u, t.square, squares,
+  PIRL_LAUNCH (sum_columns, 1, BLOCK, 0, stream, t.sample, t.batch, 4u, t.square, squares,
       t.result);
 }
 

@@ -169,7 +169,13 @@ gboolean pirl_cuda_cross_entropy (PirlDevice *device, guint batch, guint classes
     GError **error);
 gboolean pirl_cuda_check (PirlDevice *device, gsize n, gconstpointer gradients, GError **error);
 gboolean pirl_cuda_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
-    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error);
+    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, gboolean nesterov,
+    GError **error);
 gboolean pirl_cuda_adam (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
     gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
     gdouble epsilon, gdouble weight_decay, GError **error);
+gboolean pirl_cuda_lars (PirlDevice *device, guint n_segments, const PirlSegment *segments,
+    gpointer weights, gconstpointer gradients, gpointer velocity, const PirlLars *values,
+    GError **error);
+gboolean pirl_cuda_average (PirlDevice *device, gsize n, gpointer dst, gconstpointer src,
+    gdouble keep, GError **error);

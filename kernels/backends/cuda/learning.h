@@ -37,17 +37,20 @@ typedef struct {
   gfloat inverse_tau, inverse_tau_rest; /* their sum is 1 / temperature to twice the digits */
   gfloat k;                     /* P = k e: see contrast.cu */
   gfloat c_eps, inverse_c;      /* c + eps, 1 / c */
+  gfloat near, near_weight;
 } PirlGpuContrastValues;
 
 /** A part of one sample's negatives. */
 typedef struct {
   gdouble exp_sum;              /* of e; -infinity: a row beyond the bank was asked for */
   gdouble loss;                 /* NCE: sum of log ((P + c + eps) / c) */
+  gdouble near;                 /* how many of them are near */
 } PirlGpuContrastPart;
 
 /** The same every step. */
 typedef struct {
   PirlLoss loss;
+  gboolean has_near;            /* some negatives may be near */
   guint batch, dim, parts;
   guint64 rows, negatives, part_size;
   const PirlGpuContrastValues *values;
@@ -60,10 +63,11 @@ typedef struct {
   /* Scratch. */
   PirlGpuContrastPart *part;    /* [batch][parts] */
   gfloat *part_gradient;        /* [batch][parts][dim], sums of weight * row */
-  gdouble *sample;              /* [batch][3]: loss, sum of e with the positive, cosine */
+  gdouble *sample;              /* [batch][4]: loss, sum of e with the positive, cosine, how many
+                                 * were near */
   gdouble *square;              /* [pirl_gpu_contrast_squares (dim)] */
   /* Result: the sums of @sample, then |mean embedding|^2. */
-  gdouble *result;              /* [4] */
+  gdouble *result;              /* [5] */
 } PirlGpuContrast;
 
 void pirl_gpu_draw (guint batch, guint64 negatives, const PirlGpuDraw *draw,
@@ -86,7 +90,22 @@ void pirl_gpu_cross_entropy (guint batch, guint classes, const gfloat *logits,
 /** Pushed. */
 typedef struct {
   gfloat lr, momentum, weight_decay;
+  gint32 nesterov;
 } PirlGpuSgd;
+
+/** Pushed. */
+typedef struct {
+  gdouble lr, weight_decay, trust, epsilon;
+  gfloat momentum;
+} PirlGpuLars;
+
+/** Blocks that work on one tensor. */
+#define PIRL_CUDA_LARS_PIECES 32
+
+/** Pushed: dst = keep dst + take src. */
+typedef struct {
+  gfloat keep, take;
+} PirlGpuAverage;
 
 /** Pushed: w -= rate * m / (root * sqrt (v) + epsilon), the corrections of bias being in @rate and
  * @root. */
@@ -104,6 +123,13 @@ void pirl_gpu_sgd (gsize n, gfloat *weights, const gfloat *gradients, gfloat *ve
     const PirlGpuSgd *values, const PirlCudaScale *scale, cudaStream_t stream);
 void pirl_gpu_adam (gsize n, gfloat *weights, const gfloat *gradients, gfloat *first,
     gfloat *second, const PirlGpuAdam *values, const PirlCudaScale *scale, cudaStream_t stream);
+
+/** @segment: pushed; @square [n_segments][PIRL_CUDA_LARS_PIECES][2]: scratch. */
+void pirl_gpu_lars (guint n_segments, const PirlSegment *segment, gfloat *weights,
+    const gfloat *gradients, gfloat *velocity, const PirlGpuLars *values, gdouble *square,
+    const PirlCudaScale *scale, cudaStream_t stream);
+void pirl_gpu_average (gsize n, gfloat *dst, const gfloat *src, const PirlGpuAverage *values,
+    const PirlCudaScale *scale, cudaStream_t stream);
 
 #ifdef __cplusplus
 }

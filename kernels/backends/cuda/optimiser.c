@@ -34,10 +34,12 @@ pirl_cuda_check (PirlDevice *base, gsize n, gconstpointer gradients, GError **er
 
 gboolean
 pirl_cuda_sgd (PirlDevice *base, gsize n, gpointer weights, gconstpointer gradients,
-    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
+    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, gboolean nesterov,
+    GError **error)
 {
   PirlCudaDevice *device = enter (base);
-  const PirlGpuSgd values = { (gfloat) lr, (gfloat) momentum, (gfloat) weight_decay };
+  const PirlGpuSgd values = { (gfloat) lr, (gfloat) momentum, (gfloat) weight_decay,
+    nesterov != FALSE };
   const PirlGpuSgd *pushed = pirl_cuda_push (device, &values, sizeof values, error);
 
   if (!pushed)
@@ -67,4 +69,44 @@ pirl_cuda_adam (PirlDevice *base, gsize n, gpointer weights, gconstpointer gradi
   if (n > 0 && pirl_cuda_launches (device))
     pirl_gpu_adam (n, weights, gradients, first, second, pushed, device->scale, device->stream);
   return finish (device, "adam", n, weights, error);
+}
+
+gboolean
+pirl_cuda_lars (PirlDevice *base, guint n_segments, const PirlSegment *segments, gpointer weights,
+    gconstpointer gradients, gpointer velocity, const PirlLars *values, GError **error)
+{
+  PirlCudaDevice *device = enter (base);
+  const gsize bytes = n_segments * (gsize) PIRL_CUDA_LARS_PIECES * 2 * sizeof (gdouble);
+  const PirlGpuLars numbers = { values->lr, values->weight_decay, values->trust, values->epsilon,
+    (gfloat) values->momentum };
+  const PirlGpuLars *pushed;
+  const PirlSegment *table;
+  gdouble *square;
+
+  if (n_segments == 0)
+    return TRUE;
+  if (!(square = pirl_cuda_scratch (device, bytes, error))
+      || !(pushed = pirl_cuda_push (device, &numbers, sizeof numbers, error))
+      || !(table = pirl_cuda_push (device, segments, n_segments * sizeof *segments, error)))
+    return FALSE;
+  if (pirl_cuda_launches (device))
+    pirl_gpu_lars (n_segments, table, weights, gradients, velocity, pushed, square, device->scale,
+        device->stream);
+  return finish (device, "lars", n_segments, weights, error);
+}
+
+gboolean
+pirl_cuda_average (PirlDevice *base, gsize n, gpointer dst, gconstpointer src, gdouble keep,
+    GError **error)
+{
+  PirlCudaDevice *device = enter (base);
+  const PirlGpuAverage values = { (gfloat) keep, (gfloat) (1 - keep) };
+  const PirlGpuAverage *pushed = pirl_cuda_push (device, &values, sizeof values, error);
+
+  if (!pushed)
+    return FALSE;
+  pirl_cuda_steps_note (device, "average of", 0, src);
+  if (n > 0 && pirl_cuda_launches (device))
+    pirl_gpu_average (n, dst, src, pushed, device->scale, device->stream);
+  return finish (device, "average", n, dst, error);
 }

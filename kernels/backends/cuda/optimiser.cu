@@ -1,7 +1,7 @@
-/* gst-pirl: SGD, Adam and the scale of the loss on the GPU.
+/* gst-pirl: SGD, Adam, LARS, averages of weights and the scale of the loss on the GPU.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Formulas: sgd and adam in backend.h, PirlLossScale there too. Gradients are those of the scaled
+ * Formulas: sgd, adam, lars and average in backend.h, PirlLossScale there too. Gradients are those of the scaled
  * loss. Each pass reads and writes every number once, 16 bytes at a time; an optimiser's first read
  * is whether this step's gradients were finite, and without that it is done.
  */
@@ -134,7 +134,7 @@ sgd_one (const PirlGpuSgd &t, float inverse, float *w, float gradient, float *v)
   const float g = gradient * inverse + t.weight_decay * *w;
 
   *v = t.momentum * *v + g;
-  *w -= t.lr * *v;
+  *w -= t.lr * (t.nesterov ? g + t.momentum * *v : *v);
 }
 
 static __global__ void __launch_bounds__ (BLOCK)
@@ -229,4 +229,157 @@ pirl_gpu_adam (gsize n, gfloat *weights, const gfloat *gradients, gfloat *first,
 
   PIRL_LAUNCH (adam, blocks_for (span), BLOCK, 0, stream, span, weights, gradients, first, second,
       values, scale);
+}
+
+/* --- LARS ------------------------------------------------------------------------------------- */
+
+/* Over a block; every thread gets it and must call. */
+static __device__ double
+block_sum (double x, double *shared)
+{
+  shared[threadIdx.x] = x;
+  __syncthreads ();
+  for (unsigned half = BLOCK / 2; half > 0; half /= 2) {
+    if (threadIdx.x < half)
+      shared[threadIdx.x] += shared[threadIdx.x + half];
+    __syncthreads ();
+  }
+  x = shared[0];
+  __syncthreads ();
+  return x;
+}
+
+/* The numbers [begin, end) of the arena that a block has: piece blockIdx.x of tensor blockIdx.y. */
+typedef struct {
+  guint64 begin, end;
+} Piece;
+
+static __device__ __forceinline__ Piece
+piece_of_block (const PirlSegment *segment)
+{
+  const PirlSegment own = segment[blockIdx.y];
+  const guint64 size = (own.n + PIRL_CUDA_LARS_PIECES - 1) / PIRL_CUDA_LARS_PIECES;
+  const guint64 from = blockIdx.x * size < own.n ? blockIdx.x * size : own.n;
+  const guint64 to = from + size < own.n ? from + size : own.n;
+
+  return { own.first + from, own.first + to };
+}
+
+/* square[tensor][piece]: sums of w^2 and g^2, of the scaled loss's gradients. */
+static __global__ void __launch_bounds__ (BLOCK)
+lars_squares (const PirlSegment *segment, const float *__restrict__ weights,
+    const float *__restrict__ gradients, double *square)
+{
+  __shared__ double shared[BLOCK];
+  const Piece piece = piece_of_block (segment);
+  double w = 0, g = 0;
+
+#pragma unroll 4
+  for (guint64 i = piece.begin + threadIdx.x; i < piece.end; i += BLOCK) {
+    w += (double) weights[i] * weights[i];
+    g += (double) gradients[i] * gradients[i];
+  }
+  w = block_sum (w, shared);
+  g = block_sum (g, shared);
+  if (threadIdx.x == 0) {
+    square[2 * (blockIdx.y * PIRL_CUDA_LARS_PIECES + blockIdx.x)] = w;
+    square[2 * (blockIdx.y * PIRL_CUDA_LARS_PIECES + blockIdx.x) + 1] = g;
+  }
+}
+
+/* lr * local of the tensor blockIdx.y. */
+static __device__ double
+lars_rate (const PirlGpuLars &t, const double *square, double inverse)
+{
+  double w = 0, g = 0;
+
+  for (unsigned i = 0; i < PIRL_CUDA_LARS_PIECES; i++) {
+    w += square[2 * (blockIdx.y * PIRL_CUDA_LARS_PIECES + i)];
+    g += square[2 * (blockIdx.y * PIRL_CUDA_LARS_PIECES + i) + 1];
+  }
+  w = sqrt (w);
+  g = sqrt (g) * inverse;
+  return t.lr * (w == 0 ? 1 : t.trust * w / (g + t.weight_decay * w + t.epsilon));
+}
+
+static __global__ void __launch_bounds__ (BLOCK)
+lars (const PirlSegment *segment, float *__restrict__ weights, const float *__restrict__ gradients,
+    float *__restrict__ velocity, const PirlGpuLars *values, const double *square,
+    const PirlCudaScale *scale)
+{
+  __shared__ float shared_rate;
+  const PirlGpuLars t = *values;
+  const float inverse = scale->inverse, weight_decay = (float) t.weight_decay;
+  const Piece piece = piece_of_block (segment);
+  float rate;
+
+  if (!scale->finite)
+    return;
+  if (threadIdx.x == 0)
+    shared_rate = (float) lars_rate (t, square, inverse);
+  __syncthreads ();
+  rate = shared_rate;
+  for (guint64 i = piece.begin + threadIdx.x; i < piece.end; i += BLOCK) {
+    const float w = weights[i];
+    const float v = t.momentum * velocity[i] + rate * (gradients[i] * inverse + weight_decay * w);
+
+    velocity[i] = v;
+    weights[i] = w - v;
+  }
+}
+
+void
+pirl_gpu_lars (guint n_segments, const PirlSegment *segment, gfloat *weights,
+    const gfloat *gradients, gfloat *velocity, const PirlGpuLars *values, gdouble *square,
+    const PirlCudaScale *scale, cudaStream_t stream)
+{
+  const dim3 grid (PIRL_CUDA_LARS_PIECES, n_segments);
+
+  PIRL_LAUNCH (lars_squares, grid, BLOCK, 0, stream, segment, weights, gradients, square);
+  PIRL_LAUNCH (lars, grid, BLOCK, 0, stream, segment, weights, gradients, velocity, values, square,
+      scale);
+}
+
+/* --- averages --------------------------------------------------------------------------------- */
+
+static __device__ __forceinline__ void
+average_one (const PirlGpuAverage &t, float *a, float b)
+{
+  *a = t.keep == 0.f ? b : t.keep * *a + t.take * b;
+}
+
+static __global__ void __launch_bounds__ (BLOCK)
+average (const Span span, float *__restrict__ dst, const float *__restrict__ src,
+    const PirlGpuAverage *values, const PirlCudaScale *scale)
+{
+  const PirlGpuAverage t = *values;
+  float4 *dst4 = (float4 *) (dst + span.head);
+  const float4 *src4 = (const float4 *) (src + span.head);
+
+  if (!scale->finite)
+    return;
+  for (size_t i = first_of_thread (); i < span.quads; i += threads_of_grid ()) {
+    const float4 b = src4[i];
+    float4 a = dst4[i];
+
+    average_one (t, &a.x, b.x);
+    average_one (t, &a.y, b.y);
+    average_one (t, &a.z, b.z);
+    average_one (t, &a.w, b.w);
+    dst4[i] = a;
+  }
+  for (size_t i = first_of_thread (); i < span.n - 4 * span.quads; i += threads_of_grid ()) {
+    const size_t at = single (span, i);
+
+    average_one (t, &dst[at], src[at]);
+  }
+}
+
+void
+pirl_gpu_average (gsize n, gfloat *dst, const gfloat *src, const PirlGpuAverage *values,
+    const PirlCudaScale *scale, cudaStream_t stream)
+{
+  const Span span = span_of (n, dst, src, src, src);
+
+  PIRL_LAUNCH (average, blocks_for (span), BLOCK, 0, stream, span, dst, src, values, scale);
 }

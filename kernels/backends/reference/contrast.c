@@ -1,4 +1,4 @@
-/* gst-pirl: contrastive terms, memory bank and SGD in double precision.
+/* gst-pirl: contrastive terms and memory bank in double precision.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Formulas: PirlContrastDesc in backend.h (NCE: Misra and van der Maaten 2020, equation 5, in the
@@ -6,6 +6,7 @@
  * Derivatives by the similarity s, with c = K/rows and P = exp (s/tau) / Z:
  *   InfoNCE: dL/ds_p = (q_p - 1) / tau, dL/ds_j = q_j / tau, q = softmax over p and J
  *   NCE:     dL/ds_p = -(c + eps) / (P_p + c + eps) / tau, dL/ds_j = P_j / (P_j + c + eps) / tau
+ * Near negatives: in InfoNCE softmax is over weight * exp, in NCE dL/ds_j is multiplied by it.
  */
 #include "backends/reference/reference.h"
 #include "backends/host.h"
@@ -55,7 +56,9 @@ typedef struct {
   gsize n;                      /* 1 + K */
   guint64 *row;
   gdouble *similarity;
+  gdouble *weight;              /* 1, but of near negatives */
   gdouble *slope;               /* dL/ds */
+  gsize n_near;
   gdouble *m;                   /* a row at a time */
 } Candidates;
 
@@ -63,6 +66,7 @@ static void
 candidates_fill (Candidates *candidates, const PirlContrastDesc *desc, const gdouble *z,
     gconstpointer bank, guint32 positive, const guint32 *negative)
 {
+  const gdouble near = pirl_contrast_near (desc);
   gsize n = 0;
 
   candidates->row[n++] = positive;
@@ -81,6 +85,8 @@ candidates_fill (Candidates *candidates, const PirlContrastDesc *desc, const gdo
     for (guint d = 0; d < desc->dim; d++)
       dot += z[d] * candidates->m[d];
     candidates->similarity[i] = dot;
+    candidates->weight[i] = i > 0 && dot > near ? desc->near_weight : 1.0;
+    candidates->n_near += i > 0 && dot > near;
   }
 }
 
@@ -93,9 +99,10 @@ infonce (const PirlContrastDesc *desc, Candidates *candidates)
   for (gsize i = 0; i < candidates->n; i++)
     top = MAX (top, candidates->similarity[i] / tau);
   for (gsize i = 0; i < candidates->n; i++)
-    sum += exp (candidates->similarity[i] / tau - top);
+    sum += candidates->weight[i] * exp (candidates->similarity[i] / tau - top);
   for (gsize i = 0; i < candidates->n; i++)
-    candidates->slope[i] = exp (candidates->similarity[i] / tau - top) / sum / tau;
+    candidates->slope[i] = candidates->weight[i] * exp (candidates->similarity[i] / tau - top)
+        / sum / tau;
   candidates->slope[0] -= 1.0 / tau;
   return top + log (sum) - candidates->similarity[0] / tau;
 }
@@ -112,8 +119,8 @@ nce (const PirlContrastDesc *desc, Candidates *candidates)
     const gdouble all = p + c + NCE_EPSILON;
 
     /* The positive is asked to be data (p), the negatives to be noise (c). */
-    loss -= log ((i == 0 ? p : c) / all);
-    candidates->slope[i] = (i == 0 ? -(c + NCE_EPSILON) : p) / all / tau;
+    loss -= candidates->weight[i] * log ((i == 0 ? p : c) / all);
+    candidates->slope[i] = candidates->weight[i] * (i == 0 ? -(c + NCE_EPSILON) : p) / all / tau;
   }
   return loss;
 }
@@ -155,6 +162,7 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
     PirlContrastStats *stats, GError **error)
 {
   const gsize n = 1 + desc->negatives;
+  const gboolean nce_loss = desc->loss == PIRL_LOSS_NCE;
   gdouble loss = 0.0, sum_exp = 0.0, sum_positive = 0.0;
 
   if (!contrast_check (desc, positive, negative, error))
@@ -162,19 +170,20 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
 
   g_autofree guint64 *row = g_new (guint64, n);
   g_autofree gdouble *similarity = g_new (gdouble, n);
+  g_autofree gdouble *weight = g_new (gdouble, n);
   g_autofree gdouble *slope = g_new (gdouble, n);
   g_autofree gdouble *m = g_new (gdouble, desc->dim);
-  Candidates candidates = { n, row, similarity, slope, m };
+  Candidates candidates = { n, row, similarity, weight, slope, 0, m };
 
   for (guint b = 0; b < desc->batch; b++) {
     const gdouble *z = (const gdouble *) embedding + (gsize) b * desc->dim;
 
     candidates_fill (&candidates, desc, z, bank, positive[b],
         negative ? negative + b * desc->negatives : NULL);
-    loss += desc->loss == PIRL_LOSS_NCE ? nce (desc, &candidates) : infonce (desc, &candidates);
+    loss += nce_loss ? nce (desc, &candidates) : infonce (desc, &candidates);
     sum_positive += similarity[0];
     for (gsize i = 0; i < n; i++)
-      sum_exp += exp (similarity[i] / desc->temperature);
+      sum_exp += (nce_loss ? 1.0 : weight[i]) * exp (similarity[i] / desc->temperature);
     if (d_embedding != NULL)
       candidates_gradient (&candidates, desc, bank,
           (gdouble *) d_embedding + (gsize) b * desc->dim);
@@ -185,6 +194,7 @@ pirl_reference_contrast (PirlDevice *device, const PirlContrastDesc *desc, gcons
     stats->mean_exp = sum_exp / ((gdouble) desc->batch * n);
     stats->positive = sum_positive / desc->batch;
     stats->spread = pirl_host_spread (PIRL_DTYPE_F64, embedding, desc->batch, desc->dim);
+    stats->near = pirl_contrast_near_share (desc, candidates.n_near);
   }
   return TRUE;
 }
@@ -211,39 +221,6 @@ pirl_reference_bank_update (PirlDevice *device, gpointer bank, PirlDType bank_dt
     for (guint d = 0; d < dim; d++)
       m[d] /= MAX (sqrt (square), NORM_FLOOR);
     bank_write (bank_dtype, bank, (gsize) positive[b] * dim, dim, m);
-  }
-  return TRUE;
-}
-
-gboolean
-pirl_reference_sgd (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
-    gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay, GError **error)
-{
-  gdouble *w = weights, *v = velocity;
-  const gdouble *g = gradients;
-
-  for (gsize i = 0; i < n; i++) {
-    v[i] = momentum * v[i] + g[i] + weight_decay * w[i];
-    w[i] -= lr * v[i];
-  }
-  return TRUE;
-}
-
-gboolean
-pirl_reference_adam (PirlDevice *device, gsize n, gpointer weights, gconstpointer gradients,
-    gpointer first, gpointer second, guint64 step, gdouble lr, gdouble beta1, gdouble beta2,
-    gdouble epsilon, gdouble weight_decay, GError **error)
-{
-  const gdouble unbias1 = 1.0 - pow (beta1, step), unbias2 = 1.0 - pow (beta2, step);
-  gdouble *w = weights, *m = first, *v = second;
-  const gdouble *gradient = gradients;
-
-  for (gsize i = 0; i < n; i++) {
-    const gdouble g = gradient[i] + weight_decay * w[i];
-
-    m[i] = beta1 * m[i] + (1.0 - beta1) * g;
-    v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
-    w[i] -= lr * (m[i] / unbias1) / (sqrt (v[i] / unbias2) + epsilon);
   }
   return TRUE;
 }

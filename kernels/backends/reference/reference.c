@@ -1,6 +1,6 @@
 /* gst-pirl: the reference backend: naive arithmetic in double precision on one thread, the truth
- * the other backends are compared with. Here its device, its memory and its table; units.c and
- * contrast.c compute.
+ * the other backends are compared with. Here its device, its memory and its table; units.c,
+ * contrast.c and optimiser.c compute.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "backends/reference/reference.h"
 #include "backends/host.h"
@@ -131,6 +131,8 @@ pirl_backend_reference (void)
     .cross_entropy = pirl_host_cross_entropy,
     .sgd = pirl_reference_sgd,
     .adam = pirl_reference_adam,
+    .lars = pirl_reference_lars,
+    .average = pirl_reference_average,
   };
 
   return &backend;

@@ -25,4 +25,9 @@ gboolean pirl_reference_adam (PirlDevice *device, gsize n, gpointer weights,
     gdouble beta1, gdouble beta2, gdouble epsilon, gdouble weight_decay, GError **error);
 gboolean pirl_reference_sgd (PirlDevice *device, gsize n, gpointer weights,
     gconstpointer gradients, gpointer velocity, gdouble lr, gdouble momentum, gdouble weight_decay,
+    gboolean nesterov, GError **error);
+gboolean pirl_reference_lars (PirlDevice *device, guint n_segments, const PirlSegment *segments,
+    gpointer weights, gconstpointer gradients, gpointer velocity, const PirlLars *values,
     GError **error);
+gboolean pirl_reference_average (PirlDevice *device, gsize n, gpointer dst, gconstpointer src,
+    gdouble keep, GError **error);
