@@ -1,9 +1,10 @@
 /* gst-pirl: checkpoints: a model file that can be trained on.
  *
  * Tensors: trunk, heads and classifier by their PyTorch names; "state.velocity.<name>" of every
- * trained one (with Adam its first moment, and "state.second.<name>" the second); unless the
- * objective is supervised "state.bank" [rows, dim] (F16 where bank_precision is fp16) and
- * "state.labels" [rows] (I32, -1 = no label, -2 = row not yet trained). Metadata: what an embedder
+ * trained one (with Adam its first moment, and "state.second.<name>" the second), with objective
+ * moco "state.key.<name>", the key network's; where the objective has a bank "state.bank"
+ * [rows, dim] (F16 where bank_precision is fp16) and "state.labels" [rows] (I32, -1 = no label,
+ * -2 = row not yet trained). Metadata: what an embedder
  * needs (architecture, input_size, resize, mean, std), every setting that changes the arithmetic,
  * "state.*" (step, z, collapsed; of fp16 loss_scale and loss_scale_clean, the finite steps since it
  * changed) and "position.*". Whole numbers are decimal, others the shortest decimal that reads back
@@ -16,11 +17,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a tensor's name begins with in a file. */
-static const gchar *const arena_prefixes[PIRL_N_ARENAS] = {
-  [PIRL_ARENA_VALUE] = "",
-  [PIRL_ARENA_VELOCITY] = "state.velocity.",
-  [PIRL_ARENA_SECOND] = "state.second.",
+/* The tensors of networks that a file has, and what their names begin with. */
+typedef struct {
+  const gchar *prefix;
+  PirlArena arena;
+  gboolean key;                 /* of the key network, where there is one */
+} Part;
+
+static const Part parts[] = {
+  {"", PIRL_ARENA_VALUE},
+  {"state.velocity.", PIRL_ARENA_VELOCITY},
+  {"state.second.", PIRL_ARENA_SECOND},
+  {"state.key.", PIRL_ARENA_VALUE, TRUE},
 };
 
 typedef enum { SETTING_INT, SETTING_UINT, SETTING_UINT64, SETTING_BOOL, SETTING_DOUBLE,
@@ -32,11 +40,15 @@ typedef struct {
   gsize offset;                 /* in PirlTrainerConfig */
   const gchar *const *names;    /* SETTING_ENUM */
   const gchar *otherwise;       /* what a file without it was trained with */
-  gboolean contrast;            /* of the objectives with a memory bank */
+  guint of;                     /* the objectives that have it: */
 } Setting;
 
-static const gchar *const objective_names[] = { "pirl", "npid", "supervised" };
-static const gchar *const optimizer_names[] = { "sgd", "adam" };
+/* Those with a memory bank, those that look at the second view; 0 = all. */
+enum { BANK = 1, SECOND = 2 };
+
+static const gchar *const objective_names[] = { "pirl", "npid", "supervised", "jigsaw",
+  "rotation", "moco" };
+static const gchar *const optimizer_names[] = { "sgd", "adam", "lars" };
 static const gchar *const head_names[] = { "linear", "bn", "mlp" };
 static const gchar *const loss_names[] = { "nce", "infonce" };
 static const gchar *const z_mode_names[] = { "ema", "first-batch", "fixed" };
@@ -57,22 +69,26 @@ static const Setting settings[] = {
   {"std", SETTING_TRIPLE, FIELD (std)},
   {"objective", SETTING_ENUM, FIELD (objective), objective_names},
   {"classes", SETTING_UINT, FIELD (classes), .otherwise = "0"},
+  {"hidden", SETTING_INT, FIELD (hidden), .otherwise = "0"},
   {"optimizer", SETTING_ENUM, FIELD (optimizer), optimizer_names, "sgd"},
-  {"head", SETTING_ENUM, FIELD (head), head_names, .contrast = TRUE},
-  {"embedding_dim", SETTING_INT, FIELD (dim), .contrast = TRUE},
-  {"patch_size", SETTING_INT, FIELD (patch_size), .contrast = TRUE},
-  {"patches", SETTING_INT, FIELD (patches), .contrast = TRUE},
+  {"head", SETTING_ENUM, FIELD (head), head_names, .of = BANK},
+  {"embedding_dim", SETTING_INT, FIELD (dim), .of = BANK},
+  {"patch_size", SETTING_INT, FIELD (patch_size), .of = BANK | SECOND},
+  {"patches", SETTING_INT, FIELD (patches), .of = BANK | SECOND},
   {"batch_size", SETTING_UINT, FIELD (batch)},
-  {"loss", SETTING_ENUM, FIELD (loss), loss_names, .contrast = TRUE},
-  {"z_mode", SETTING_ENUM, FIELD (z_mode), z_mode_names, .contrast = TRUE},
-  {"z", SETTING_DOUBLE, FIELD (z), .contrast = TRUE},
-  {"temperature", SETTING_DOUBLE, FIELD (temperature), .contrast = TRUE},
-  {"negatives", SETTING_UINT64, FIELD (negatives), .contrast = TRUE},
-  {"exclude_positive", SETTING_BOOL, FIELD (exclude_positive), .contrast = TRUE},
-  {"lambda", SETTING_DOUBLE, FIELD (lambda), .contrast = TRUE},
-  {"bank_momentum", SETTING_DOUBLE, FIELD (bank_momentum), .contrast = TRUE},
-  {"bank_update", SETTING_ENUM, FIELD (bank_update), bank_update_names, .contrast = TRUE},
-  {"bank_size", SETTING_UINT64, FIELD (bank_rows), .contrast = TRUE},
+  {"loss", SETTING_ENUM, FIELD (loss), loss_names, .of = BANK},
+  {"z_mode", SETTING_ENUM, FIELD (z_mode), z_mode_names, .of = BANK},
+  {"z", SETTING_DOUBLE, FIELD (z), .of = BANK},
+  {"temperature", SETTING_DOUBLE, FIELD (temperature), .of = BANK},
+  {"negatives", SETTING_UINT64, FIELD (negatives), .of = BANK},
+  {"exclude_positive", SETTING_BOOL, FIELD (exclude_positive), .of = BANK},
+  {"near", SETTING_DOUBLE, FIELD (near), .otherwise = "1", .of = BANK},
+  {"near_weight", SETTING_DOUBLE, FIELD (near_weight), .otherwise = "0", .of = BANK},
+  {"lambda", SETTING_DOUBLE, FIELD (lambda), .of = BANK},
+  {"bank_momentum", SETTING_DOUBLE, FIELD (bank_momentum), .of = BANK},
+  {"bank_update", SETTING_ENUM, FIELD (bank_update), bank_update_names, .of = BANK},
+  {"bank_size", SETTING_UINT64, FIELD (bank_rows), .of = BANK},
+  {"key_momentum", SETTING_DOUBLE, FIELD (key_momentum), .otherwise = "0", .of = BANK},
   {"lr_schedule", SETTING_ENUM, FIELD (schedule.kind), schedule_names},
   {"learning_rate", SETTING_DOUBLE, FIELD (schedule.base)},
   {"learning_rate_end", SETTING_DOUBLE, FIELD (schedule.end)},
@@ -80,10 +96,11 @@ static const Setting settings[] = {
   {"total_steps", SETTING_UINT64, FIELD (schedule.total)},
   {"momentum", SETTING_DOUBLE, FIELD (momentum)},
   {"weight_decay", SETTING_DOUBLE, FIELD (weight_decay)},
-  {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names, .contrast = TRUE},
+  {"nesterov", SETTING_BOOL, FIELD (nesterov), .otherwise = "false"},
+  {"bn_statistics", SETTING_ENUM, FIELD (bn_statistics), bn_statistics_names, .of = BANK},
   {"seed", SETTING_UINT64, FIELD (seed)},
   {"precision", SETTING_STRING, FIELD (precision), .otherwise = "f32"},
-  {"bank_precision", SETTING_STRING, FIELD (bank_precision), .otherwise = "f32", .contrast = TRUE},
+  {"bank_precision", SETTING_STRING, FIELD (bank_precision), .otherwise = "f32", .of = BANK},
 };
 
 /* The whole numbers of a PirlPosition and of the trainer's state. */
@@ -169,6 +186,28 @@ format_setting (const PirlTrainerConfig *config, const Setting *setting)
   return NULL;
 }
 
+/* What does not matter to the objective. */
+static void
+clear_for_objective (PirlTrainerConfig *config)
+{
+  if (!pirl_has_two_terms (config)) {
+    config->lambda = 0;
+    config->bn_statistics = PIRL_BN_IMAGES;
+  }
+  if (config->objective == PIRL_OBJECTIVE_NPID)
+    config->patch_size = config->patches = 0;
+  if (config->objective == PIRL_OBJECTIVE_MOCO) {
+    config->bank_momentum = 0;
+    config->bank_update = PIRL_BANK_AFTER;
+  } else {
+    config->key_momentum = 0;
+  }
+  if (pirl_has_bank (config))
+    config->classes = 0;
+  if (config->objective != PIRL_OBJECTIVE_JIGSAW)
+    config->hidden = 0;
+}
+
 /* The configuration with what has no effect set to 0, so that it is neither kept nor compared. */
 static PirlTrainerConfig
 effective_config (const PirlTrainer *trainer)
@@ -181,13 +220,13 @@ effective_config (const PirlTrainer *trainer)
     config.schedule.end = 0;
   if (config.schedule.kind == PIRL_SCHEDULE_CONSTANT)
     config.schedule.total = 0;
-  if (config.objective == PIRL_OBJECTIVE_NPID) {
-    config.patch_size = config.patches = 0;
-    config.lambda = 0;
-    config.bn_statistics = PIRL_BN_IMAGES;
+  if (config.near == 1 || config.near_weight == 1) {
+    config.near = 1;
+    config.near_weight = 0;
   }
-  if (config.objective != PIRL_OBJECTIVE_SUPERVISED)
-    config.classes = 0;
+  if (config.optimizer != PIRL_OPTIMIZER_SGD)
+    config.nesterov = FALSE;
+  clear_for_objective (&config);
   return config;
 }
 
@@ -195,7 +234,28 @@ effective_config (const PirlTrainer *trainer)
 static gboolean
 setting_counts (const PirlTrainer *trainer, const Setting *setting)
 {
-  return !setting->contrast || trainer->bank;
+  const PirlTrainerConfig *config = &trainer->config;
+
+  return setting->of == 0 || (setting->of & BANK && pirl_has_bank (config))
+      || (setting->of & SECOND && pirl_uses_second (config));
+}
+
+/* --- the tensors of networks --- */
+
+/* NULL: there are none. */
+static PirlParams *
+part_params (const PirlTrainer *trainer, const Part *part)
+{
+  return part->key ? trainer->key : trainer->params;
+}
+
+/* Whether parameter @i has such a tensor, if there is memory for it: what is trained, and as values
+ * the running statistics, but for the key network's, which nothing reads. */
+static gboolean
+part_has (const PirlTrainer *trainer, const Part *part, guint i)
+{
+  return (part->arena == PIRL_ARENA_VALUE && !part->key)
+      || pirl_params_data (trainer->params, PIRL_ARENA_VELOCITY, i) != NULL;
 }
 
 /* --- saving --- */
@@ -264,17 +324,18 @@ check_finite (const PirlTrainer *trainer, const gchar *name, const gfloat *value
   return TRUE;
 }
 
-/* Copies one arena's tensor to the host (kept in @hosts until the write) and adds it. */
+/* Copies one tensor to the host (kept in @hosts until the write) and adds it. */
 static gboolean
-save_param (PirlTrainer *trainer, PirlArena arena, guint i, PirlSafetensorsWriter *writer,
+save_param (PirlTrainer *trainer, const Part *part, guint i, PirlSafetensorsWriter *writer,
     GPtrArray *hosts, GError **error)
 {
-  const PirlParamSpec *spec = pirl_params_spec (trainer->params, i);
+  PirlParams *params = part_params (trainer, part);
+  const PirlParamSpec *spec = pirl_params_spec (params, i);
   gfloat *values = g_new (gfloat, pirl_shape_count (&spec->shape));
-  g_autofree gchar *name = g_strconcat (arena_prefixes[arena], spec->name, NULL);
+  g_autofree gchar *name = g_strconcat (part->prefix, spec->name, NULL);
 
   g_ptr_array_add (hosts, values);
-  if (!pirl_params_read (trainer->params, arena, i, values, error)
+  if (!pirl_params_read (params, part->arena, i, values, error)
       || !check_finite (trainer, name, values, pirl_shape_count (&spec->shape), error))
     return FALSE;
   pirl_safetensors_writer_add (writer, name, PIRL_DTYPE_F32, &spec->shape, values);
@@ -282,12 +343,14 @@ save_param (PirlTrainer *trainer, PirlArena arena, guint i, PirlSafetensorsWrite
 }
 
 static gboolean
-save_params (PirlTrainer *trainer, PirlArena arena, PirlSafetensorsWriter *writer,
+save_part (PirlTrainer *trainer, const Part *part, PirlSafetensorsWriter *writer,
     GPtrArray *hosts, GError **error)
 {
-  for (guint i = 0; i < pirl_params_count (trainer->params); i++)
-    if (pirl_params_data (trainer->params, arena, i)
-        && !save_param (trainer, arena, i, writer, hosts, error))
+  PirlParams *params = part_params (trainer, part);
+
+  for (guint i = 0; params && i < pirl_params_count (params); i++)
+    if (part_has (trainer, part, i) && pirl_params_data (params, part->arena, i)
+        && !save_param (trainer, part, i, writer, hosts, error))
       return FALSE;
   return TRUE;
 }
@@ -354,13 +417,27 @@ pirl_trainer_save (PirlTrainer *trainer, const gchar *path, const PirlPosition *
     return FALSE;
   save_metadata (trainer, position, writer);
   save_bank (trainer, writer);
-  return save_params (trainer, PIRL_ARENA_VALUE, writer, hosts, error)
-      && save_params (trainer, PIRL_ARENA_VELOCITY, writer, hosts, error)
-      && save_params (trainer, PIRL_ARENA_SECOND, writer, hosts, error)
-      && pirl_safetensors_writer_write (writer, path, error);
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+    if (!save_part (trainer, &parts[i], writer, hosts, error))
+      return FALSE;
+  return pirl_safetensors_writer_write (writer, path, error);
 }
 
 /* --- loading --- */
+
+/* The prefix of what says the class. */
+static gchar *
+classifier_prefix (const PirlTrainerConfig *config)
+{
+  switch (config->objective) {
+    case PIRL_OBJECTIVE_JIGSAW:
+      return g_strdup ("head.jigsaw.classes.");
+    case PIRL_OBJECTIVE_ROTATION:
+      return g_strdup ("head.rotation.classes.");
+    default:
+      return g_strconcat (pirl_trunk_classifier_name (&config->trunk), ".", NULL);
+  }
+}
 
 /* Whether @file classifies into as many classes: then its classifier is a start too. */
 static gboolean
@@ -377,8 +454,7 @@ pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path, GError **err
 {
   const PirlTrainerConfig *config = &trainer->config;
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
-  g_autofree gchar *classifier = g_strconcat (pirl_trunk_classifier_name (&config->trunk), ".",
-      NULL);
+  g_autofree gchar *classifier = classifier_prefix (config);
   PirlTrunk found;
 
   if (!file || !pirl_trunk_detect (file, &found, error))
@@ -394,7 +470,8 @@ pirl_trainer_load_weights (PirlTrainer *trainer, const gchar *path, GError **err
     return FALSE;
   }
   return pirl_params_load_except (trainer->params, file, pirl_trunk_prefixes (&config->trunk),
-      same_classes (trainer, file, classifier) ? NULL : classifier, NULL, error);
+      same_classes (trainer, file, classifier) ? NULL : classifier, NULL, error)
+      && pirl_trainer_start_key (trainer, error);
 }
 
 static gboolean
@@ -501,20 +578,21 @@ find_state (const PirlSafetensors *file, const gchar *name, const PirlShape *sha
   return pirl_tensor_check (file, tensor, name, shape, error) ? tensor : NULL;
 }
 
-/* Checks (@write FALSE) or takes every tensor of one arena. */
+/* Checks (@write FALSE) or takes every tensor of one part. */
 static gboolean
-resume_params (PirlTrainer *trainer, const PirlSafetensors *file, PirlArena arena, gboolean write,
+resume_part (PirlTrainer *trainer, const PirlSafetensors *file, const Part *part, gboolean write,
     GError **error)
 {
-  for (guint i = 0; i < pirl_params_count (trainer->params); i++) {
-    const PirlParamSpec *spec = pirl_params_spec (trainer->params, i);
+  PirlParams *params = part_params (trainer, part);
+
+  for (guint i = 0; params && i < pirl_params_count (params); i++) {
+    const PirlParamSpec *spec = pirl_params_spec (params, i);
     const gsize n = pirl_shape_count (&spec->shape);
-    g_autofree gchar *name = g_strconcat (arena_prefixes[arena], spec->name, NULL);
+    g_autofree gchar *name = g_strconcat (part->prefix, spec->name, NULL);
     g_autofree gfloat *values = NULL;
     const PirlTensor *tensor;
 
-    /* The second moment has no memory before it is written; it is of what has a velocity. */
-    if (!pirl_params_data (trainer->params, MIN (arena, PIRL_ARENA_VELOCITY), i))
+    if (!part_has (trainer, part, i))
       continue;
     tensor = find_state (file, name, &spec->shape, error);
     if (!tensor)
@@ -523,9 +601,23 @@ resume_params (PirlTrainer *trainer, const PirlSafetensors *file, PirlArena aren
       continue;
     values = g_new (gfloat, n);
     pirl_to_float (tensor->dtype, tensor->data, values, n);
-    if (!pirl_params_write (trainer->params, arena, i, values, error))
+    if (!pirl_params_write (params, part->arena, i, values, error))
       return FALSE;
   }
+  return TRUE;
+}
+
+/* All parts; Adam has no second moment before its first step (@step). */
+static gboolean
+resume_parts (PirlTrainer *trainer, const PirlSafetensors *file, guint64 step, gboolean write,
+    GError **error)
+{
+  const gboolean second = trainer->config.optimizer == PIRL_OPTIMIZER_ADAM && step > 0;
+
+  for (guint i = 0; i < G_N_ELEMENTS (parts); i++)
+    if ((parts[i].arena != PIRL_ARENA_SECOND || second)
+        && !resume_part (trainer, file, &parts[i], write, error))
+      return FALSE;
   return TRUE;
 }
 
@@ -608,7 +700,6 @@ pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *posi
     GError **error)
 {
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
-  const gboolean adam = trainer->config.optimizer == PIRL_OPTIMIZER_ADAM;
   PirlLossScale loss_scale = trainer->loss_scale;
   guint64 step, collapsed;
   gdouble z;
@@ -623,10 +714,7 @@ pirl_trainer_resume (PirlTrainer *trainer, const gchar *path, PirlPosition *posi
     return FALSE;
   /* First everything is checked, then everything is taken. */
   for (gint write = FALSE; write <= TRUE; write++)
-    if (!resume_params (trainer, file, PIRL_ARENA_VALUE, write, error)
-        || !resume_params (trainer, file, PIRL_ARENA_VELOCITY, write, error)
-        || (adam && step > 0
-            && !resume_params (trainer, file, PIRL_ARENA_SECOND, write, error))
+    if (!resume_parts (trainer, file, step, write, error)
         || !resume_bank (trainer, file, write, error)) {
       pirl_position_clear (position);
       return FALSE;

@@ -12,18 +12,26 @@
 gdouble pirl_knn_leave_one_out (const gfloat *references, const gint *labels, gsize n_references,
     const gsize *query, gsize n_queries, guint dim, guint k, gdouble sigma);
 
-/* One term's network: input, trunk, head. */
+/** What an objective works with. */
+typedef struct {
+  gboolean images, second;      /* the views it looks at */
+  gboolean bank;                /* embeddings, contrasted with a bank of them; else classes */
+} PirlObjectiveKind;
+
+extern const PirlObjectiveKind pirl_objective_kinds[];
+
+/* One view's network: input, trunk, head. */
 typedef struct {
   PirlGraph *graph;
   PirlPlan *plan;
-  PirlValue embedding;          /* SUPERVISED: logits */
+  PirlValue embedding;          /* logits, of an objective with classes */
 } PirlBranch;
 
-/** Objective SUPERVISED: forward, cross-entropy and backward of the step's batch, whose labels are
- * classes. */
-gboolean pirl_supervised_check_labels (const PirlTrainer *trainer, const PirlBatch *batch,
-    GError **error);
-gboolean pirl_supervised_run (PirlTrainer *trainer, const gint *cancel, GError **error);
+/** Objectives with classes: what each sample is to be predicted as (NULL: there is none), forward,
+ * cross-entropy and backward of the step's batch. */
+const gint *pirl_classify_targets (const PirlTrainer *trainer, const PirlBatch *batch);
+gboolean pirl_classify_check (const PirlTrainer *trainer, const PirlBatch *batch, GError **error);
+gboolean pirl_classify_run (PirlTrainer *trainer, const gint *cancel, GError **error);
 
 /** In PirlTrainer.labels: the row still holds what it was drawn with. */
 #define PIRL_LABEL_UNTRAINED (-2)
@@ -32,8 +40,8 @@ gboolean pirl_supervised_run (PirlTrainer *trainer, const gint *cancel, GError *
 typedef struct {
   gboolean running;             /* begun, not ended */
   guint32 epoch;
-  guint32 *rows;                /* of the batch; SUPERVISED has none */
-  gint *labels;
+  guint32 *rows;                /* of the batch, in the bank; MOCO: those its keys go to */
+  gint *labels;                 /* of an objective with classes: what is to be predicted */
   gfloat *momentum;             /* of the rows in the bank update */
   gdouble z;                    /* Z / rows in use */
   PirlContrastStats images, patches;
@@ -47,9 +55,10 @@ struct _PirlTrainer {
   PirlDevice *device;
   const PirlPrecision *precision;
   PirlParams *params;
+  PirlParams *key;              /* MOCO: values of the key network; its statistics are not used */
   PirlPool *pool;
-  PirlBranch images, patches;   /* patches.plan NULL but for PIRL */
-  gpointer bank;                /* rows x dim; SUPERVISED has none */
+  PirlBranch images, patches;   /* of the views the objective looks at; else plan is NULL */
+  gpointer bank;                /* rows x dim */
   PirlDType bank_dtype;         /* of its elements */
   gint32 *labels;               /* of the bank's rows; PIRL_LABEL_UNTRAINED, -1 = has none */
   const guint8 **patch_pictures;        /* batch x patches pointers */
@@ -71,11 +80,24 @@ struct _PirlTrainer {
 static inline gboolean
 pirl_has_bank (const PirlTrainerConfig *config)
 {
-  return config->objective != PIRL_OBJECTIVE_SUPERVISED;
+  return pirl_objective_kinds[config->objective].bank;
 }
 
 static inline gboolean
-pirl_uses_patches (const PirlTrainerConfig *config)
+pirl_uses_images (const PirlTrainerConfig *config)
+{
+  return pirl_objective_kinds[config->objective].images;
+}
+
+static inline gboolean
+pirl_uses_second (const PirlTrainerConfig *config)
+{
+  return pirl_objective_kinds[config->objective].second;
+}
+
+/** Whether both views are contrasted with the bank. */
+static inline gboolean
+pirl_has_two_terms (const PirlTrainerConfig *config)
 {
   return config->objective == PIRL_OBJECTIVE_PIRL;
 }
@@ -94,5 +116,7 @@ gboolean pirl_bank_read (PirlTrainer *trainer, gsize first, gsize n, gfloat *dst
 gboolean pirl_bank_write (PirlTrainer *trainer, gsize first, gsize n, const gfloat *src,
     GError **error);
 
+/** MOCO: makes the key network equal to the query's. */
+gboolean pirl_trainer_start_key (PirlTrainer *trainer, GError **error);
 /** Takes over a loss scale; a device without steps has none. */
 void pirl_trainer_set_loss_scale (PirlTrainer *trainer, const PirlLossScale *scale);

@@ -1,4 +1,4 @@
-/* gst-pirl: one step of training (trainer.h has the formulas; Misra and van der Maaten 2020,
+/* gst-pirl: one step of training (trainer.h has the formulas; PIRL: Misra and van der Maaten 2020,
  * equations 4 and 5, in the form of VISSL's nce_loss.py).
  *
  * A device with steps is given all operations at once and works by itself until pirl_trainer_end();
@@ -7,8 +7,8 @@
  * device knows, the first estimate of Z, goes before the step.
  *
  * What a step changes is the running statistics, the batch's rows of the bank, the weights with
- * their velocity, and what the host knows. The first two are copied aside before it and put back
- * when it fails; the weights come last.
+ * their velocity, MOCO's key network, and what the host knows. The first two are copied aside
+ * before it and put back when it fails; the weights come last, and the key network after them.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/private.h"
 
@@ -22,6 +22,8 @@
 #define COLLAPSE_STEPS 20
 #define ADAM_BETA2 0.999
 #define ADAM_EPSILON 1e-8
+#define LARS_TRUST 1e-3
+#define LARS_EPSILON 1e-8
 /* A loss scale below this means that something else than the scale is wrong. */
 #define LOSS_SCALE_MIN (1.0 / 1024)
 
@@ -29,7 +31,7 @@
 static gboolean
 updates_first (const PirlTrainer *trainer)
 {
-  return pirl_uses_patches (&trainer->config)
+  return pirl_has_two_terms (&trainer->config)
       && trainer->config.bank_update == PIRL_BANK_BEFORE;
 }
 
@@ -103,10 +105,14 @@ patch_pictures (PirlTrainer *trainer, const PirlBatch *batch)
   return trainer->patch_pictures;
 }
 
+/* Whether the batch has all views that are looked at. */
 static gboolean
-has_pictures (const PirlBatch *batch)
+has_pictures (const PirlTrainer *trainer, const PirlBatch *batch)
 {
-  return batch->images || batch->image_views;
+  const PirlTrainerConfig *config = &trainer->config;
+
+  return (!pirl_uses_images (config) || batch->images || batch->image_views)
+      && (!pirl_uses_second (config) || batch->patches || batch->patch_views);
 }
 
 static gboolean
@@ -120,7 +126,7 @@ stage_images (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 static gboolean
 stage_patches (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 {
-  if (batch->image_views)
+  if (batch->patch_views)
     return pirl_plan_stage_views (trainer->patches.plan, batch->patch_views, error);
   return pirl_plan_stage (trainer->patches.plan, patch_pictures (trainer, batch), error);
 }
@@ -128,28 +134,40 @@ stage_patches (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 gboolean
 pirl_trainer_stage (PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 {
-  trainer->staged = stage_images (trainer, batch, error)
-      && (!pirl_uses_patches (&trainer->config) || stage_patches (trainer, batch, error));
+  const PirlTrainerConfig *config = &trainer->config;
+
+  trainer->staged = (!pirl_uses_images (config) || stage_images (trainer, batch, error))
+      && (!pirl_uses_second (config) || stage_patches (trainer, batch, error));
   return trainer->staged;
 }
 
 /* --- terms --- */
 
-/* m <- normalise (momentum m + (1 - momentum) v_f). */
+/* How much of row @row is kept when its sample's embedding, or key, goes there. */
+static gfloat
+row_momentum (const PirlTrainer *trainer, guint32 row)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+
+  if (config->objective == PIRL_OBJECTIVE_MOCO || (config->bank_update == PIRL_BANK_BEFORE
+          && trainer->labels[row] == PIRL_LABEL_UNTRAINED))
+    return 0;
+  return (gfloat) config->bank_momentum;
+}
+
+/* m <- normalise (momentum m + (1 - momentum) what @branch gave). */
 static gboolean
-rows_update (PirlTrainer *trainer, GError **error)
+rows_update (PirlTrainer *trainer, const PirlBranch *branch, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
   const PirlStep *now = &trainer->now;
   PirlDevice *device = trainer->device;
 
   for (guint b = 0; b < config->batch; b++)
-    now->momentum[b] = config->bank_update == PIRL_BANK_BEFORE
-        && trainer->labels[now->rows[b]] == PIRL_LABEL_UNTRAINED ? 0
-        : (gfloat) config->bank_momentum;
+    now->momentum[b] = row_momentum (trainer, now->rows[b]);
   return device->backend->bank_update (device, trainer->bank, trainer->bank_dtype,
       (guint) config->dim, config->batch, now->rows, now->momentum,
-      pirl_plan_data (trainer->images.plan, trainer->images.embedding), error);
+      pirl_plan_data (branch->plan, branch->embedding), error);
 }
 
 /* One of the two losses against the bank. */
@@ -165,7 +183,7 @@ static Term
 images_term (PirlTrainer *trainer)
 {
   return (Term) { &trainer->images, PIRL_PURPOSE_NEGATIVES,
-    pirl_uses_patches (&trainer->config) ? 1 - trainer->config.lambda : 1, TRUE,
+    pirl_has_two_terms (&trainer->config) ? 1 - trainer->config.lambda : 1, TRUE,
     &trainer->now.images };
 }
 
@@ -195,6 +213,7 @@ term_contrast (PirlTrainer *trainer, const Term *term, gdouble z, gpointer gradi
     .temperature = config->temperature,
     .z = config->loss == PIRL_LOSS_NCE ? z * (gdouble) config->bank_rows : 1,
     .scale = term->scale, .bank_dtype = trainer->bank_dtype,
+    .near = config->near, .near_weight = config->near_weight,
   };
 
   return (!trainer->negative
@@ -223,10 +242,32 @@ contrast_run (PirlTrainer *trainer, const gint *cancel, GError **error)
   const Term images = images_term (trainer), patches = patches_term (trainer);
 
   if (updates_first (trainer))
-    return term_run (trainer, &images, cancel, error) && rows_update (trainer, error)
+    return term_run (trainer, &images, cancel, error)
+        && rows_update (trainer, &trainer->images, error)
         && term_run (trainer, &patches, cancel, error);
-  return (!pirl_uses_patches (&trainer->config) || term_run (trainer, &patches, cancel, error))
-      && term_run (trainer, &images, cancel, error) && rows_update (trainer, error);
+  return (!pirl_has_two_terms (&trainer->config) || term_run (trainer, &patches, cancel, error))
+      && term_run (trainer, &images, cancel, error)
+      && rows_update (trainer, &trainer->images, error);
+}
+
+/* The keys go into the queue, then the queries meet it. */
+static gboolean
+queue_run (PirlTrainer *trainer, const gint *cancel, GError **error)
+{
+  const Term images = images_term (trainer);
+
+  return pirl_plan_forward (trainer->patches.plan, NULL, FALSE, cancel, error)
+      && rows_update (trainer, &trainer->patches, error)
+      && term_run (trainer, &images, cancel, error);
+}
+
+static gboolean
+objective_run (PirlTrainer *trainer, const gint *cancel, GError **error)
+{
+  if (!pirl_has_bank (&trainer->config))
+    return pirl_classify_run (trainer, cancel, error);
+  return (trainer->config.objective == PIRL_OBJECTIVE_MOCO ? queue_run : contrast_run) (trainer,
+      cancel, error);
 }
 
 /* The first NCE term of a run without a Z gives its estimate. The pass leaves nothing else behind:
@@ -235,12 +276,12 @@ static gboolean
 estimate_z (PirlTrainer *trainer, const PirlBatch *batch, const gint *cancel, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
-  const gboolean patches = pirl_uses_patches (config) && !updates_first (trainer);
+  const gboolean patches = pirl_has_two_terms (config) && !updates_first (trainer);
   const Term term = patches ? patches_term (trainer) : images_term (trainer);
 
   if (!pirl_has_bank (config) || config->loss != PIRL_LOSS_NCE || trainer->z > 0)
     return TRUE;
-  if (!has_pictures (batch)) {
+  if (!has_pictures (trainer, batch)) {
     g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
         "the first step of a run that estimates Z needs its pictures; they cannot be staged");
     return FALSE;
@@ -270,16 +311,19 @@ step_evaluate (PirlTrainer *trainer)
 
   now->collapsed = 0;
   if (!pirl_has_bank (config)) {
-    stats->loss = stats->loss_image = now->entropy.loss;
+    stats->loss = now->entropy.loss;
+    *(pirl_uses_images (config) ? &stats->loss_image : &stats->loss_patches) = stats->loss;
     stats->accuracy = now->entropy.accuracy;
     return;
   }
   stats->loss = stats->loss_image = now->images.loss;
   stats->positive_image = now->images.positive;
   stats->spread = now->images.spread;
-  if (pirl_uses_patches (config)) {
+  stats->near = now->images.near;
+  if (pirl_has_two_terms (config)) {
     stats->loss_patches = now->patches.loss;
     stats->positive_patches = now->patches.positive;
+    stats->near = (now->images.near + now->patches.near) / 2;
     stats->loss = config->lambda * stats->loss_patches + (1 - config->lambda) * stats->loss_image;
   }
   stats->z = config->loss == PIRL_LOSS_NCE ? now->z : 0;
@@ -344,7 +388,7 @@ step_commit (PirlTrainer *trainer)
 {
   const PirlTrainerConfig *config = &trainer->config;
   const PirlStep *now = &trainer->now;
-  const gboolean patches = pirl_uses_patches (config);
+  const gboolean patches = pirl_has_two_terms (config);
 
   for (guint b = 0; pirl_has_bank (config) && b < config->batch; b++)
     trainer->labels[now->rows[b]] = now->labels[b];
@@ -368,13 +412,25 @@ step_weights (PirlTrainer *trainer, GError **error)
   const PirlTrainerConfig *config = &trainer->config;
   const PirlStepStats *stats = &trainer->now.stats;
 
-  if (!pirl_params_check (trainer->params, error))
-    return FALSE;
-  if (config->optimizer == PIRL_OPTIMIZER_ADAM)
-    return pirl_params_adam (trainer->params, stats->step, stats->learning_rate, config->momentum,
-        ADAM_BETA2, ADAM_EPSILON, config->weight_decay, error);
-  return pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
-      config->weight_decay, FALSE, error);
+  switch (config->optimizer) {
+    case PIRL_OPTIMIZER_ADAM:
+      return pirl_params_adam (trainer->params, stats->step, stats->learning_rate,
+          config->momentum, ADAM_BETA2, ADAM_EPSILON, config->weight_decay, error);
+    case PIRL_OPTIMIZER_LARS:
+      return pirl_params_lars (trainer->params, &(PirlLars) { stats->learning_rate,
+            config->momentum, config->weight_decay, LARS_TRUST, LARS_EPSILON }, error);
+    default:
+      return pirl_params_sgd (trainer->params, stats->learning_rate, config->momentum,
+          config->weight_decay, config->nesterov, error);
+  }
+}
+
+/* The key network follows. */
+static gboolean
+step_key (PirlTrainer *trainer, GError **error)
+{
+  return !trainer->key || pirl_params_average (trainer->key, trainer->params,
+      trainer->config.key_momentum, error);
 }
 
 /* Everything the device does. Where it is done at once, the weights change only after a look at the
@@ -387,15 +443,15 @@ step_queue (PirlTrainer *trainer, const gint *cancel, GError **error)
 
   if ((overlaps && !device->backend->step_begin (device, error))
       || !pirl_params_zero_gradients (trainer->params, error)
-      || !(pirl_has_bank (&trainer->config) ? contrast_run (trainer, cancel, error)
-          : pirl_supervised_run (trainer, cancel, error)))
+      || !objective_run (trainer, cancel, error))
     return FALSE;
   if (!overlaps) {
     step_evaluate (trainer);
     if (!step_check (trainer, error))
       return FALSE;
   }
-  return step_weights (trainer, error)
+  return pirl_params_check (trainer->params, error) && step_weights (trainer, error)
+      && step_key (trainer, error)
       && (!overlaps || device->backend->step_launch (device, error));
 }
 
@@ -403,8 +459,8 @@ static gboolean
 check_batch (const PirlTrainer *trainer, const PirlBatch *batch, GError **error)
 {
   if (!pirl_has_bank (&trainer->config))
-    return pirl_supervised_check_labels (trainer, batch, error);
-  for (guint b = 0; b < trainer->config.batch; b++)
+    return pirl_classify_check (trainer, batch, error);
+  for (guint b = 0; !trainer->key && b < trainer->config.batch; b++)
     if (batch->rows[b] >= trainer->config.bank_rows) {
       g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
           "a sample has the number %u, but the bank has only %" G_GUINT64_FORMAT
@@ -415,10 +471,22 @@ check_batch (const PirlTrainer *trainer, const PirlBatch *batch, GError **error)
   return TRUE;
 }
 
+/* Sample @b's row of the bank; a queue's rows are written in turn. */
+static guint32
+sample_row (const PirlTrainer *trainer, const PirlBatch *batch, guint b)
+{
+  const PirlTrainerConfig *config = &trainer->config;
+
+  return trainer->key ? (guint32) ((trainer->step * config->batch + b) % config->bank_rows)
+      : batch->rows[b];
+}
+
 /* Keeps what the step needs of the batch but its pictures. */
 static void
 step_take (PirlTrainer *trainer, const PirlBatch *batch)
 {
+  const gboolean bank = pirl_has_bank (&trainer->config);
+  const gint *labels = bank ? batch->labels : pirl_classify_targets (trainer, batch);
   PirlStep *now = &trainer->now;
 
   now->epoch = batch->epoch;
@@ -427,9 +495,9 @@ step_take (PirlTrainer *trainer, const PirlBatch *batch)
     .learning_rate = pirl_schedule_at (&trainer->config.schedule, trainer->step),
     .loss_scale = trainer->loss_scale.scale };
   for (guint b = 0; b < trainer->config.batch; b++) {
-    now->labels[b] = batch->labels ? batch->labels[b] : -1;
-    if (pirl_has_bank (&trainer->config))
-      now->rows[b] = batch->rows[b];
+    now->labels[b] = labels ? labels[b] : -1;
+    if (bank)
+      now->rows[b] = sample_row (trainer, batch, b);
   }
 }
 
@@ -449,7 +517,7 @@ pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *batch, const gint *ca
   if (trainer->now.running)
     return refuse (error, "a step is under way; pirl_trainer_end() ends it");
   trainer->staged = FALSE;
-  if (!has_pictures (batch) && !staged)
+  if (!has_pictures (trainer, batch) && !staged)
     return refuse (error, "the batch has no pictures, and none were staged");
   if (!check_batch (trainer, batch, error))
     return FALSE;
@@ -457,7 +525,7 @@ pirl_trainer_begin (PirlTrainer *trainer, const PirlBatch *batch, const gint *ca
   if ((trainer->config.optimizer == PIRL_OPTIMIZER_ADAM
           && !pirl_params_reserve (trainer->params, PIRL_ARENA_SECOND, error))
       || !estimate_z (trainer, batch, cancel, error)
-      || (has_pictures (batch) && !pirl_trainer_stage (trainer, batch, error)))
+      || (has_pictures (trainer, batch) && !pirl_trainer_stage (trainer, batch, error)))
     return FALSE;
   trainer->staged = FALSE;
   if (!statistics_copy (trainer, FALSE, error) || !rows_copy (trainer, FALSE, error))

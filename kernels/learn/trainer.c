@@ -10,6 +10,23 @@
 #define LOSS_SCALE 32768
 #define KNN_NEIGHBOURS 20
 #define KNN_SIGMA 0.1
+#define ROTATIONS 4
+
+const PirlObjectiveKind pirl_objective_kinds[] = {
+  [PIRL_OBJECTIVE_PIRL] = { .images = TRUE, .second = TRUE, .bank = TRUE },
+  [PIRL_OBJECTIVE_NPID] = { .images = TRUE, .bank = TRUE },
+  [PIRL_OBJECTIVE_SUPERVISED] = { .images = TRUE },
+  [PIRL_OBJECTIVE_JIGSAW] = { .second = TRUE },
+  [PIRL_OBJECTIVE_ROTATION] = { .second = TRUE },
+  [PIRL_OBJECTIVE_MOCO] = { .images = TRUE, .second = TRUE, .bank = TRUE },
+};
+
+void
+pirl_objective_views (PirlObjective objective, gboolean *images, gboolean *second)
+{
+  *images = pirl_objective_kinds[objective].images;
+  *second = pirl_objective_kinds[objective].second;
+}
 
 void
 pirl_trainer_config_defaults (PirlTrainerConfig *config)
@@ -19,6 +36,7 @@ pirl_trainer_config_defaults (PirlTrainerConfig *config)
   *config = (PirlTrainerConfig) {
     .objective = PIRL_OBJECTIVE_PIRL,
     .trunk = { PIRL_ARCH_RESNET50, 64, 0 },
+    .hidden = 1000,
     .head = PIRL_HEAD_BN,
     .dim = 128,
     .image_size = 224,
@@ -30,10 +48,12 @@ pirl_trainer_config_defaults (PirlTrainerConfig *config)
     .z = 1,
     .temperature = 0.2,
     .exclude_positive = TRUE,
+    .near = 1,
     .lambda = 0.5,
     .bank_momentum = 0.5,
     .bank_update = PIRL_BANK_BEFORE,
     .bank_rows = 65536,
+    .key_momentum = 0.999,
     .schedule = { PIRL_SCHEDULE_COSINE, 0.24 * batch / 256, 0.00024 * batch / 256, 0, 0 },
     .momentum = 0.9,
     .weight_decay = 1e-4,
@@ -73,19 +93,26 @@ typedef struct {
 static gboolean
 check_ranges (const PirlTrainerConfig *c, GError **error)
 {
-  const gboolean labels = !pirl_has_bank (c);
+  const gboolean classes = !pirl_has_bank (c), second = pirl_uses_second (c);
+  const gboolean jigsaw = c->objective == PIRL_OBJECTIVE_JIGSAW;
+  const gboolean moco = c->objective == PIRL_OBJECTIVE_MOCO;
   const gdouble big = 1e30, small = 1e-6;
   const Range ranges[] = {
-    {"the number of classes", c->classes, 2, 65536, !labels},
-    {"dim (the embedding's length)", c->dim, 1, 65536, labels},
+    {jigsaw ? "the number of permutations" : "the number of classes", c->classes, 2, 65536,
+          !classes},
+    {"hidden (numbers a patch is described by)", c->hidden, 1, 65536, !jigsaw},
+    {"dim (the embedding's length)", c->dim, 1, 65536, classes},
     {"image-size", c->image_size, 1, 8192},
-    {"patch-size", c->patch_size, 1, 8192, labels},
-    {"patches", c->patches, 1, 1024, labels},
+    {"patch-size", c->patch_size, 1, 8192, !second},
+    {"patches", c->patches, 1, 1024, !second},
     {"batch-size", c->batch, 1, 65536},
-    {"temperature", c->temperature, small, big, labels},
-    {"lambda", c->lambda, 0, 1, labels},
-    {"bank-momentum", c->bank_momentum, 0, 1, labels},
-    {"bank-size", (gdouble) c->bank_rows, 2, G_MAXUINT32, labels},
+    {"temperature", c->temperature, small, big, classes},
+    {"near", c->near, small, 1, classes},
+    {"near-weight", c->near_weight, 0, 1, classes},
+    {"lambda", c->lambda, 0, 1, classes},
+    {"bank-momentum", c->bank_momentum, 0, 1, classes},
+    {"bank-size", (gdouble) c->bank_rows, 2, G_MAXUINT32, classes},
+    {"key-momentum", c->key_momentum, 0, 1, !moco},
     {"learning-rate", c->schedule.base, 0, big},
     {"the last learning rate", c->schedule.end, 0, big},
     {"momentum", c->momentum, 0, 1},
@@ -104,14 +131,56 @@ check_ranges (const PirlTrainerConfig *c, GError **error)
   return TRUE;
 }
 
+/* What MOCO does not let one choose. */
+static gboolean
+check_queue (const PirlTrainerConfig *c, GError **error)
+{
+  if (c->loss != PIRL_LOSS_INFONCE)
+    return invalid (error, "objective moco has a softmax over its queue; set loss to infonce");
+  if (c->negatives != 0 && c->negatives != c->bank_rows - 1)
+    return invalid (error, "%" G_GUINT64_FORMAT " negatives: objective moco contrasts with its "
+        "whole queue; set negatives to 0, and bank-size to what the queue is to hold",
+        c->negatives);
+  if (c->bank_rows % c->batch != 0)
+    return invalid (error, "a queue of %" G_GUINT64_FORMAT " rows is not filled by whole batches "
+        "of %u; set bank-size to a multiple of batch-size, as %" G_GUINT64_FORMAT, c->bank_rows,
+        c->batch, (c->bank_rows / c->batch + 1) * c->batch);
+  return TRUE;
+}
+
+/* A second view that is a whole picture. */
+static gboolean
+check_whole_view (const PirlTrainerConfig *c, const gchar *objective, GError **error)
+{
+  if (c->patches == 1 && c->patch_size == c->image_size)
+    return TRUE;
+  return invalid (error, "objective %s has a second view of 1 picture of image-size %d; here it is "
+      "%d of patch-size %d", objective, c->image_size, c->patches, c->patch_size);
+}
+
+/* What an objective asks of its own settings. */
+static gboolean
+check_objective (const PirlTrainerConfig *c, GError **error)
+{
+  switch (c->objective) {
+    case PIRL_OBJECTIVE_ROTATION:
+      if (c->classes != ROTATIONS)
+        return invalid (error, "%u classes: objective rotation has %d, the quarter turns",
+            c->classes, ROTATIONS);
+      return check_whole_view (c, "rotation", error);
+    case PIRL_OBJECTIVE_MOCO:
+      return check_whole_view (c, "moco", error) && check_queue (c, error);
+    default:
+      return TRUE;
+  }
+}
+
 static gboolean
 check_config (const PirlTrainerConfig *c, GError **error)
 {
-  const gboolean pirl = c->objective == PIRL_OBJECTIVE_PIRL;
-
   if (!check_ranges (c, error))
     return FALSE;
-  if (pirl && c->patch_size > c->image_size)
+  if (pirl_uses_second (c) && c->patch_size > c->image_size)
     return invalid (error, "patch-size %d is larger than image-size %d; the reference's patches "
         "are 2/7 of the image", c->patch_size, c->image_size);
   if (pirl_has_bank (c) && c->negatives >= c->bank_rows)
@@ -123,34 +192,51 @@ check_config (const PirlTrainerConfig *c, GError **error)
         "; lower batch-size or give more samples", c->batch, c->bank_rows);
   if (c->batch < 2)
     return invalid (error, "batch-size 1 cannot be trained: batch norm needs at least 2 samples");
-  return TRUE;
+  return check_objective (c, error);
 }
 
 /* --- making --- */
 
-/* Input, trunk and head of one term: f (or the classifier) for @patches == 0, else g. */
+static PirlValue
+head_build (PirlGraph *graph, const PirlTrainerConfig *config, PirlValue pooled, gboolean second)
+{
+  const gint classes = (gint) config->classes;
+
+  switch (config->objective) {
+    case PIRL_OBJECTIVE_SUPERVISED:
+      return pirl_trunk_classifier (graph, &config->trunk, pooled, classes);
+    case PIRL_OBJECTIVE_JIGSAW:
+      return pirl_head_jigsaw (graph, pooled, config->patches, config->hidden, classes);
+    case PIRL_OBJECTIVE_ROTATION:
+      return pirl_head_rotation (graph, pooled, classes);
+    default:
+      return second && pirl_has_two_terms (config)
+          ? pirl_head_g (graph, config->head, pooled, config->patches, config->dim)
+          : pirl_head_f (graph, config->head, pooled, config->dim);
+  }
+}
+
+/* Input, trunk and head of a view. */
 static void
-branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gint patches)
+branch_build (PirlBranch *branch, const PirlTrainerConfig *config, gboolean second)
 {
   PirlGraph *graph = branch->graph = pirl_graph_new ();
-  const gint n = (gint) config->batch * MAX (patches, 1);
+  const gint n = (gint) config->batch * (second ? config->patches : 1);
   const PirlValue input = pirl_graph_input (graph, n,
-      patches ? config->patch_size : config->image_size, config->mean, config->std);
+      second ? config->patch_size : config->image_size, config->mean, config->std);
   const PirlValue pooled = pirl_graph_avgpool (graph, pirl_trunk_build (graph, &config->trunk,
           input, NULL));
 
-  if (!pirl_has_bank (config))
-    branch->embedding = pirl_trunk_classifier (graph, &config->trunk, pooled,
-        (gint) config->classes);
-  else
-    branch->embedding = patches ? pirl_head_g (graph, config->head, pooled, patches, config->dim)
-        : pirl_head_f (graph, config->head, pooled, config->dim);
+  branch->embedding = head_build (graph, config, pooled, second);
 }
 
+/* Branches that the objective does not have have no graph. */
 static gboolean
-branch_plan (PirlBranch *branch, PirlTrainer *trainer, GError **error)
+branch_plan (PirlBranch *branch, PirlTrainer *trainer, PirlParams *params, GError **error)
 {
-  branch->plan = pirl_plan_new (branch->graph, trainer->params, trainer->pool, PIRL_MODE_TRAIN,
+  if (!branch->graph)
+    return TRUE;
+  branch->plan = pirl_plan_new (branch->graph, params, trainer->pool, PIRL_MODE_TRAIN,
       trainer->precision->dtype, &branch->embedding, 1, error);
   return branch->plan != NULL;
 }
@@ -254,6 +340,10 @@ trainer_copy_config (PirlTrainer *trainer, const PirlTrainerConfig *config)
   copy->bank_precision = g_strdup (config->bank_precision);
   if (pirl_has_bank (config) && copy->negatives == 0)
     copy->negatives = MIN (DEFAULT_NEGATIVES, copy->bank_rows - 1);
+  if (config->objective == PIRL_OBJECTIVE_MOCO) {
+    copy->negatives = copy->bank_rows - 1;
+    copy->exclude_positive = TRUE;
+  }
   trainer->z = config->z_mode == PIRL_Z_FIXED ? config->z : 0;
 }
 
@@ -300,26 +390,51 @@ trainer_open (PirlTrainer *trainer, GError **error)
   return choose_bank_precision (trainer, error);
 }
 
+/* The parameters of the branches, by name: the trunk's are the same ones. MOCO's second branch has
+ * its own. */
+static gboolean
+params_init (PirlTrainer *trainer, GError **error)
+{
+  const gboolean moco = trainer->config.objective == PIRL_OBJECTIVE_MOCO;
+  PirlGraph *const branches[] = { trainer->images.graph, trainer->patches.graph };
+  PirlGraph *graphs[G_N_ELEMENTS (branches)];
+  guint n = 0;
+
+  for (guint i = 0; i < G_N_ELEMENTS (branches); i++)
+    if (branches[i] && (i == 0 || !moco))
+      graphs[n++] = branches[i];
+  trainer->params = pirl_params_new (trainer->device, graphs, n, TRUE, error);
+  if (!trainer->params || !pirl_params_init (trainer->params, trainer->config.seed, error))
+    return FALSE;
+  if (!moco)
+    return TRUE;
+  trainer->key = pirl_params_new (trainer->device, &trainer->patches.graph, 1, FALSE, error);
+  return trainer->key && pirl_trainer_start_key (trainer, error);
+}
+
+gboolean
+pirl_trainer_start_key (PirlTrainer *trainer, GError **error)
+{
+  return !trainer->key || pirl_params_average (trainer->key, trainer->params, 0, error);
+}
+
 static gboolean
 trainer_setup (PirlTrainer *trainer, GError **error)
 {
   const PirlTrainerConfig *config = &trainer->config;
-  const guint n_branches = pirl_uses_patches (config) ? 2 : 1;
-  PirlGraph *graphs[2];
 
   if (!trainer_open (trainer, error))
     return FALSE;
-  branch_build (&trainer->images, config, 0);
-  if (n_branches == 2)
-    branch_build (&trainer->patches, config, config->patches);
-  graphs[0] = trainer->images.graph;
-  graphs[1] = trainer->patches.graph;
-  trainer->params = pirl_params_new (trainer->device, graphs, n_branches, TRUE, error);
-  if (!trainer->params || !pirl_params_init (trainer->params, config->seed, error))
+  if (pirl_uses_images (config))
+    branch_build (&trainer->images, config, FALSE);
+  if (pirl_uses_second (config))
+    branch_build (&trainer->patches, config, TRUE);
+  if (!params_init (trainer, error))
     return FALSE;
   trainer->pool = pirl_pool_new (trainer->device);
-  return branch_plan (&trainer->images, trainer, error)
-      && (n_branches == 1 || branch_plan (&trainer->patches, trainer, error))
+  return branch_plan (&trainer->images, trainer, trainer->params, error)
+      && branch_plan (&trainer->patches, trainer,
+      trainer->key ? trainer->key : trainer->params, error)
       && (!pirl_has_bank (config) || bank_init (trainer, error));
 }
 
@@ -334,11 +449,12 @@ trainer_add_storage (PirlTrainer *trainer, GError **error)
   pirl_params_buffers (trainer->params, &bytes);
   trainer->statistics = backend->alloc (trainer->device, MAX (bytes, 1), error);
   trainer->now.labels = g_new (gint, config->batch);
+  if (pirl_uses_second (config))
+    trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
   if (!trainer->statistics || !pirl_has_bank (config))
     return trainer->statistics != NULL;
   trainer->now.rows = g_new (guint32, config->batch);
   trainer->now.momentum = g_new (gfloat, config->batch);
-  trainer->patch_pictures = g_new (const guint8 *, (gsize) config->batch * config->patches);
   trainer->rows_aside = backend->alloc (trainer->device, config->batch * pirl_row_bytes (trainer),
       error);
   if (trainer->rows_aside
@@ -381,6 +497,7 @@ pirl_trainer_free (PirlTrainer *trainer)
   branch_clear (&trainer->images);
   branch_clear (&trainer->patches);
   pirl_params_free (trainer->params);
+  pirl_params_free (trainer->key);
   pirl_pool_free (trainer->pool);
   trainer_release (trainer, trainer->bank);
   trainer_release (trainer, trainer->negative);
@@ -429,13 +546,19 @@ gsize
 pirl_trainer_bytes (const PirlTrainer *trainer)
 {
   return pirl_pool_bytes (trainer->pool) + pirl_params_bytes (trainer->params)
-      + bank_bytes (trainer);
+      + (trainer->key ? pirl_params_bytes (trainer->key) : 0) + bank_bytes (trainer);
 }
 
 PirlParams *
 pirl_trainer_params (PirlTrainer *trainer)
 {
   return trainer->params;
+}
+
+PirlParams *
+pirl_trainer_key_params (PirlTrainer *trainer)
+{
+  return trainer->key;
 }
 
 gboolean

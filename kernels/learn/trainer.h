@@ -121,11 +121,11 @@ typedef struct {
   const guint8 *const *patches; /* the second view: N*P*P*3 bytes each, one after the other */
   const guint32 *rows;          /* bank row of each sample: PIRL and NPID, else not looked at */
   const gint *labels;           /* -1 = none; may be NULL, but for SUPERVISED */
-  const gint *targets;          /* JIGSAW: number of the permutation; ROTATION: quarter turns; -1
-                                 * is an error. Else not looked at */
   guint32 epoch;
   const PirlView *image_views;  /* recipes, in place of @images and @patches, where */
   const PirlView *patch_views;  /* pirl_trainer_renders(); N for each sample */
+  const gint *targets;          /* JIGSAW: number of the permutation; ROTATION: quarter turns; -1
+                                 * is an error. Else not looked at */
 } PirlBatch;
 
 /** Which views of its samples an objective looks at; of the others a batch need not have any. */

@@ -187,7 +187,25 @@ pirl_head_g (PirlGraph *graph, PirlHead head, PirlValue pooled, gint patches, gi
 {
   PirlValue x = build_head (graph, head, "head.g.patch", pooled, dim);
 
-  x = pirl_graph_group (graph, x, patches);
-  x = pirl_graph_linear (graph, x, "head.g.concat", dim, PIRL_ACT_NONE);
+  if (patches > 1) {
+    x = pirl_graph_group (graph, x, patches);
+    x = pirl_graph_linear (graph, x, "head.g.concat", dim, PIRL_ACT_NONE);
+  }
   return pirl_graph_l2norm (graph, x);
+}
+
+PirlValue
+pirl_head_jigsaw (PirlGraph *graph, PirlValue pooled, gint patches, gint hidden, gint classes)
+{
+  PirlValue x = pirl_graph_linear (graph, pooled, "head.jigsaw.patch", hidden, PIRL_ACT_NONE);
+
+  x = pirl_graph_batchnorm (graph, x, "head.jigsaw.patch_bn", PIRL_ACT_RELU);
+  x = pirl_graph_group (graph, x, patches);
+  return pirl_graph_linear (graph, x, "head.jigsaw.classes", classes, PIRL_ACT_NONE);
+}
+
+PirlValue
+pirl_head_rotation (PirlGraph *graph, PirlValue pooled, gint classes)
+{
+  return pirl_graph_linear (graph, pooled, "head.rotation.classes", classes, PIRL_ACT_NONE);
 }

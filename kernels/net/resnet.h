@@ -35,6 +35,14 @@ typedef enum { PIRL_HEAD_LINEAR, PIRL_HEAD_BN, PIRL_HEAD_MLP } PirlHead;
  * "head.f.hidden_bn.*" (MLP), "head.f.projection.*". */
 PIRL_API PirlValue pirl_head_f (PirlGraph *graph, PirlHead head, PirlValue pooled, gint dim);
 /** g: n*p patches' pooled features -> @dim a patch ("head.g.patch.*", built as f without the norm),
- * p of them read as one row, "head.g.concat.*" -> @dim, unit length. */
+ * p of them read as one row, "head.g.concat.*" -> @dim, unit length. A single "patch" (p = 1, a
+ * whole picture that was turned) has "head.g.patch.*" alone. */
 PIRL_API PirlValue pirl_head_g (PirlGraph *graph, PirlHead head, PirlValue pooled, gint patches,
     gint dim);
+/** Which of @classes permutations: n*p patches' pooled features -> @hidden a patch
+ * ("head.jigsaw.patch.*", batch norm "head.jigsaw.patch_bn.*", ReLU), p of them read as one row,
+ * "head.jigsaw.classes.*" -> logits. */
+PIRL_API PirlValue pirl_head_jigsaw (PirlGraph *graph, PirlValue pooled, gint patches, gint hidden,
+    gint classes);
+/** By how many quarters a picture was turned: "head.rotation.classes.*" -> logits. */
+PIRL_API PirlValue pirl_head_rotation (PirlGraph *graph, PirlValue pooled, gint classes);
