@@ -1,11 +1,11 @@
-/* gst-pirl: ten steps of PIRL, and three of learning from labels, against PyTorch.
+/* gst-pirl: ten steps of every objective, three of learning from labels, against PyTorch.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Usage: golden-test DEVICE FIXTURE...
- * The fixtures come from make-resnet18.py and make-supervised.py, which say what is in them and by
- * what recipes both programs draw the same pictures, weights, memory bank and negatives. Compared
- * are losses and, by norm and 64 elements, every gradient, velocity, parameter, running statistic and
- * the bank.
+ * The fixtures come from make-resnet18.py, make-supervised.py and make-objectives.py, which say
+ * what is in them and by what recipes both programs draw the same pictures, weights, memory bank and
+ * negatives. Compared are losses and, by norm and 64 elements, every gradient, velocity, parameter
+ * (those of moco's key network too), running statistic and the bank.
  *
  * Tolerances, relative to a tensor's norm. The reference computes in double, as PyTorch did for the
  * fixtures: 1e-6 from the first step to the last, near the fixtures' own precision. Others compute
@@ -22,14 +22,14 @@
 #include "base/safetensors.h"
 #include "learn/trainer.h"
 
-enum { IMAGE = 64, PATCH = 32, PATCHES = 9, BATCH = 8, CELL = 8, STEPS = 10,
-  SUPERVISED_STEPS = 3, SUPERVISED_PICTURES = 64, CLASSES = 10, SAMPLES = 64 };
+enum { IMAGE = 64, PATCH = 32, PATCHES = 9, BATCH = 8, CELL = 8, STEPS = 10, PICTURES = 64,
+  SUPERVISED_STEPS = 3, CLASSES = 10, SAMPLES = 64 };
 
 /* A bias before batch norm has the gradient 0: compared with this instead of its norm. */
 #define GRADIENT_FLOOR 1e-2
 
-/* What is compared; the first four by the prefix of its tensors in a fixture. */
-enum { GRADIENT, VELOCITY, SECOND, VALUE, N_PARAM_KINDS, BANK = N_PARAM_KINDS, LOSS, N_KINDS };
+/* What is compared; the first five by the prefix of its tensors in a fixture. */
+enum { GRADIENT, VELOCITY, SECOND, VALUE, KEY, N_PARAM_KINDS, BANK = N_PARAM_KINDS, LOSS, N_KINDS };
 
 static const struct {
   const gchar *prefix;
@@ -40,6 +40,7 @@ static const struct {
   [VELOCITY] = { "velocity:", PIRL_ARENA_VELOCITY, GRADIENT_FLOOR },
   [SECOND] = { "second:", PIRL_ARENA_SECOND, GRADIENT_FLOOR * GRADIENT_FLOOR },
   [VALUE] = { "value:", PIRL_ARENA_VALUE },
+  [KEY] = { "key:", PIRL_ARENA_VALUE },
   [BANK] = { "bank" },
   [LOSS] = { "losses" },
 };
@@ -49,8 +50,9 @@ typedef struct {
   gdouble floor;                /* of values: running means of what has none, which stay 0 */
 } Tolerances;
 
-static const Tolerances in_double = { 1e-6, { 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-9 }, 1e-9 };
-static const Tolerances in_float = { 3e-4, { 0.2, 0.2, 0.2, 0.05, 1e-3, 1e-3 }, 1e-3 };
+static const Tolerances in_double = { 1e-6, { 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-9 },
+  1e-9 };
+static const Tolerances in_float = { 3e-4, { 0.2, 0.2, 0.2, 0.05, 0.05, 1e-3, 1e-3 }, 1e-3 };
 
 static const Tolerances *tolerances;
 static const gchar *device;
@@ -85,72 +87,121 @@ choice (const Golden *golden, const gchar *key, const gchar *const *names)
       return i;
 }
 
+/* The same, where the fixture may say nothing. */
+static gdouble
+setting_or (const Golden *golden, const gchar *key, gdouble otherwise)
+{
+  return pirl_safetensors_metadata (golden->file, key) ? setting (golden, key) : otherwise;
+}
+
+static gboolean
+has_bank (const Golden *golden)
+{
+  return pirl_safetensors_lookup (golden->file, "bank") != NULL;
+}
+
 static gboolean
 is_supervised (const Golden *golden)
 {
-  return g_strcmp0 (pirl_safetensors_metadata (golden->file, "objective"), "supervised") == 0;
+  return golden->config.objective == PIRL_OBJECTIVE_SUPERVISED;
 }
 
 static void
 configure_supervised (Golden *golden)
 {
-  static const gchar *const optimizers[] = { "sgd", "adam", NULL };
   PirlTrainerConfig *config = &golden->config;
   g_autoptr (GError) error = NULL;
 
-  pirl_trainer_config_defaults (config);
   pirl_trunk_from_name (pirl_safetensors_metadata (golden->file, "architecture"), 8,
       setting (golden, "width"), &config->trunk, &error);
   g_assert_no_error (error);
-  config->objective = PIRL_OBJECTIVE_SUPERVISED;
   config->classes = CLASSES;
-  config->image_size = IMAGE;
-  config->batch = BATCH;
-  config->bank_rows = 0;
-  config->optimizer = (PirlOptimizer) choice (golden, "optimizer", optimizers);
-  config->schedule = (PirlSchedule) { .kind = PIRL_SCHEDULE_CONSTANT,
-    .base = setting (golden, "learning-rate") };
-  config->weight_decay = setting (golden, "weight-decay");
-  config->seed = (guint64) setting (golden, "seed");
-  config->device = (gchar *) device;
-  config->precision = (gchar *) "f32";
 }
 
+/* jigsaw and rotation */
 static void
-configure (Golden *golden)
+configure_classes (Golden *golden)
+{
+  golden->config.classes = (guint) setting (golden, "classes");
+  golden->config.hidden = (gint) setting_or (golden, "hidden", 0);
+}
+
+/* pirl and moco */
+static void
+configure_contrast (Golden *golden)
 {
   static const gchar *const heads[] = { "linear", "bn", "mlp", NULL };
   static const gchar *const losses[] = { "nce", "infonce", NULL };
+  PirlTrainerConfig *config = &golden->config;
+
+  config->head = (PirlHead) choice (golden, "head", heads);
+  config->dim = 128;
+  config->loss = (PirlLoss) choice (golden, "loss", losses);
+  config->temperature = setting (golden, "temperature");
+  config->near = setting_or (golden, "near", 1);
+  config->near_weight = setting_or (golden, "near-weight", 0);
+  config->bank_rows = (guint64) setting (golden, "rows");
+  config->key_momentum = setting_or (golden, "key-momentum", 0);
+}
+
+static void
+configure_pirl (Golden *golden)
+{
   static const gchar *const z_modes[] = { "ema", "first-batch", "fixed", NULL };
   static const gchar *const statistics[] = { "both", "images", NULL };
   PirlTrainerConfig *config = &golden->config;
 
-  pirl_trainer_config_defaults (config);
-  config->objective = PIRL_OBJECTIVE_PIRL;
-  config->trunk = (PirlTrunk) { PIRL_ARCH_RESNET18, 8, 0 };
-  config->head = (PirlHead) choice (golden, "head", heads);
-  config->dim = 128;
-  config->image_size = IMAGE;
-  config->patch_size = PATCH;
-  config->patches = PATCHES;
-  config->batch = BATCH;
-  config->loss = (PirlLoss) choice (golden, "loss", losses);
+  configure_contrast (golden);
   config->z_mode = (PirlZMode) choice (golden, "z-mode", z_modes);
-  config->temperature = setting (golden, "temperature");
   config->negatives = (guint64) setting (golden, "negatives");
   config->exclude_positive = setting (golden, "exclude-positive") != 0;
   config->lambda = setting (golden, "lambda");
   config->bank_momentum = 0.5;
   config->bank_update = PIRL_BANK_AFTER;
-  config->bank_rows = (guint64) setting (golden, "rows");
+  config->bn_statistics = (PirlBnStatistics) choice (golden, "bn-statistics", statistics);
+}
+
+static const struct {
+  const gchar *name;
+  PirlObjective objective;
+  void (*configure) (Golden *golden);
+} objectives[] = {
+  { "pirl", PIRL_OBJECTIVE_PIRL, configure_pirl },
+  { "supervised", PIRL_OBJECTIVE_SUPERVISED, configure_supervised },
+  { "jigsaw", PIRL_OBJECTIVE_JIGSAW, configure_classes },
+  { "rotation", PIRL_OBJECTIVE_ROTATION, configure_classes },
+  { "moco", PIRL_OBJECTIVE_MOCO, configure_contrast },
+};
+
+static void
+configure (Golden *golden)
+{
+  static const gchar *const optimizers[] = { "sgd", "adam", "lars", NULL };
+  const gchar *name = pirl_safetensors_metadata (golden->file, "objective");
+  PirlTrainerConfig *config = &golden->config;
+  guint i = 0;
+
+  while (name && strcmp (objectives[i].name, name) != 0)
+    g_assert_cmpuint (++i, <, G_N_ELEMENTS (objectives));
+  pirl_trainer_config_defaults (config);
+  config->objective = objectives[i].objective;
+  config->trunk = (PirlTrunk) { PIRL_ARCH_RESNET18, 8, 0 };
+  config->image_size = IMAGE;
+  config->patch_size = (gint) setting_or (golden, "patch-size", PATCH);
+  config->patches = (gint) setting_or (golden, "patches", PATCHES);
+  config->batch = BATCH;
+  config->bank_rows = 0;
+  if (pirl_safetensors_metadata (golden->file, "optimizer"))
+    config->optimizer = (PirlOptimizer) choice (golden, "optimizer", optimizers);
+  config->nesterov = setting_or (golden, "nesterov", 0) != 0;
   config->schedule = (PirlSchedule) { .kind = PIRL_SCHEDULE_CONSTANT,
     .base = setting (golden, "learning-rate") };
   config->momentum = 0.9;
   config->weight_decay = setting (golden, "weight-decay");
-  config->bn_statistics = (PirlBnStatistics) choice (golden, "bn-statistics", statistics);
   config->seed = (guint64) setting (golden, "seed");
   config->device = (gchar *) device;
   config->precision = (gchar *) "f32";
+  objectives[i].configure (golden);
 }
 
 /* Noise on a coarse pattern: cells of 8 x 8 pixels; three parts pattern, one part noise. */
@@ -177,24 +228,29 @@ draw_picture (guint64 index, guint size, guint8 *pixels)
 static gboolean
 train_step (Golden *golden, guint step, PirlStepStats *stats, GError **error)
 {
-  enum { IMAGE_BYTES = IMAGE * IMAGE * 3, PATCH_BYTES = PATCH * PATCH * 3 };
-  g_autofree guint8 *images = g_malloc (BATCH * IMAGE_BYTES);
-  g_autofree guint8 *patches = g_malloc (BATCH * PATCHES * PATCH_BYTES);
+  const PirlTrainerConfig *config = &golden->config;
+  const gsize image_bytes = IMAGE * IMAGE * 3;
+  const gsize patch_bytes = (gsize) config->patch_size * config->patch_size * 3;
+  const guint n_patches = (guint) config->patches;
+  g_autofree guint8 *images = g_malloc (BATCH * image_bytes);
+  g_autofree guint8 *patches = g_malloc (BATCH * n_patches * patch_bytes);
   const guint8 *image[BATCH], *patch[BATCH];
   guint32 rows[BATCH];
-  gint labels[BATCH];
-  const gboolean supervised = is_supervised (golden);
-  const guint64 n = supervised ? SUPERVISED_PICTURES : golden->config.bank_rows;
-  const PirlBatch batch = { image, patch, rows, labels, (guint32) (step * BATCH / n) };
+  gint labels[BATCH], targets[BATCH];
+  const guint64 n = config->objective == PIRL_OBJECTIVE_PIRL ? config->bank_rows : PICTURES;
+  const PirlBatch batch = { .images = image, .patches = patch, .rows = rows, .labels = labels,
+    .targets = targets, .epoch = (guint32) (step * BATCH / n) };
 
   for (guint b = 0; b < BATCH; b++) {
     rows[b] = (guint32) ((step * BATCH + b) * 37 % n);
-    labels[b] = supervised ? (gint) (7 * rows[b] % CLASSES) : -1;
-    image[b] = images + b * IMAGE_BYTES;
-    patch[b] = patches + b * PATCHES * PATCH_BYTES;
-    draw_picture (rows[b], IMAGE, images + b * IMAGE_BYTES);
-    for (guint p = 0; p < PATCHES; p++)
-      draw_picture (1000 * (rows[b] + 1) + p, PATCH, patches + (b * PATCHES + p) * PATCH_BYTES);
+    labels[b] = is_supervised (golden) ? (gint) (7 * rows[b] % CLASSES) : -1;
+    targets[b] = config->classes ? (gint) ((5 * rows[b] + 3) % config->classes) : -1;
+    image[b] = images + b * image_bytes;
+    patch[b] = patches + b * n_patches * patch_bytes;
+    draw_picture (rows[b], IMAGE, images + b * image_bytes);
+    for (guint p = 0; p < n_patches; p++)
+      draw_picture (1000 * (rows[b] + 1) + p, (guint) config->patch_size,
+          patches + (b * n_patches + p) * patch_bytes);
   }
   return pirl_trainer_step (golden->trainer, &batch, NULL, stats, error);
 }
@@ -248,17 +304,20 @@ judge (Golden *golden, guint kind, const gchar *name, guint step, gdouble differ
 static void
 compare_params (Golden *golden, guint kind, guint step)
 {
-  PirlParams *params = pirl_trainer_params (golden->trainer);
+  PirlParams *params = (kind == KEY ? pirl_trainer_key_params : pirl_trainer_params) (
+      golden->trainer);
 
-  for (guint i = 0; i < pirl_params_count (params); i++) {
+  for (guint i = 0; params && i < pirl_params_count (params); i++) {
     const PirlParamSpec *spec = pirl_params_spec (params, i);
     const gsize n = pirl_shape_count (&spec->shape);
     g_autofree gchar *name = g_strconcat (kinds[kind].prefix, spec->name, NULL);
     g_autofree gfloat *values = g_new (gfloat, n);
     const gfloat *expected;
 
-    if (!pirl_params_data (params, kinds[kind].arena, i))
-      continue;                 /* a running statistic has no gradient */
+    /* A running statistic has no gradient, the key network's are not used. */
+    if (!pirl_params_data (params, kinds[kind].arena, i)
+        || (kind == KEY && strstr (spec->name, "running_")))
+      continue;
     expected = expected_row (golden, name, step);
     if (!expected)
       continue;
@@ -291,7 +350,7 @@ compare_losses (Golden *golden, guint step, const PirlStepStats *stats)
   } cases[] = {
     { "loss of images", expected[0], stats->loss_image },
     { "loss of patches", expected[1], stats->loss_patches },
-    { "loss", is_supervised (golden) ? expected[0]
+    { "loss", golden->config.objective != PIRL_OBJECTIVE_PIRL ? expected[0] + expected[1]
           : lambda * expected[1] + (1 - lambda) * expected[0], stats->loss },
     { "Z", expected[2], stats->z },
   };
@@ -333,7 +392,7 @@ test_fixture (gconstpointer path)
 
   golden.file = pirl_safetensors_open (path, &error);
   g_assert_no_error (error);
-  (is_supervised (&golden) ? configure_supervised : configure) (&golden);
+  configure (&golden);
   golden.trainer = pirl_trainer_new (&golden.config, &error);
   g_assert_no_error (error);
   compare_names (&golden);
@@ -343,7 +402,7 @@ test_fixture (gconstpointer path)
     compare_losses (&golden, step, &stats);
     for (guint kind = 0; kind < N_PARAM_KINDS; kind++)
       compare_params (&golden, kind, step);
-    if (!is_supervised (&golden))
+    if (has_bank (&golden))
       compare_bank (&golden, step);
   }
   for (guint kind = 0; kind < N_KINDS; kind++)

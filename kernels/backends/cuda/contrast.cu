@@ -420,9 +420,10 @@ leave_part (const PirlGpuContrast &t, const Gathered<L> &mine)
 }
 
 /* Rows of whole 16 bytes that L holds. A block has a part of one sample's negatives, a warp 32 of
- * them at a time. */
+ * them at a time. Where they may be near there is one more sum, which long rows have no register
+ * for. */
 template <typename L, bool NEAR> static __global__ void
-__launch_bounds__ (BLOCK, L::NUMBERS < 16 ? 3 : 2)
+__launch_bounds__ (BLOCK, L::NUMBERS < (NEAR ? 8 : 16) ? 3 : 2)
 contrast_rows (const PirlGpuContrast t)
 {
   const unsigned lane = threadIdx.x % PIRL_WARP, warp = threadIdx.x / PIRL_WARP;
