@@ -16,14 +16,6 @@
 static FakeCuda *fake;
 
 static void
-steps_config (PirlTrainerConfig *config)
-{
-  small_config (config);
-  config->device = (gchar *) "cuda";
-  config->n_threads = 1;
-}
-
-static void
 set_up (void)
 {
   *fake = (FakeCuda) { 0 };
@@ -34,32 +26,35 @@ typedef struct {
   guint8 *images, *patches;
   const guint8 *image[BATCH], *patch[BATCH];
   guint32 rows[BATCH];
-  gint labels[BATCH];
+  gint labels[BATCH], targets[BATCH];
+  gsize second;
   PirlBatch batch;
 } Loan;
 
 static void
 loan_init (Loan *loan, Data *data, guint step)
 {
-  const gsize image = SIZE * SIZE * 3, patches = PATCHES * PATCH * PATCH * 3;
+  const gsize image = SIZE * SIZE * 3, patches = loan->second = data->second;
   const PirlBatch *batch = data_batch (data, step);
 
   loan->images = g_malloc (BATCH * image);
   loan->patches = g_malloc (BATCH * patches);
   for (guint b = 0; b < BATCH; b++) {
-    loan->image[b] = memcpy (loan->images + b * image, batch->images[b], image);
+    loan->image[b] = memcpy (loan->images + b * image, data->image[b], image);
     loan->patch[b] = memcpy (loan->patches + b * patches, batch->patches[b], patches);
     loan->rows[b] = batch->rows[b];
     loan->labels[b] = batch->labels[b];
+    loan->targets[b] = batch->targets[b];
   }
-  loan->batch = (PirlBatch) { loan->image, loan->patch, loan->rows, loan->labels, batch->epoch };
+  loan->batch = (PirlBatch) { .images = batch->images ? loan->image : NULL, .patches = loan->patch,
+    .rows = loan->rows, .labels = loan->labels, .targets = loan->targets, .epoch = batch->epoch };
 }
 
 static void
 loan_take_back (Loan *loan)
 {
   memset (loan->images, 0x55, BATCH * SIZE * SIZE * 3);
-  memset (loan->patches, 0x55, BATCH * PATCHES * PATCH * PATCH * 3);
+  memset (loan->patches, 0x55, BATCH * loan->second);
   g_free (loan->images);
   g_free (loan->patches);
   memset (loan, 0x55, sizeof *loan);
@@ -120,6 +115,8 @@ static const struct {
   guint64 negatives;
   PirlBnStatistics bn_statistics;
   PirlOptimizer optimizer;
+  gboolean nesterov;
+  gdouble near;                 /* 0 = off */
 } trainings[] = {
   {"pirl", PIRL_OBJECTIVE_PIRL, PIRL_BANK_BEFORE, PIRL_LOSS_INFONCE, PIRL_Z_EMA, 0,
         PIRL_BN_IMAGES, PIRL_OPTIMIZER_SGD},
@@ -133,14 +130,23 @@ static const struct {
         PIRL_BN_IMAGES, PIRL_OPTIMIZER_SGD},
   {"supervised-adam", PIRL_OBJECTIVE_SUPERVISED, PIRL_BANK_AFTER, PIRL_LOSS_NCE, PIRL_Z_EMA, 0,
         PIRL_BN_IMAGES, PIRL_OPTIMIZER_ADAM},
+  {"jigsaw", PIRL_OBJECTIVE_JIGSAW, PIRL_BANK_AFTER, PIRL_LOSS_INFONCE, PIRL_Z_EMA, 0,
+        PIRL_BN_IMAGES, PIRL_OPTIMIZER_SGD, TRUE},
+  {"rotation", PIRL_OBJECTIVE_ROTATION, PIRL_BANK_AFTER, PIRL_LOSS_INFONCE, PIRL_Z_EMA, 0,
+        PIRL_BN_IMAGES, PIRL_OPTIMIZER_LARS},
+  {"moco", PIRL_OBJECTIVE_MOCO, PIRL_BANK_AFTER, PIRL_LOSS_INFONCE, PIRL_Z_EMA, 0,
+        PIRL_BN_IMAGES, PIRL_OPTIMIZER_SGD, TRUE, 0.3},
 };
+
+/* Their numbers. */
+enum { PIRL, PIRL_NCE, PIRL_AFTER, MOCO = G_N_ELEMENTS (trainings) - 1 };
 
 static void
 configure (PirlTrainerConfig *config, guint i)
 {
-  steps_config (config);
-  config->objective = trainings[i].objective;
-  config->classes = 5;
+  objective_config (config, trainings[i].objective);
+  config->device = (gchar *) "cuda";
+  config->n_threads = 1;
   config->bank_update = trainings[i].bank_update;
   config->loss = trainings[i].loss;
   /* The same on both devices, one that trains in f32 and one that says it does in fp16. */
@@ -149,10 +155,11 @@ configure (PirlTrainerConfig *config, guint i)
   config->negatives = trainings[i].negatives;
   config->bn_statistics = trainings[i].bn_statistics;
   config->optimizer = trainings[i].optimizer;
+  config->nesterov = trainings[i].nesterov;
+  if (trainings[i].near > 0)
+    config->near = trainings[i].near;
   if (config->optimizer == PIRL_OPTIMIZER_ADAM)
     config->schedule = (PirlSchedule) { PIRL_SCHEDULE_CONSTANT, 1e-3 };
-  if (config->objective == PIRL_OBJECTIVE_SUPERVISED)
-    config->bank_rows = 0;
 }
 
 /* Twelve steps, more than the samples have rows: the second epoch finds rows that were trained. */
@@ -164,10 +171,11 @@ test_same_bits (gconstpointer training)
   PirlTrainerConfig config;
   g_autoptr (PirlTrainer) plain = NULL, steps = NULL;
   PirlStepStats expected = { 0 }, stats;
+  gboolean images, second;
   Data data;
 
   set_up ();
-  data_init (&data);
+  data_init_for (&data, trainings[i].objective);
   configure (&config, i);
   steps = new_trainer (&config);
   config.device = (gchar *) "cpu";
@@ -187,8 +195,8 @@ test_same_bits (gconstpointer training)
       offsetof (PirlStepStats, skipped));
   g_assert_cmpint (fake->steps, ==, STEPS);
   g_assert_cmpint (fake->aborted, ==, 0);
-  g_assert_cmpint (fake->staged_in_steps, ==,
-      (STEPS - 1) * (config.objective == PIRL_OBJECTIVE_PIRL ? 2 : 1));
+  pirl_objective_views (config.objective, &images, &second);
+  g_assert_cmpint (fake->staged_in_steps, ==, (STEPS - 1) * (images + second));
   data_clear (&data);
 }
 
@@ -203,7 +211,7 @@ test_halves_on_the_cpu (void)
   Data data;
 
   data_init (&data);
-  configure (&config, 1);
+  configure (&config, PIRL_NCE);
   config.device = (gchar *) "cpu";
   whole = new_trainer (&config);
   halves = new_trainer (&config);
@@ -228,7 +236,7 @@ test_halves_on_the_cpu (void)
 /* Gradients beyond fp16: the steps change nothing but their number, and the training goes on as one
  * that began with them missing. */
 static void
-test_skipped_steps (gconstpointer eager)
+skip_steps (guint training, gboolean eager)
 {
   PirlTrainerConfig config;
   g_autoptr (PirlTrainer) trainer = NULL;
@@ -239,9 +247,9 @@ test_skipped_steps (gconstpointer eager)
   Data data;
 
   set_up ();
-  fake->eager = GPOINTER_TO_INT (eager);
-  data_init (&data);
-  configure (&config, 1);
+  fake->eager = eager;
+  data_init_for (&data, trainings[training].objective);
+  configure (&config, training);
   trainer = new_trainer (&config);
   for (guint step = 0; step < 3; step++)
     train_step (trainer, &data, step);
@@ -267,6 +275,13 @@ test_skipped_steps (gconstpointer eager)
   data_clear (&data);
 }
 
+static void
+test_skipped_steps (gconstpointer eager)
+{
+  skip_steps (PIRL_NCE, GPOINTER_TO_INT (eager));
+  skip_steps (MOCO, GPOINTER_TO_INT (eager));
+}
+
 /* Weights that are no numbers make every step overflow: at 2^-11 that is an error, not a wait. */
 static void
 test_scale_runs_out (void)
@@ -280,7 +295,7 @@ test_scale_runs_out (void)
 
   set_up ();
   data_init (&data);
-  configure (&config, 0);
+  configure (&config, PIRL);
   trainer = new_trainer (&config);
   train_step (trainer, &data, 0);
   fake->overflows = 100;
@@ -312,7 +327,7 @@ test_not_finite_unscaled (void)
     g_autoptr (GError) error = NULL;
     PirlStepStats stats;
 
-    configure (&config, 0);
+    configure (&config, PIRL);
     config.precision = (gchar *) precisions[i];
     trainer = new_trainer (&config);
     g_assert_cmpint (trainer->device->tf32, ==, i == 2);
@@ -333,9 +348,9 @@ test_not_finite_unscaled (void)
 /* A step that fails or is cancelled at any of its operations, at its launch or its end, whether
  * what was queued before has run or not, leaves no trace. */
 static void
-test_failures_leave_no_trace (gconstpointer eager)
+fail_steps (guint training, gboolean eager)
 {
-  static const gint places[] = { 1, 2, 20, 50, 80 };
+  static const gint places[] = { 1, 2, 20, 50, 75 };
   enum { FAIL, CANCEL, LAUNCH, END, N_WAYS };
   PirlTrainerConfig config;
   g_autoptr (PirlTrainer) plain = NULL, trainer = NULL;
@@ -343,9 +358,9 @@ test_failures_leave_no_trace (gconstpointer eager)
   Data data;
 
   set_up ();
-  fake->eager = GPOINTER_TO_INT (eager);
-  data_init (&data);
-  configure (&config, 1);
+  fake->eager = eager;
+  data_init_for (&data, trainings[training].objective);
+  configure (&config, training);
   plain = new_trainer (&config);
   trainer = new_trainer (&config);
   for (guint step = 0; step < 4; step++) {
@@ -383,6 +398,13 @@ test_failures_leave_no_trace (gconstpointer eager)
   data_clear (&data);
 }
 
+static void
+test_failures_leave_no_trace (gconstpointer eager)
+{
+  fail_steps (PIRL_NCE, GPOINTER_TO_INT (eager));
+  fail_steps (MOCO, GPOINTER_TO_INT (eager));
+}
+
 /* The scale is a part of the state, the precision a setting. */
 static void
 test_checkpoints (void)
@@ -397,7 +419,7 @@ test_checkpoints (void)
 
   set_up ();
   data_init (&data);
-  configure (&config, 2);
+  configure (&config, PIRL_AFTER);
   whole = new_trainer (&config);
   first = new_trainer (&config);
   second = new_trainer (&config);
@@ -452,7 +474,7 @@ test_precisions (void)
     PirlTrainerConfig config;
     g_autoptr (GError) error = NULL;
 
-    configure (&config, 0);
+    configure (&config, PIRL);
     config.device = (gchar *) cases[i].device;
     config.precision = (gchar *) cases[i].precision;
     g_assert_null (pirl_trainer_new (&config, &error));
@@ -475,7 +497,7 @@ test_misuse (void)
 
   set_up ();
   data_init (&data);
-  configure (&config, 0);
+  configure (&config, PIRL);
   trainer = new_trainer (&config);
   batch = *data_batch (&data, 0);
   g_assert_false (pirl_trainer_end (trainer, &stats, &error));
@@ -501,7 +523,7 @@ test_misuse (void)
   batch.images = NULL;
   g_assert_false (pirl_trainer_begin (trainer, &batch, NULL, NULL));
   /* Z is estimated from pictures that are here. */
-  configure (&config, 1);
+  configure (&config, PIRL_NCE);
   nce = new_trainer (&config);
   batch = *data_batch (&data, 0);
   g_assert_true (pirl_trainer_stage (nce, &batch, NULL));
