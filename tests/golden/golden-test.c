@@ -3,8 +3,8 @@
  *
  * Usage: golden-test DEVICE FIXTURE...
  * The fixtures come from make-resnet18.py, make-supervised.py and make-objectives.py, which say
- * what is in them and by what recipes both programs draw the same pictures, weights, memory bank and
- * negatives. Compared are losses and, by norm and 64 elements, every gradient, velocity, parameter
+ * what is in them and by what recipes both programs draw the same pictures, weights, memory bank
+ * and negatives. Compared are losses and, by norm and 64 elements, every gradient, velocity, parameter
  * (those of moco's key network too), running statistic and the bank.
  *
  * Tolerances, relative to a tensor's norm. The reference computes in double, as PyTorch did for the

@@ -172,23 +172,31 @@ typedef struct {
   PirlLoss loss;
   gdouble own, other;
   gboolean all;                 /* negatives = rows - 1, not drawn */
+  gdouble near, weight;         /* near 0: none are */
 } AxisCase;
 
-/* Loss of one sample and dL/ds along the axis, by hand. */
+static gboolean
+is_near (const AxisCase *c)
+{
+  return c->near > 0 && c->other > c->near;
+}
+
+/* Loss of one sample and dL/ds along the axis, by hand: near negatives are so many fewer. */
 static void
 axis_by_hand (const AxisCase *c, const PirlContrastDesc *desc, gdouble *loss, gdouble *slope)
 {
-  const gdouble tau = desc->temperature, k = desc->negatives;
+  const gdouble tau = desc->temperature;
+  const gdouble k = desc->negatives * (is_near (c) ? c->weight : 1);
   const gdouble p = exp (c->own / tau), q = exp (c->other / tau);
 
   if (c->loss == PIRL_LOSS_INFONCE) {
     *loss = log (1 + k * q / p);
     *slope = ((p / (p + k * q) - 1) * c->own + k * q / (p + k * q) * c->other) / tau;
   } else {
-    const gdouble noise = k / desc->rows + NCE_EPSILON;
+    const gdouble share = (gdouble) desc->negatives / desc->rows, noise = share + NCE_EPSILON;
     const gdouble own = p / desc->z, other = q / desc->z;
 
-    *loss = log ((own + noise) / own) + k * log ((other + noise) / (k / desc->rows));
+    *loss = log ((own + noise) / own) + k * log ((other + noise) / share);
     *slope = (-noise / (own + noise) * c->own + k * other / (other + noise) * c->other) / tau;
   }
 }
@@ -198,7 +206,7 @@ check_axis (const Fixture *fixture, const AxisCase *c)
 {
   enum { N = 11, K = 7 };
   const PirlContrastDesc desc = { c->loss, 2, DIM, N, c->all ? N - 1 : K, 0.5, 3 * N, 0.25,
-    fixture->device->param_dtype };
+    fixture->device->param_dtype, c->near, c->weight };
   static const guint32 positive[2] = { 4, 10 };
   g_autofree gfloat *bank = g_new0 (gfloat, N * DIM), *embedding = g_new0 (gfloat, 2 * DIM);
   g_autofree gfloat *gradient = g_new (gfloat, 2 * DIM);
@@ -226,7 +234,8 @@ check_axis (const Fixture *fixture, const AxisCase *c)
   from_device (fixture, gradient_memory, gradient, 2 * DIM);
 
   axis_by_hand (c, &desc, &loss, &slope);
-  g_assert_cmpfloat (fabs (stats.loss - loss), <, 1e-5 * loss);
+  g_assert_cmpfloat (fabs (stats.loss - loss), <, 1e-5 * loss + 1e-12);
+  g_assert_cmpfloat (stats.near, ==, is_near (c));
   g_assert_cmpfloat (fabs (stats.positive - c->own), <, 1e-6);
   g_assert_cmpfloat (fabs (stats.spread), <, 1e-6);     /* both samples are one */
   for (guint b = 0; b < 2; b++) {
@@ -249,6 +258,11 @@ test_losses_and_gradients_along_one_axis (Fixture *fixture, gconstpointer unused
     { PIRL_LOSS_INFONCE, 0.5, 0.25, FALSE }, { PIRL_LOSS_NCE, 0.5, 0.25, FALSE },
     { PIRL_LOSS_INFONCE, 1, 1, TRUE }, { PIRL_LOSS_NCE, 1, 1, TRUE },
     { PIRL_LOSS_NCE, -0.5, -0.5, TRUE },
+    { PIRL_LOSS_INFONCE, 0.5, 0.25, FALSE, 0.2, 0.3 },
+    { PIRL_LOSS_NCE, 0.5, 0.25, FALSE, 0.2, 0.3 },
+    { PIRL_LOSS_INFONCE, 0.5, 0.25, FALSE, 0.3, 0 }, { PIRL_LOSS_NCE, 0.5, 0.25, FALSE, 0.3, 0 },
+    { PIRL_LOSS_INFONCE, 1, 1, TRUE, 0.9, 0 }, { PIRL_LOSS_NCE, 1, 1, TRUE, 0.9, 0 },
+    { PIRL_LOSS_INFONCE, 1, 1, TRUE, 1, 0 },    /* off */
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++)

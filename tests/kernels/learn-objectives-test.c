@@ -371,8 +371,8 @@ test_near_weights (void)
 
 /* --- errors --- */
 
-/* A sample without a target, with one that is too large, no targets at all, no second view: said so,
- * and nothing changes. */
+/* A sample without a target, with one that is too large, no targets at all, no second view: that is
+ * said, and nothing changes. */
 static void
 test_target_errors (gconstpointer number)
 {
