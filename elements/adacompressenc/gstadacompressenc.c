@@ -387,7 +387,8 @@ reference_size (GstAdaCompressEnc * self, const Choice * choice, gsize size)
   if (choice->quality != self->measured_quality || self->since_measured >= REFERENCE_EVERY) {
     gdouble reference;
 
-    pirl_jpeg_coder_sizes (self->coder, &choice->reference, 1, PIRL_HUFFMAN_STANDARD, &reference);
+    pirl_jpeg_coder_sizes (self->coder, &choice->reference, 1, PIRL_HUFFMAN_STANDARD, &reference,
+        NULL);
     self->reference_ratio = reference / size;
     self->measured_quality = choice->quality;
     self->since_measured = 0;

@@ -218,40 +218,39 @@ fineness (gint quality)
   return -log (quality < 50 ? 5000.0 / quality : MAX (200 - 2 * quality, 1));
 }
 
-/* Bytes at every level. Counting costs a pass over a sample of the picture a level, and log bytes are
+/* Bytes at every level, and those of the last with standard tables. Counting costs a pass over a sample of the picture a level, and log bytes are
  * nearly linear in the log of the step: a few are counted. */
-static void
+static gdouble
 count_bytes (const AdaObserver * observer, PirlJpegCoder * coder, gdouble * bytes)
 {
   const guint last = observer->levels - 1, n = MIN (observer->levels, MAX_KNOTS);
   gint knot[MAX_KNOTS];
-  gdouble at[MAX_KNOTS], size[MAX_KNOTS];
+  gdouble at[MAX_KNOTS], size[MAX_KNOTS], reference;
 
   for (guint i = 0; i < n; i++)
-    knot[i] = observer->qualities[n > 1 ? i * last / (n - 1) : 0];
-  pirl_jpeg_coder_sizes (coder, knot, n, observer->huffman, size);
+    knot[i] = observer->qualities[n > 1 ? i * last / (n - 1) : last];
+  pirl_jpeg_coder_sizes (coder, knot, n, observer->huffman, size, &reference);
   for (guint i = 0; i < n; i++) {
     at[i] = fineness (knot[i]);
     size[i] = log (size[i]);
   }
   for (guint l = 0; l < observer->levels; l++)
     bytes[l] = exp (interpolate (at, size, n, fineness (observer->qualities[l])));
+  return reference;
 }
 
 /* Against the reference's bytes, which are always with standard tables. Returns log of its bits a
  * pixel. */
 static gdouble
-look_at_sizes (const AdaObserver * observer, PirlJpegCoder * coder, gdouble * sizes)
+look_at_sizes (const AdaObserver * observer, PirlJpegCoder * coder, AdaObservation * observation)
 {
-  const gint *reference = &observer->qualities[observer->levels - 1];
+  const gdouble bytes = count_bytes (observer, coder, observation->sizes);
   gint width, height;
-  gdouble bytes;
 
   pirl_jpeg_coder_size (coder, &width, &height);
-  count_bytes (observer, coder, sizes);
-  pirl_jpeg_coder_sizes (coder, reference, 1, PIRL_HUFFMAN_STANDARD, &bytes);
+  observation->reference_bytes = bytes;
   for (guint l = 0; l < observer->levels; l++)
-    sizes[l] /= bytes;
+    observation->sizes[l] /= bytes;
   return log (8 * bytes / ((gdouble) width * height));
 }
 
@@ -354,7 +353,7 @@ ada_observer_run_pictures (AdaObserver * observer, PirlJpegCoder * coder,
 {
   g_autoptr (AdaObservation) observation = observation_new (observer);
 
-  fill_plain (observer, observation, look_at_sizes (observer, coder, observation->sizes));
+  fill_plain (observer, observation, look_at_sizes (observer, coder, observation));
   if (observer->extractor == NULL)
     return g_steal_pointer (&observation);
   if (!pirl_embedder_run (observer->extractor, pictures, 1 + observer->probes, observer->rows,

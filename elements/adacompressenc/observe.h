@@ -32,6 +32,7 @@ typedef struct {
   gfloat *phi;                  /* levels x inputs; phi[l][0] = 1 */
   gfloat *features;             /* E(x); NULL without extractor */
   gdouble *sizes;               /* predicted bytes of each level / of the reference (standard Huffman) */
+  gdouble reference_bytes;      /* predicted */
 } AdaObservation;
 
 /** References; the last one lost frees it. */

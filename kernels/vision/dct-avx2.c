@@ -17,6 +17,8 @@
  * each, that it takes from; and for each the shuffle of its vector. */
 static const guint8 sources[8] = { 0x0f, 0x3f, 0x1f, 0xf8, 0x1f, 0xf8, 0xfc, 0xf0 };
 static gint8 shuffle[8][8][32];
+/* For each half of pirl_low, from each eight of the first 32 coefficients. */
+static gint8 low_shuffle[2][4][16];
 
 static void
 init_shuffles (void)
@@ -31,6 +33,10 @@ init_shuffles (void)
       shuffle[i / 8][u][lane + i % 8 * 2 + 1] = 2 * v + 1;
     }
   }
+  memset (low_shuffle, -1, sizeof low_shuffle);
+  for (guint i = 0; i < PIRL_LOW; i++)
+    for (guint byte = 0; byte < 2; byte++)
+      low_shuffle[i / 8][pirl_low[i] / 8][i % 8 * 2 + byte] = pirl_low[i] % 8 * 2 + byte;
 }
 
 /* Interleaved pairs of 16-bit lanes, low and high half. */
@@ -163,15 +169,24 @@ avx2_forward (const guint8 *src, gsize stride, guint n, gint16 *coefficient)
 }
 
 AVX2 static inline __m256i
+load_16 (const void *p)
+{
+  return _mm256_loadu_si256 (p);
+}
+
+AVX2 static inline __m256i
+divide (__m256i c, __m256i round, __m256i inverse, __m256i shift)
+{
+  const __m256i n = _mm256_add_epi16 (_mm256_abs_epi16 (c), round);
+
+  return _mm256_sign_epi16 (_mm256_mulhi_epu16 (_mm256_mulhi_epu16 (n, inverse), shift), c);
+}
+
+AVX2 static inline __m256i
 quantise_16 (const gint16 *coefficient, const PirlQuantiser *quantiser, guint k)
 {
-  const __m256i c = _mm256_loadu_si256 ((const __m256i *) (coefficient + k));
-  __m256i q = _mm256_add_epi16 (_mm256_abs_epi16 (c),
-      _mm256_loadu_si256 ((const __m256i *) (quantiser->round + k)));
-
-  q = _mm256_mulhi_epu16 (q, _mm256_loadu_si256 ((const __m256i *) (quantiser->inverse + k)));
-  q = _mm256_mulhi_epu16 (q, _mm256_loadu_si256 ((const __m256i *) (quantiser->shift + k)));
-  return _mm256_sign_epi16 (q, c);
+  return divide (load_16 (coefficient + k), load_16 (quantiser->round + k),
+      load_16 (quantiser->inverse + k), load_16 (quantiser->shift + k));
 }
 
 AVX2 static void
@@ -197,65 +212,53 @@ avx2_quantise (const gint16 *coefficient, guint n, guint n_levels,
   }
 }
 
-/* Ones where |c| falls short of a level of 1. */
-AVX2 static inline __m256i
-falls_short (const gint16 *coefficient, const PirlQuantiser *quantiser, guint k)
+/* Each of 16 lanes is so many times -1: how many these are together. */
+AVX2 static inline guint
+count_lanes (__m256i a)
 {
-  const __m256i c = _mm256_loadu_si256 ((const __m256i *) (coefficient + k));
-  const __m256i least = _mm256_sub_epi16 (
-      _mm256_loadu_si256 ((const __m256i *) (quantiser->unit + k)),
-      _mm256_loadu_si256 ((const __m256i *) (quantiser->round + k)));
+  const __m256i pairs = _mm256_madd_epi16 (a, _mm256_set1_epi16 (-1));
+  const __m128i four = _mm_add_epi32 (_mm256_castsi256_si128 (pairs),
+      _mm256_extracti128_si256 (pairs, 1));
+  const __m128i two = _mm_add_epi32 (four, _mm_srli_si128 (four, 8));
 
-  return _mm256_cmpgt_epi16 (least, _mm256_abs_epi16 (c));
+  return _mm_cvtsi128_si32 (_mm_add_epi32 (two, _mm_srli_si128 (two, 4)));
 }
 
-__attribute__ ((target ("avx2,popcnt"))) static void
-avx2_count (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
-    guint8 *nonzero)
+AVX2 static void
+avx2_count (const gint16 *coefficient, guint n, guint side, const PirlThresholds thresholds,
+    guint16 *const activity[PIRL_N_ACTIVITIES])
 {
-  for (; n > 0; n--, coefficient += PIRL_BLOCK, nonzero++) {
-    const __m256i a = _mm256_packs_epi16 (falls_short (coefficient, quantiser, 0),
-        falls_short (coefficient, quantiser, 16));
-    const __m256i b = _mm256_packs_epi16 (falls_short (coefficient, quantiser, 32),
-        falls_short (coefficient, quantiser, 48));
+  for (guint i = 0; i < n; i += side) {
+    const guint blocks = MIN (side, n - i);
+    __m256i short_of[PIRL_N_ACTIVITIES] = { _mm256_setzero_si256 (), _mm256_setzero_si256 () };
 
-    *nonzero = PIRL_BLOCK - __builtin_popcount (_mm256_movemask_epi8 (a))
-        - __builtin_popcount (_mm256_movemask_epi8 (b));
+    for (guint block = 0; block < blocks; block++, coefficient += PIRL_BLOCK)
+#pragma GCC unroll 4
+      for (guint k = 0; k < PIRL_BLOCK; k += 16) {
+        const __m256i magnitude = _mm256_abs_epi16 (load_16 (coefficient + k));
+
+        for (guint a = 0; a < PIRL_N_ACTIVITIES; a++)
+          short_of[a] = _mm256_add_epi16 (short_of[a],
+              _mm256_cmpgt_epi16 (load_16 (thresholds[a] + k), magnitude));
+      }
+    for (guint a = 0; a < PIRL_N_ACTIVITIES; a++)
+      activity[a][i / side] += blocks * PIRL_BLOCK - count_lanes (short_of[a]);
   }
 }
 
-/* The sums of 32 products for each of @pixels (1 or 4) pixels. */
-AVX2 static inline void
-dot_pixels (const gint16 *level, const gint16 *unit, const PirlBasis *basis, guint8 *dst,
-    gsize stride)
+AVX2 static void
+avx2_pick_low (const gint16 *coefficient, guint n, gint16 *low)
 {
-  const guint pixels = basis->size * basis->size;
-  __m256i value[2], sum[4];
-  __m128i total;
-  gint32 bytes;
+  for (; n > 0; n--, coefficient += PIRL_BLOCK, low += PIRL_LOW)
+    for (guint half = 0; half < 2; half++) {
+      __m128i out = _mm_setzero_si128 ();
 
-  for (guint i = 0; i < 2; i++)
-    value[i] = _mm256_mullo_epi16 (_mm256_loadu_si256 ((const __m256i *) (level + 16 * i)),
-        _mm256_loadu_si256 ((const __m256i *) (unit + 16 * i)));
-  for (guint i = 0; i < 4; i++) {
-    const __m256i *weight = (const __m256i *) basis->weight[MIN (i, pixels - 1)];
-
-    sum[i] = _mm256_add_epi32 (_mm256_madd_epi16 (value[0], _mm256_loadu_si256 (weight)),
-        _mm256_madd_epi16 (value[1], _mm256_loadu_si256 (weight + 1)));
-  }
-  sum[0] = _mm256_hadd_epi32 (_mm256_hadd_epi32 (sum[0], sum[1]),
-      _mm256_hadd_epi32 (sum[2], sum[3]));
-  total = _mm_add_epi32 (_mm256_castsi256_si128 (sum[0]), _mm256_extracti128_si256 (sum[0], 1));
-  total = _mm_srai_epi32 (_mm_add_epi32 (total, _mm_set1_epi32 (257 << (PIRL_DCT_DOT_BITS - 1))),
-      PIRL_DCT_DOT_BITS);
-  total = _mm_packs_epi32 (total, total);
-  bytes = _mm_cvtsi128_si32 (_mm_packus_epi16 (total, total));
-  dst[0] = bytes;
-  if (pixels == 4) {
-    dst[1] = bytes >> 8;
-    dst[stride] = bytes >> 16;
-    dst[stride + 1] = (guint32) bytes >> 24;
-  }
+      for (guint i = 0; i < 4; i++)
+        out = _mm_or_si128 (out, _mm_shuffle_epi8 (
+                _mm_loadu_si128 ((const __m128i *) (coefficient + 8 * i)),
+                _mm_loadu_si128 ((const __m128i *) low_shuffle[half][i])));
+      _mm_storeu_si128 ((__m128i *) (low + 8 * half), out);
+    }
 }
 
 /* Adds up the basis pictures of a block, 16 * @vectors pixels. */
@@ -297,16 +300,91 @@ avx2_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *u
   for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += size)
     if (size == 8)
       add_pictures (level, *mask & basis->used, unit, basis, 4, dst, stride);
-    else if (size == 4)
-      add_pictures (level, *mask & basis->used, unit, basis, 1, dst, stride);
     else
-      dot_pixels (level, unit, basis, dst, stride);
+      add_pictures (level, *mask & basis->used, unit, basis, 1, dst, stride);
+}
+
+AVX2 static void
+avx2_means (const gint16 *dc, guint n, const PirlQuantiser *quantiser, guint8 *dst)
+{
+  const __m256i offset = _mm256_set1_epi16 (257 << (PIRL_DCT_MEAN_BITS - 1));
+  __m256i round, inverse, shift, unit;
+
+  round = inverse = shift = unit = _mm256_setzero_si256 ();
+  if (quantiser) {
+    round = _mm256_set1_epi16 (quantiser->round[0]);
+    inverse = _mm256_set1_epi16 (quantiser->inverse[0]);
+    shift = _mm256_set1_epi16 (quantiser->shift[0]);
+    unit = _mm256_set1_epi16 (quantiser->unit[0]);
+  }
+  for (; n >= 16; n -= 16, dc += 16, dst += 16) {
+    __m256i v = load_16 (dc);
+
+    if (quantiser)
+      v = _mm256_mullo_epi16 (divide (v, round, inverse, shift), unit);
+    v = _mm256_srai_epi16 (_mm256_adds_epi16 (v, offset), PIRL_DCT_MEAN_BITS);
+    _mm_storeu_si128 ((__m128i *) dst, _mm_packus_epi16 (_mm256_castsi256_si128 (v),
+            _mm256_extracti128_si256 (v, 1)));
+  }
+  pirl_dct_plain.means (dc, n, quantiser, dst);
+}
+
+/* Sums for the four pixels of a block, halves of which are in both lanes. */
+AVX2 static inline __m256i
+quarter_sums (__m256i value, const PirlBasis *basis)
+{
+  __m256i sum[4];
+
+  for (guint i = 0; i < 4; i++)
+    sum[i] = _mm256_madd_epi16 (value, load_16 (basis->low[i]));
+  return _mm256_hadd_epi32 (_mm256_hadd_epi32 (sum[0], sum[1]),
+      _mm256_hadd_epi32 (sum[2], sum[3]));
+}
+
+/* The pixels of two blocks, a lane each. */
+AVX2 static inline __m256i
+quarter_pixels (__m256i a, __m256i b)
+{
+  const __m256i half = _mm256_set1_epi32 (257 << (PIRL_DCT_DOT_BITS - 1));
+  const __m256i sum = _mm256_add_epi32 (_mm256_permute2x128_si256 (a, b, 0x20),
+      _mm256_permute2x128_si256 (a, b, 0x31));
+
+  return _mm256_srai_epi32 (_mm256_add_epi32 (sum, half), PIRL_DCT_DOT_BITS);
+}
+
+/* Four blocks at a time: a row of 8 pixels, and the one below it. */
+AVX2 static void
+avx2_quarters (const gint16 *low, guint n, const PirlQuantiser *quantiser,
+    const PirlBasis *basis, guint8 *dst, gsize stride)
+{
+  for (; n >= 4; n -= 4, low += 4 * PIRL_LOW, dst += 8) {
+    __m256i sum[4], pixels;
+    __m128i bytes;
+
+    for (guint i = 0; i < 4; i++) {
+      const __m256i value = quantiser ? _mm256_mullo_epi16 (quantise_16 (low + PIRL_LOW * i,
+              quantiser, 0), load_16 (quantiser->unit)) : load_16 (low + PIRL_LOW * i);
+
+      sum[i] = quarter_sums (value, basis);
+    }
+    /* Blocks 0 and 2 in the lower lane, 1 and 3 in the upper one; then pairs of pixels by rows. */
+    pixels = _mm256_packs_epi32 (quarter_pixels (sum[0], sum[1]), quarter_pixels (sum[2], sum[3]));
+    pixels = _mm256_packus_epi16 (pixels, pixels);
+    bytes = _mm_unpacklo_epi16 (_mm256_castsi256_si128 (pixels),
+        _mm256_extracti128_si256 (pixels, 1));
+    bytes = _mm_shuffle_epi32 (bytes, 0xd8);
+    _mm_storel_epi64 ((__m128i *) dst, bytes);
+    _mm_storel_epi64 ((__m128i *) (dst + stride), _mm_srli_si128 (bytes, 8));
+  }
+  pirl_dct_plain.quarters (low, n, quantiser, basis, dst, stride);
 }
 
 const PirlDctLoops *
 pirl_dct_avx2 (void)
 {
-  static const PirlDctLoops loops = { avx2_forward, avx2_quantise, avx2_count, avx2_inverse };
+  static const PirlDctLoops loops = { avx2_forward, avx2_quantise, avx2_count, avx2_pick_low,
+    avx2_inverse, avx2_means, avx2_quarters
+  };
   static gsize ready;
 
   if (!__builtin_cpu_supports ("avx2"))

@@ -3,8 +3,8 @@
  *
  * Forward, in each direction: F_u = sum_x f_x c_u / 2 cos ((2x + 1) u pi / 16), c_0 = sqrt (1/2),
  * c_u = 1. Sums and differences of mirrored samples halve the products. Inverse: coefficients that
- * are not 0 add their basis picture; after quantisation they are few. Where a block leaves 4 pixels
- * or 1, each is the dot product of the low coefficients and its weights.
+ * are not 0 add their basis picture; after quantisation they are few. Where a block leaves 4 pixels,
+ * each is the dot product of the low coefficients and its weights; where it leaves 1, that is its DC.
  */
 #include "config.h"
 #include "vision/dct.h"
@@ -25,6 +25,8 @@ const guint8 pirl_zigzag[PIRL_BLOCK] = {
   35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
   58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63
 };
+
+const guint8 pirl_low[PIRL_LOW] = { 0, 1, 2, 4, 6, 9, 11, 13, 15, 20, 22, 24, 26, 28, 25, 27 };
 
 /* T.81, tables K.1 and K.2, in natural order. */
 static const guint8 annex_k[2][PIRL_BLOCK] = {
@@ -68,6 +70,27 @@ pirl_quantiser_init (PirlQuantiser *quantiser, gint quality, gboolean chroma)
   }
 }
 
+void
+pirl_quantiser_of_low (const PirlQuantiser *quantiser, PirlQuantiser *low)
+{
+  for (guint i = 0; i < PIRL_LOW; i++) {
+    const guint k = pirl_low[i];
+
+    low->step[i] = quantiser->step[k];
+    low->unit[i] = quantiser->unit[k];
+    low->round[i] = quantiser->round[k];
+    low->inverse[i] = quantiser->inverse[k];
+    low->shift[i] = quantiser->shift[k];
+  }
+}
+
+void
+pirl_thresholds_init (const PirlQuantiser *quantiser, gint16 threshold[PIRL_BLOCK])
+{
+  for (guint k = 0; k < PIRL_BLOCK; k++)
+    threshold[k] = quantiser->unit[k] - quantiser->round[k];
+}
+
 /* The mean of basis function @u over the @i-th of @size parts of a block. */
 static gdouble
 mean_cosine (guint u, guint i, guint size)
@@ -80,24 +103,29 @@ mean_cosine (guint u, guint i, guint size)
   return sum / width / 2 * (u == 0 ? G_SQRT2 / 2 : 1);
 }
 
+/* Of coefficient @k in pixel @i of @size x @size. */
+static gdouble
+mean_weight (guint k, guint i, guint size)
+{
+  return mean_cosine (pirl_zigzag[k] % 8, i % size, size)
+      * mean_cosine (pirl_zigzag[k] / 8, i / size, size);
+}
+
 void
 pirl_basis_init (PirlBasis *basis, guint size)
 {
   *basis = (PirlBasis) { .size = size };
-  /* What lies beyond 32 adds next to nothing to means over 4 x 4 pixels. */
-  basis->n = size <= 2 ? PIRL_BLOCK / 2 : PIRL_BLOCK;
-  for (guint k = 0; k < basis->n; k++)
-    for (guint i = 0; i < size * size; i++) {
-      const gdouble weight = mean_cosine (pirl_zigzag[k] % 8, i % size, size)
-          * mean_cosine (pirl_zigzag[k] / 8, i / size, size);
+  for (guint i = 0; i < size * size; i++) {
+    for (guint j = 0; size == 2 && j < PIRL_LOW; j++)
+      basis->low[i][j] = lround (ldexp (mean_weight (pirl_low[j], i, size), 16));
+    for (guint k = 0; size > 2 && k < PIRL_BLOCK; k++) {
+      const gdouble weight = mean_weight (k, i, size);
 
-      if (size <= 2)
-        basis->weight[i][k] = lround (ldexp (weight, 16));
-      else
-        basis->weight[k][i] = lround (ldexp (weight, 16));
+      basis->weight[k][i] = lround (ldexp (weight, 16));
       if (fabs (weight) > 1e-6)
         basis->used |= G_GUINT64_CONSTANT (1) << k;
     }
+  }
 }
 
 /* Eight samples, @step apart, in place. */
@@ -161,14 +189,21 @@ plain_quantise (const gint16 *coefficient, guint n, guint n_levels,
 }
 
 static void
-plain_count (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
-    guint8 *nonzero)
+plain_count (const gint16 *coefficient, guint n, guint side, const PirlThresholds thresholds,
+    guint16 *const activity[PIRL_N_ACTIVITIES])
 {
-  for (; n > 0; n--, coefficient += PIRL_BLOCK, nonzero++) {
-    *nonzero = 0;
-    for (guint k = 0; k < PIRL_BLOCK; k++)
-      *nonzero += abs (coefficient[k]) >= quantiser->unit[k] - quantiser->round[k];
-  }
+  for (guint i = 0; i < n; i++, coefficient += PIRL_BLOCK)
+    for (guint a = 0; a < PIRL_N_ACTIVITIES; a++)
+      for (guint k = 0; k < PIRL_BLOCK; k++)
+        activity[a][i / side] += abs (coefficient[k]) >= thresholds[a][k];
+}
+
+static void
+plain_pick_low (const gint16 *coefficient, guint n, gint16 *low)
+{
+  for (; n > 0; n--, coefficient += PIRL_BLOCK, low += PIRL_LOW)
+    for (guint i = 0; i < PIRL_LOW; i++)
+      low[i] = coefficient[pirl_low[i]];
 }
 
 static inline gint16
@@ -181,21 +216,6 @@ static inline guint8
 to_pixel (gint v)
 {
   return CLAMP (v, 0, 255);
-}
-
-static void
-dot_pixels (const gint16 *level, const gint16 *unit, const PirlBasis *basis, guint8 *dst,
-    gsize stride)
-{
-  const guint size = basis->size;
-
-  for (guint i = 0; i < size * size; i++) {
-    gint32 sum = 257 << (PIRL_DCT_DOT_BITS - 1);
-
-    for (guint k = 0; k < basis->n; k++)
-      sum += (gint16) (level[k] * unit[k]) * basis->weight[i][k];
-    dst[i / size * stride + i % size] = to_pixel (sum >> PIRL_DCT_DOT_BITS);
-  }
 }
 
 static void
@@ -222,13 +242,42 @@ plain_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *
     const PirlBasis *basis, guint8 *dst, gsize stride)
 {
   for (; n > 0; n--, level += PIRL_BLOCK, mask++, dst += basis->size)
-    if (basis->size <= 2)
-      dot_pixels (level, unit, basis, dst, stride);
-    else
-      add_pictures (level, *mask & basis->used, unit, basis, dst, stride);
+    add_pictures (level, *mask & basis->used, unit, basis, dst, stride);
 }
 
-const PirlDctLoops pirl_dct_plain = { plain_forward, plain_quantise, plain_count, plain_inverse };
+/* What is left of a coefficient that is quantised, if it is. */
+static inline gint16
+requantise (const PirlQuantiser *quantiser, guint k, gint16 coefficient)
+{
+  return quantiser ? pirl_quantiser_level (quantiser, k, coefficient) * quantiser->unit[k]
+      : coefficient;
+}
+
+static void
+plain_means (const gint16 *dc, guint n, const PirlQuantiser *quantiser, guint8 *dst)
+{
+  for (guint i = 0; i < n; i++)
+    dst[i] = to_pixel ((requantise (quantiser, 0, dc[i]) + (257 << (PIRL_DCT_MEAN_BITS - 1)))
+        >> PIRL_DCT_MEAN_BITS);
+}
+
+static void
+plain_quarters (const gint16 *low, guint n, const PirlQuantiser *quantiser,
+    const PirlBasis *basis, guint8 *dst, gsize stride)
+{
+  for (; n > 0; n--, low += PIRL_LOW, dst += 2)
+    for (guint i = 0; i < 4; i++) {
+      gint32 sum = 257 << (PIRL_DCT_DOT_BITS - 1);
+
+      for (guint j = 0; j < PIRL_LOW; j++)
+        sum += requantise (quantiser, j, low[j]) * basis->low[i][j];
+      dst[i / 2 * stride + i % 2] = to_pixel (sum >> PIRL_DCT_DOT_BITS);
+    }
+}
+
+const PirlDctLoops pirl_dct_plain = { plain_forward, plain_quantise, plain_count, plain_pick_low,
+  plain_inverse, plain_means, plain_quarters
+};
 
 const PirlDctLoops *
 pirl_dct_best (void)

@@ -16,6 +16,11 @@
 /* Natural index (8 v + u) of the k-th coefficient of a file. */
 extern const guint8 pirl_zigzag[PIRL_BLOCK];
 
+/* Of the first 32, those with other than zero means over a quarter of the block (u and v 0 or odd), then
+ * two of the others, as every 16 go together. */
+#define PIRL_LOW 16
+extern const guint8 pirl_low[PIRL_LOW];
+
 /* Division by d = PIRL_DCT_SCALE * step of n = |coefficient| + round: with l = ceil (log2 d) and
  * inverse = ceil (2^(15 + l) / d), floor (n / d) = n * inverse >> (15 + l) for all n < 2^15; the
  * shift is split into the high half of a product and another product, by 2^(17 - l). Zigzag order. */
@@ -36,13 +41,17 @@ pirl_quantiser_level (const PirlQuantiser *quantiser, guint k, gint coefficient)
 }
 
 /* size x size pixels of a block as sums of coefficients: the means of the 8 x 8 that each covers,
- * 16 bits after the point; coefficients that are none of them are not in used. */
+ * 16 bits after the point. */
 typedef struct {
-  guint size;                   /* 1, 2, 4 or 8 */
-  guint n;                      /* coefficients that matter: 32 (for 1 and 2) or 64 */
-  guint64 used;
-  gint16 weight[PIRL_BLOCK][PIRL_BLOCK];        /* [coefficient][pixel]; for 1, 2: [pixel][coef.] */
+  guint size;                   /* 2, 4 or 8 */
+  gint16 low[4][PIRL_LOW];      /* for 2: [pixel][coefficient of pirl_low] */
+  gint16 weight[PIRL_BLOCK][PIRL_BLOCK];        /* for 4 and 8: [coefficient][pixel] */
+  guint64 used;                 /* coefficients with other weights than 0 */
 } PirlBasis;
+
+/* The magnitudes from which on a coefficient is not quantised to 0, at two qualities. */
+#define PIRL_N_ACTIVITIES 2
+typedef gint16 PirlThresholds[PIRL_N_ACTIVITIES][PIRL_BLOCK];
 
 typedef struct {
   /* @n blocks side by side, rows @stride bytes apart. */
@@ -50,11 +59,19 @@ typedef struct {
   /* The first @n_levels (32 or 64) levels of @n blocks; bit k of a mask: level k is not 0. */
   void (*quantise) (const gint16 *coefficient, guint n, guint n_levels,
       const PirlQuantiser *quantiser, gint16 *level, guint64 *mask);
-  /* How many levels of each block are not 0. */
-  void (*count) (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser,
-      guint8 *nonzero);
+  /* Adds to each of @activity how many coefficients reach their thresholds; every @side (1 or 2) of
+   * @n blocks share an element. */
+  void (*count) (const gint16 *coefficient, guint n, guint side, const PirlThresholds thresholds,
+      guint16 *const activity[PIRL_N_ACTIVITIES]);
+  /* The coefficients of pirl_low of each block. */
+  void (*pick_low) (const gint16 *coefficient, guint n, gint16 *low);
   /* Pixels of @n blocks, side by side, from level * unit. */
   void (*inverse) (const gint16 *level, const guint64 *mask, guint n, const gint16 *unit,
+      const PirlBasis *basis, guint8 *dst, gsize stride);
+  /* The same at 1 pixel a block, from @n DCs that are first quantised (NULL: not); and at 2 x 2, from
+   * what pick_low() picked, with pirl_quantiser_of_low()'s quantiser. */
+  void (*means) (const gint16 *dc, guint n, const PirlQuantiser *quantiser, guint8 *dst);
+  void (*quarters) (const gint16 *low, guint n, const PirlQuantiser *quantiser,
       const PirlBasis *basis, guint8 *dst, gsize stride);
 } PirlDctLoops;
 
@@ -67,6 +84,9 @@ const PirlDctLoops *pirl_dct_best (void);
  * flat tables (see pirl_jpeg_coder_set_flat()). */
 #define PIRL_FLAT 256
 void pirl_quantiser_init (PirlQuantiser *quantiser, gint quality, gboolean chroma);
+/* Its first 16 entries are those of pirl_low, the others of no use. */
+void pirl_quantiser_of_low (const PirlQuantiser *quantiser, PirlQuantiser *low);
+void pirl_thresholds_init (const PirlQuantiser *quantiser, gint16 threshold[PIRL_BLOCK]);
 void pirl_basis_init (PirlBasis *basis, guint size);
 
 /* cos (k pi / 16) / 2, 16 bits after the point, k = 0..7; k = 0 is never used. */
@@ -78,3 +98,5 @@ void pirl_basis_init (PirlBasis *basis, guint size);
  * dropped from each product; those of dot products all 20. */
 #define PIRL_DCT_PIXEL_BITS 5
 #define PIRL_DCT_DOT_BITS 20
+/* DC is 8 means, PIRL_DCT_SCALE times. */
+#define PIRL_DCT_MEAN_BITS 7

@@ -130,32 +130,61 @@ static const gint16 as_they_are[PIRL_BLOCK] = {
   1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
 };
 
-/* One pixel a block is its mean, which is its DC alone. */
+/* Blocks as 2 x 2 pixels each; chroma's low coefficients lie ready. */
 static void
-decode_means (const gint16 *coefficient, guint n, const PirlQuantiser *quantiser, guint8 *dst)
+decode_quarters (PirlJpegCoder *coder, guint c, const PirlQuantiser *quantiser, gsize stride)
 {
-  const gint shift = 7;         /* DC is 8 means, PIRL_DCT_SCALE times */
+  const PirlCoderPlane *plane = &coder->plane[c];
+  PirlQuantiser of_low;
 
-  for (guint i = 0; i < n; i++, coefficient += PIRL_BLOCK) {
-    const gint dc = quantiser ? pirl_quantiser_level (quantiser, 0, *coefficient)
-        * quantiser->unit[0] : *coefficient;
+  if (quantiser)
+    pirl_quantiser_of_low (quantiser, &of_low);
+  for (guint y = 0; y < plane->blocks_h; y++) {
+    const gsize at = (gsize) y * plane->blocks_w;
+    const gint16 *low = coder->level;
 
-    dst[i] = CLAMP (128 + ((dc + (1 << (shift - 1))) >> shift), 0, 255);
+    if (c > 0)
+      low = coder->survey.low[c - 1] + at * PIRL_LOW;
+    else
+      coder->loops->pick_low (plane->coefficient + at * PIRL_BLOCK, plane->blocks_w, coder->level);
+    coder->loops->quarters (low, plane->blocks_w, quantiser ? &of_low : NULL, basis_of (coder, 2),
+        coder->pixels[c] + 2 * y * stride, stride);
   }
 }
 
-/* The pixels of component @c into coder->pixels, whole blocks. */
+/* 4 x 4 or 8 x 8. */
+static void
+decode_blocks (PirlJpegCoder *coder, guint c, const PirlQuantiser *quantiser, guint size,
+    gsize stride)
+{
+  const PirlCoderPlane *plane = &coder->plane[c];
+  const PirlBasis *basis = basis_of (coder, size);
+  /* Reduced chroma has next to nothing among the higher half. */
+  const guint n = c > 0 && size < 8 ? PIRL_BLOCK / 2 : PIRL_BLOCK;
+
+  for (guint i = 0; !quantiser && i < plane->blocks_w; i++)
+    coder->mask[i] = G_MAXUINT64 >> (PIRL_BLOCK - n);
+  for (guint y = 0; y < plane->blocks_h; y++) {
+    const gint16 *level = plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK;
+
+    if (quantiser) {
+      coder->loops->quantise (level, plane->blocks_w, n, quantiser, coder->level, coder->mask);
+      level = coder->level;
+    }
+    coder->loops->inverse (level, coder->mask, plane->blocks_w,
+        quantiser ? quantiser->unit : as_they_are, basis, coder->pixels[c] + y * size * stride,
+        stride);
+  }
+}
+
+/* The pixels of component @c into coder->pixels, whole blocks. Returns their stride. */
 static gsize
 decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
 {
   const PirlCoderPlane *plane = &coder->plane[c];
-  const PirlBasis *basis = basis_of (coder, size);
   const gsize stride = (gsize) plane->blocks_w * size;
   const gsize needed = stride * plane->blocks_h * size;
-  /* Reduced chroma has next to nothing among the higher half. */
-  const guint n = c > 0 && size < 8 ? PIRL_BLOCK / 2 : basis->n;
-  const gint16 *unit = as_they_are;
-  PirlQuantiser quantiser;
+  PirlQuantiser wanted, *quantiser = NULL;
 
   if (coder->pixels_allocated[c] < needed) {
     g_free (coder->pixels[c]);
@@ -163,28 +192,15 @@ decode_plane (PirlJpegCoder *coder, guint c, gint quality, guint size)
     coder->pixels_allocated[c] = needed;
   }
   if (quality > 0) {
-    pirl_quantiser_init (&quantiser, pirl_jpeg_coder_quality (coder, quality), c > 0);
-    unit = quantiser.unit;
+    quantiser = &wanted;
+    pirl_quantiser_init (quantiser, pirl_jpeg_coder_quality (coder, quality), c > 0);
   }
-  if (size == 1) {
-    for (guint y = 0; y < plane->blocks_h; y++)
-      decode_means (plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK, plane->blocks_w,
-          quality > 0 ? &quantiser : NULL, coder->pixels[c] + y * stride);
-    return stride;
-  }
-  for (guint i = 0; quality <= 0 && i < plane->blocks_w; i++)
-    coder->mask[i] = G_MAXUINT64 >> (PIRL_BLOCK - n);
-  for (guint y = 0; y < plane->blocks_h; y++) {
-    const gint16 *level = plane->coefficient + (gsize) y * plane->blocks_w * PIRL_BLOCK;
-
-    if (quality > 0) {
-      coder->loops->quantise (level, plane->blocks_w, n, &quantiser, coder->level,
-          coder->mask);
-      level = coder->level;
-    }
-    coder->loops->inverse (level, coder->mask, plane->blocks_w, unit, basis,
-        coder->pixels[c] + y * size * stride, stride);
-  }
+  if (size == 1)
+    coder->loops->means (coder->survey.dc, needed, quantiser, coder->pixels[c]);
+  else if (size == 2)
+    decode_quarters (coder, c, quantiser, stride);
+  else
+    decode_blocks (coder, c, quantiser, size, stride);
   return stride;
 }
 
@@ -197,6 +213,8 @@ pirl_jpeg_coder_preview (PirlJpegCoder *coder, gint quality, gint short_side, Pi
 
   while (size < 8 && (shorter * size + 7) / 8 < short_side)
     size *= 2;
+  if (size == 1)
+    pirl_jpeg_coder_survey (coder);
   pirl_image_resize_storage (rgb, ((gint64) coder->width * size + 7) / 8,
       ((gint64) coder->height * size + 7) / 8);
   for (guint c = 0; c < coder->n_planes; c++) {

@@ -48,22 +48,37 @@ typedef struct {
 } PirlScanRow;
 
 typedef struct {
-  guint64 bits;
-  gint free;                    /* of the 64 */
+  guint64 bits;                 /* the last n of them are no whole byte yet */
+  guint n;
   guint8 *p;
 } PirlBitWriter;
 
 #define PIRL_MAX_BLOCK_BYTES 420        /* 64 codes of 16 bits with 10 or 11 more, every byte stuffed */
+#define PIRL_SPARE_BYTES 16
 
-/* The row's bits. There must be room for all of its blocks, PIRL_MAX_BLOCK_BYTES each. */
+/* The row's bits. There must be room for all of its blocks, PIRL_MAX_BLOCK_BYTES each, and
+ * PIRL_SPARE_BYTES more. */
 void pirl_scan_write (PirlScanRow *row, const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES],
     PirlBitWriter *writer);
 /* Ones up to a whole byte, and out with them. */
 void pirl_bits_flush (PirlBitWriter *writer);
+/* A symbol, its table (PirlHuffmanSlot) and the bits behind it: slot << 24 | symbol << 16 | bits. */
+typedef guint32 PirlSymbol;
+#define PIRL_SYMBOL_SHIFT 16
+#define PIRL_MAX_MCU_SYMBOLS (6 * PIRL_BLOCK)
+
+/* How often each symbol occurs, in the lower half; in the upper one, that weighted by its MCU. */
+typedef guint64 PirlTally[PIRL_N_HUFFMAN_TABLES][256];
+#define pirl_tally_count(entry) ((guint32) (entry))
+#define pirl_tally_weight(entry) ((guint32) ((entry) >> 32))
+
+/* Lists the symbols of one row, PIRL_BLOCK a block at most, and adds them to @tally; returns how many. */
+guint pirl_scan_list (PirlScanRow *row, guint32 weight, PirlTally tally, PirlSymbol *symbols);
+/* The bits that @n symbols take; returns how many whole bytes among them are all ones. */
+guint pirl_symbols_write (const PirlSymbol *symbols, guint n,
+    const PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES], guint64 *bits);
 /* How often each symbol occurs, added to @count. */
 void pirl_scan_count (PirlScanRow *row, guint32 count[PIRL_N_HUFFMAN_TABLES][256]);
-
-#define PIRL_N_ACTIVITIES 2
 
 /* Coefficients of one component, block rows one after another. */
 typedef struct {
@@ -72,6 +87,32 @@ typedef struct {
   gint16 *coefficient;
   gsize allocated;              /* blocks */
 } PirlCoderPlane;
+
+/* What is read from all coefficients at once. */
+typedef struct {
+  gboolean known, wanted;       /* wanted: while pictures are loaded, else when it is first asked for */
+  PirlThresholds thresholds[2];
+  guint16 *activity[PIRL_N_ACTIVITIES]; /* of an MCU: levels that are not 0 at some qualities */
+  gint16 *dc;                   /* of luma's blocks */
+  gint16 *low[2];               /* PIRL_LOW of each block of chroma */
+  gsize activity_allocated[PIRL_N_ACTIVITIES], dc_allocated, low_allocated[2];
+} PirlSurvey;
+
+/* MCUs here and there, when first asked for. */
+typedef struct {
+  gboolean known;
+  guint step;                   /* one of so many; 1: all */
+  guint n;
+  guint *mcu;                   /* where each comes in the file */
+  guint8 (*blocks)[4];          /* real ones in its rows, as in PirlScanRow */
+  gint16 (*dc)[3];              /* coefficients of the MCU before */
+  gint16 *coefficient[2];       /* luma's blocks, chroma's */
+  gsize allocated;              /* MCUs */
+  /* At some quality: the symbols of all of them, and, one after another, those of some. */
+  PirlTally tally;
+  PirlSymbol *symbol;
+  gsize n_symbols;
+} PirlSample;
 
 struct _PirlJpegCoder {
   const PirlDctLoops *loops;
@@ -84,15 +125,14 @@ struct _PirlJpegCoder {
   guint64 *mask;
   gsize padded_allocated, level_allocated;
   guint8 *file;
-  gsize file_allocated;
-  PirlBasis *basis[4];          /* 1, 2, 4 and 8 pixels; made when first needed */
+  gsize file_allocated, file_size;      /* 0: no file of this picture */
+  gint file_quality;
+  PirlHuffman file_huffman;
+  PirlBasis *basis[4];          /* [log2 (size)]; made when first needed */
   guint8 *pixels[3];            /* of a preview */
   gsize pixels_allocated[3];
-  /* Levels that are not 0, an MCU, at some qualities; found when sizes are first asked for. */
-  gboolean activity_known;
-  guint16 *activity[PIRL_N_ACTIVITIES];
-  gsize activity_allocated;
-  guint8 *block_activity;       /* of a row of blocks */
+  PirlSurvey survey;
+  PirlSample sample;
 };
 
 guint pirl_jpeg_coder_sampling (const PirlJpegCoder *coder);
@@ -106,6 +146,16 @@ void pirl_quantisers_init (PirlQuantiser quantiser[2], gint quality);
 #define PIRL_MAX_HEADER_BYTES 1024
 guint8 *pirl_jpeg_coder_headers (const PirlJpegCoder *coder, guint8 *p,
     const PirlQuantiser quantiser[2], const PirlHuffmanTable *tables);
+
+/* Makes room in coder->survey for a picture of the planes' sizes; FALSE without memory. */
+gboolean pirl_jpeg_coder_survey_fit (PirlJpegCoder *coder);
+/* Fills coder->survey, once a picture. */
+void pirl_jpeg_coder_survey (PirlJpegCoder *coder);
+/* The same in steps: before the first row of blocks, and each row. */
+void pirl_jpeg_coder_survey_begin (PirlJpegCoder *coder);
+void pirl_jpeg_coder_survey_row (PirlJpegCoder *coder, guint c, guint y);
+void pirl_survey_clear (PirlSurvey *survey);
+void pirl_sample_clear (PirlSample *sample);
 
 /* Levels of MCU row @y (its first @n_mcus from MCU @x on) into the coder's memory. */
 void pirl_jpeg_coder_quantise (PirlJpegCoder *coder, const PirlQuantiser quantiser[2], guint x,

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define MAX_SIDE 65500          /* libjpeg's */
-#define TRAILER_BYTES 32        /* the last bits and the end marker */
+#define TRAILER_BYTES (PIRL_SPARE_BYTES + 16)   /* the last bits and the end marker */
 
 PirlJpegCoder *
 pirl_jpeg_coder_new (void)
@@ -37,9 +37,8 @@ pirl_jpeg_coder_free (PirlJpegCoder *coder)
   g_free (coder->level);
   g_free (coder->mask);
   g_free (coder->file);
-  for (guint i = 0; i < PIRL_N_ACTIVITIES; i++)
-    g_free (coder->activity[i]);
-  g_free (coder->block_activity);
+  pirl_survey_clear (&coder->survey);
+  pirl_sample_clear (&coder->sample);
   g_free (coder);
 }
 
@@ -117,7 +116,8 @@ set_size (PirlJpegCoder *coder, const PirlYcc *picture, GError **error)
   gsize blocks;
 
   coder->width = coder->height = 0;
-  coder->activity_known = FALSE;
+  coder->survey.known = coder->sample.known = FALSE;
+  coder->file_size = 0;
   coder->n_planes = n_planes;
   for (guint c = 0; c < n_planes; c++) {
     PirlCoderPlane *plane = &coder->plane[c];
@@ -141,7 +141,8 @@ set_size (PirlJpegCoder *coder, const PirlYcc *picture, GError **error)
       return no_memory (picture->width, picture->height, error);
     }
   }
-  if (!fit (&coder->padded, &coder->padded_allocated, PIRL_BLOCK * coder->plane[0].blocks_w, 1))
+  if (!fit (&coder->padded, &coder->padded_allocated, PIRL_BLOCK * coder->plane[0].blocks_w, 1)
+      || !pirl_jpeg_coder_survey_fit (coder))
     return no_memory (picture->width, picture->height, error);
   coder->width = picture->width;
   coder->height = picture->height;
@@ -189,6 +190,8 @@ load_plane (PirlJpegCoder *coder, const PirlYcc *picture, guint c)
       stride = 8 * plane->blocks_w;
     }
     coder->loops->forward (src, stride, plane->blocks_w, coefficient);
+    if (coder->survey.wanted)
+      pirl_jpeg_coder_survey_row (coder, c, row);
   }
 }
 
@@ -204,8 +207,11 @@ pirl_jpeg_coder_load (PirlJpegCoder *coder, const PirlYcc *picture, GError **err
   }
   if (!set_size (coder, picture, error))
     return FALSE;
+  if (coder->survey.wanted)
+    pirl_jpeg_coder_survey_begin (coder);
   for (guint c = 0; c < coder->n_planes; c++)
     load_plane (coder, picture, c);
+  coder->survey.known = coder->survey.wanted;
   return TRUE;
 }
 
@@ -390,7 +396,7 @@ write_scan (PirlJpegCoder *coder, guint8 *p, const PirlQuantiser quantiser[2],
 {
   const guint n_mcus = pirl_jpeg_coder_mcus_across (coder);
   const gsize room = (gsize) n_mcus * (coder->n_planes == 3 ? 6 : 1) * PIRL_MAX_BLOCK_BYTES;
-  PirlBitWriter writer = { .free = 64, .p = p };
+  PirlBitWriter writer = { .p = p };
   PirlHuffmanCodes codes[PIRL_N_HUFFMAN_TABLES];
   PirlScanRow row = { 0 };
 
@@ -419,6 +425,7 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "JPEG: no picture has been loaded");
     return FALSE;
   }
+  coder->file_size = 0;
   pirl_quantisers_init (quantiser, pirl_jpeg_coder_quality (coder, quality));
   if (huffman != PIRL_HUFFMAN_STANDARD)
     fit_tables (coder, quantiser, huffman, fitted);
@@ -429,7 +436,19 @@ pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     return FALSE;
   *p++ = 0xff;
   *p++ = 0xd9;
+  coder->file_size = p - coder->file;
+  coder->file_quality = quality;
+  coder->file_huffman = huffman;
+  return pirl_jpeg_coder_last_file (coder, &quality, &huffman, data, size);
+}
+
+gboolean
+pirl_jpeg_coder_last_file (const PirlJpegCoder *coder, gint *quality, PirlHuffman *huffman,
+    const guint8 **data, gsize *size)
+{
+  *quality = coder->file_quality;
+  *huffman = coder->file_huffman;
   *data = coder->file;
-  *size = p - coder->file;
-  return TRUE;
+  *size = coder->file_size;
+  return coder->file_size > 0;
 }

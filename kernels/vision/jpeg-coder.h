@@ -34,6 +34,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlJpegCoder, pirl_jpeg_coder_free)
  */
 PIRL_API void pirl_jpeg_coder_set_flat (PirlJpegCoder *coder, gint below);
 
+/**
+ * Of pictures that are loaded from now on: @wanted = previews and sizes will be asked for, and what they
+ * need of every coefficient is collected while these are at hand. FALSE (at first): when first asked
+ * for, which takes longer, as a large picture must be brought back from memory.
+ */
+PIRL_API void pirl_jpeg_coder_set_survey (PirlJpegCoder *coder, gboolean wanted);
+
 /** Takes the DCT of all blocks (edges repeated to whole blocks). Memory is kept from picture to
  * picture. %PIRL_ERROR_INVALID for sizes outside 1..65500. @picture's planes are not kept. */
 PIRL_API gboolean pirl_jpeg_coder_load (PirlJpegCoder *coder, const PirlYcc *picture,
@@ -48,6 +55,11 @@ PIRL_API void pirl_jpeg_coder_size (const PirlJpegCoder *coder, gint *width, gin
 PIRL_API gboolean pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, PirlHuffman huffman,
     const guint8 **data, gsize *size, GError **error);
 
+/** The file that the last call of pirl_jpeg_coder_encode() made of the loaded picture, which is the
+ * coder's as there; FALSE = there was none. */
+PIRL_API gboolean pirl_jpeg_coder_last_file (const PirlJpegCoder *coder, gint *quality,
+    PirlHuffman *huffman, const guint8 **data, gsize *size);
+
 /** What a decoder shows of quality @quality (0 = of the unquantised coefficients), as RGB at 1/8,
  * 1/4, 1/2 or 1/1 of the size: the smallest of these whose short side is at least @short_side.
  * Dequantised coefficients, scaled inverse DCT (the low coefficients only), chroma brought to luma's
@@ -56,6 +68,7 @@ PIRL_API void pirl_jpeg_coder_preview (PirlJpegCoder *coder, gint quality, gint 
     PirlImage *rgb);
 
 /** Bytes of the file at each of @qualities, predicted: exact bit counts of a sample of MCUs (all of
- * them for small pictures), scaled up, plus headers. Within 3 % for photographs. */
+ * them for small pictures), scaled up, plus headers. Within 3 % for photographs. *@last_standard
+ * (may be NULL): those of the last quality with standard tables, at little more cost. */
 PIRL_API void pirl_jpeg_coder_sizes (PirlJpegCoder *coder, const gint *qualities, guint n,
-    PirlHuffman huffman, gdouble *bytes);
+    PirlHuffman huffman, gdouble *bytes, gdouble *last_standard);

@@ -144,7 +144,7 @@ run_way (Way way, PirlJpegCoder *coder, const PirlYcc *ycc, gint quality, Result
   else if (way == PREVIEW)
     pirl_jpeg_coder_preview (coder, quality, SHORT_SIDE, &preview);
   else if (way == SIZES)
-    pirl_jpeg_coder_sizes (coder, repeated, N_SIZES, PIRL_HUFFMAN_STANDARD, bytes);
+    pirl_jpeg_coder_sizes (coder, repeated, N_SIZES, PIRL_HUFFMAN_STANDARD, bytes, NULL);
   else {
     size = libjpeg_encode (ycc, quality, way == IFAST ? JDCT_IFAST : JDCT_ISLOW,
         way == ISLOW_OPT, &buffer, &allocated);
