@@ -51,7 +51,9 @@ typedef struct {
   PirlJpegCoder *coder;
   AdaObservation *observation;
   AdaDecision decision;         /* with the trials that are really asked */
-  gsize reference_bytes;
+  GBytes *sent;                 /* what left, where it can be asked about; NULL = nothing */
+  gint sent_quality;
+  gdouble reference_bytes;
 } Question;
 
 const gchar *
@@ -148,19 +150,47 @@ ada_agent_save_soon (AdaAgent * self)
 
 /* ---- questions ---------------------------------------------------------------------------- */
 
+/* What left is a picture of the question as often as not: the reference while an agent learns, else
+ * the trial of its choice. The coder still has it, until it makes another one. */
+static void
+keep_sent (Question * self, PirlHuffman * huffman)
+{
+  const guint8 *data;
+  gsize size;
+
+  if (pirl_jpeg_coder_last_file (self->coder, &self->sent_quality, huffman, &data, &size)
+      && (self->sent_quality == self->inquiry.quality[0] || *huffman != PIRL_HUFFMAN_STANDARD))
+    self->sent = g_bytes_new (data, size);
+}
+
+/* Whatever its tables, it counts as what would be sent without an agent to the simplest receiver. */
+static void
+count_reference (Question * self, gsize size, PirlHuffman huffman)
+{
+  self->reference_bytes = huffman == PIRL_HUFFMAN_STANDARD ? size
+      : self->observation->reference_bytes;
+}
+
 static GBytes *
 question_encode (AdaInquiry * inquiry, guint i, GError ** error)
 {
   Question *self = (Question *) inquiry;
+  /* Trials are for the cloud alone. */
+  PirlHuffman huffman = i == 0 ? PIRL_HUFFMAN_STANDARD : PIRL_HUFFMAN_TUNED, sent;
   const guint8 *data;
   gsize size;
 
-  /* The reference is what would be sent without an agent; trials are for the cloud alone. */
-  if (!pirl_jpeg_coder_encode (self->coder, inquiry->quality[i],
-          i == 0 ? PIRL_HUFFMAN_STANDARD : PIRL_HUFFMAN_OPTIMIZED, &data, &size, error))
+  if (i == 0)
+    keep_sent (self, &sent);
+  if (self->sent != NULL && inquiry->quality[i] == self->sent_quality) {
+    if (i == 0)
+      count_reference (self, g_bytes_get_size (self->sent), sent);
+    return g_bytes_ref (self->sent);
+  }
+  if (!pirl_jpeg_coder_encode (self->coder, inquiry->quality[i], huffman, &data, &size, error))
     return NULL;
   if (i == 0)
-    self->reference_bytes = size;
+    count_reference (self, size, huffman);
   return g_bytes_new (data, size);
 }
 
@@ -207,6 +237,7 @@ question_free (AdaInquiry * inquiry)
 
   ada_agent_give_coder (agent, self->coder);
   ada_observation_unref (self->observation);
+  g_clear_pointer (&self->sent, g_bytes_unref);
   g_free (inquiry->name);
   g_free (self);
 }
@@ -229,6 +260,15 @@ keep_known (AdaAgent * self, const gchar * name, AdaDecision * decision)
 }
 
 PirlJpegCoder *
+ada_agent_new_coder (void)
+{
+  PirlJpegCoder *coder = pirl_jpeg_coder_new ();
+
+  pirl_jpeg_coder_set_survey (coder, TRUE);
+  return coder;
+}
+
+PirlJpegCoder *
 ada_agent_take_coder (AdaAgent * self)
 {
   PirlJpegCoder *coder = NULL;
@@ -238,7 +278,7 @@ ada_agent_take_coder (AdaAgent * self)
     coder = self->spare[--self->n_spare];
   } else if (self->n_coders < CODERS) {
     self->n_coders++;
-    coder = pirl_jpeg_coder_new ();
+    coder = ada_agent_new_coder ();
   }
   g_mutex_unlock (&self->lock);
   return coder;
@@ -490,7 +530,7 @@ ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events, gch
     self->client = ada_client_new (self->cloud, &config->client);
     if (config->agent_file != NULL) {
       self->agent_file = g_strdup (config->agent_file);
-      self->saver = g_thread_new ("adacompress-save", saver_main, self);
+      self->saver = g_thread_new ("ada-save", saver_main, self);
     }
   }
   return self;

@@ -57,6 +57,8 @@ void ada_agent_decide (AdaAgent * agent, PirlJpegCoder * coder, AdaDecision * de
  * with, perhaps the same one. @name: the sample's, or NULL. */
 PirlJpegCoder *ada_agent_ask (AdaAgent * agent, PirlJpegCoder * coder, guint64 id,
     const gchar * name, const AdaDecision * decision, AdaObservation * observation);
+/** One that the pool does not know, for the stream to begin with. */
+PirlJpegCoder *ada_agent_new_coder (void);
 /** Another coder from the pool; NULL when all are with questions. Give it back. */
 PirlJpegCoder *ada_agent_take_coder (AdaAgent * agent);
 /** Back to the pool; transfer full. Any thread. */

@@ -707,7 +707,7 @@ gst_ada_compress_enc_start (GstVideoEncoder * encoder)
     ok = start_agent (self, &settings);
   ada_settings_clear (&settings);
   if (ok)
-    self->coder = pirl_jpeg_coder_new ();
+    self->coder = self->learning ? ada_agent_new_coder () : pirl_jpeg_coder_new ();
   return ok;
 }
 

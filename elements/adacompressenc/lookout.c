@@ -78,7 +78,7 @@ ada_lookout_new (AdaAgent * agent)
   self->agent = agent;
   g_mutex_init (&self->lock);
   g_cond_init (&self->changed);
-  self->thread = g_thread_new ("adacompress-look", lookout_main, self);
+  self->thread = g_thread_new ("ada-look", lookout_main, self);
   return self;
 }
 

@@ -279,6 +279,79 @@ GST_START_TEST (learns_what_the_cloud_needs)
 
 GST_END_TEST;
 
+/* References that the cloud was asked about, by frame. */
+typedef struct {
+  GMutex lock;
+  GHashTable *jpegs;
+} References;
+
+static void
+keep_reference (GstElement * enc, guint64 id, GstSample * sample, References * kept)
+{
+  const gchar *sees[] = { "cat", NULL };
+  const GstStructure *info = gst_sample_get_info (sample);
+  gboolean reference, taken;
+  guint64 frame;
+
+  fail_unless (gst_structure_get_uint64 (info, "frame", &frame));
+  fail_unless (gst_structure_get_boolean (info, "reference", &reference));
+  g_mutex_lock (&kept->lock);
+  if (reference)
+    g_hash_table_insert (kept->jpegs, GSIZE_TO_POINTER (frame),
+        gst_buffer_ref (gst_sample_get_buffer (sample)));
+  g_mutex_unlock (&kept->lock);
+  g_signal_emit_by_name (enc, "answer", id, sees, &taken);
+}
+
+static void
+check_same_bytes (GstBuffer * buffer, GstBuffer * expected)
+{
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (expected, &map, GST_MAP_READ));
+  fail_unless_equals_uint64 (gst_buffer_get_size (buffer), map.size);
+  fail_unless_equals_int (gst_buffer_memcmp (buffer, 0, map.data, map.size), 0);
+  gst_buffer_unmap (expected, &map);
+}
+
+/* While the reference leaves, the cloud is shown what left, whatever its tables: none is made twice. */
+GST_START_TEST (what_left_is_the_reference)
+{
+  static const gchar *const tables[] = { "standard", "tuned" };
+
+  for (guint k = 0; k < 2 * G_N_ELEMENTS (tables); k++) {
+    g_autofree gchar *line = g_strdup_printf (PLAIN "cloud=application huffman=%s", tables[k / 2]);
+    g_autoptr (GPtrArray) left = g_ptr_array_new_with_free_func (
+        (GDestroyNotify) gst_mini_object_unref);
+    References kept = {.jpegs = g_hash_table_new_full (NULL, NULL, NULL,
+          (GDestroyNotify) gst_mini_object_unref) };
+    GHashTableIter iterator;
+    gpointer frame, jpeg;
+    Stream stream;
+
+    g_mutex_init (&kept.lock);
+    stream_open_as (&stream, line, NULL, k % 2);
+    g_signal_connect (stream.enc, "classify", G_CALLBACK (keep_reference), &kept);
+    for (guint i = 0; i < 30; i++) {
+      fail_unless_equals_int (gst_harness_push (stream.h, make_frame (i)), GST_FLOW_OK);
+      g_ptr_array_add (left, gst_harness_pull (stream.h));
+      wait_for (stream.enc, "estimates", i == 29 ? 5 : 0);
+      g_usleep (3000);
+    }
+    g_mutex_lock (&kept.lock);
+    fail_unless (g_hash_table_size (kept.jpegs) >= 5);
+    g_hash_table_iter_init (&iterator, kept.jpegs);
+    while (g_hash_table_iter_next (&iterator, &frame, &jpeg))
+      check_same_bytes (jpeg, g_ptr_array_index (left, GPOINTER_TO_SIZE (frame) - 1));
+    g_mutex_unlock (&kept.lock);
+    stream_close (&stream);
+    g_hash_table_unref (kept.jpegs);
+    g_mutex_clear (&kept.lock);
+  }
+}
+
+GST_END_TEST;
+
 GST_START_TEST (changes_of_state_are_told)
 {
   Simulated cloud = {.threshold = 5 };
@@ -889,6 +962,7 @@ agent_suite (void)
   tcase_set_timeout (tc, 300);
   suite_add_tcase (s, tc);
   tcase_add_test (tc, learns_what_the_cloud_needs);
+  tcase_add_test (tc, what_left_is_the_reference);
   tcase_add_test (tc, changes_of_state_are_told);
   tcase_add_test (tc, another_scenery_is_noticed);
   tcase_add_test (tc, bounds_hold_for_agents_too);
