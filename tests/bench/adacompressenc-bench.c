@@ -7,14 +7,18 @@
  *   adacompressenc-bench live CLOUD [SECONDS [SETTINGS]]
  *                                         1080p30 from a live source: time a frame, with the agent
  *   adacompressenc-bench agent CLOUD [SECONDS]
- *                                         the same: how many encodes' time a frame costs with the agent
+ *                                         the same: how many encodes' time a frame costs with the agent,
+ *                                         while it learns and afterwards
  *
  * Pictures: mosaics of the Kodak pictures in PIRL_TEST_DATA. Prints JSON. Times are CPU times of the
  * encoding thread (speed); live, both times between the encoder's pads: the wall's says what a frame
  * met on this machine, with whatever else was running, the CPU's what it cost. agent: the process's
- * CPU time, looking beside the stream included, less that of the source alone, from the second second
- * on: models are loaded in the first. There the live frames are the mosaics, too.
+ * CPU time, looking and asking beside the stream included, less that of the source alone, from the second
+ * second on: models are loaded in the first. There the live frames are the mosaics, too. Agents of the runs
+ * that count begin with what one that began with nothing has learnt of the same cloud; that one's cost is
+ * told as well.
  */
+#include <glib/gstdio.h>
 #include <gst/check/gstharness.h>
 #include <gst/gst.h>
 #include <gst/video/video.h>
@@ -31,6 +35,7 @@
 #define REPEATS 3
 #define FRAME_MS (1000.0 / 30)
 #define AGENT_UNTIMED 30        /* frames */
+#define AGENT_PATIENCE 60       /* seconds until an agent must have learnt */
 
 /* ---- pictures ----------------------------------------------------------------------------- */
 
@@ -346,6 +351,9 @@ typedef struct {
   guint entered;
   gdouble process[2];           /* the process's CPU seconds: frame AGENT_UNTIMED came, the last left */
   GstBuffer *const *pictures;   /* FRAMES that replace the source's; NULL = none do */
+  gboolean until_learnt;        /* the first frame that an agent decided alone ends the run */
+  guint64 qualities;            /* of timed frames that an agent decided, added up */
+  guint deciding, learning;     /* so many are these, and the others */
 } Clock;
 
 static void
@@ -380,12 +388,39 @@ replace_picture (GstPad * pad, GstPadProbeInfo * info, gpointer data)
   return GST_PAD_PROBE_OK;
 }
 
+/* What the agent says of a frame. */
+static void
+note_decision (Clock * clock, GstPad * pad, GstBuffer * buffer)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, "adacompress");
+  GstStructure *decision = meta != NULL ? gst_custom_meta_get_structure (meta) : NULL;
+  gint quality = 0;
+
+  if (decision == NULL || clock->entered <= AGENT_UNTIMED)
+    return;
+  gst_structure_get_int (decision, "quality", &quality);
+  if (g_strcmp0 (gst_structure_get_string (decision, "state"), "retrain") == 0) {
+    clock->learning++;
+    return;
+  }
+  clock->deciding++;
+  clock->qualities += quality;
+  if (clock->until_learnt && clock->deciding == 1) {
+    GstElement *enc = gst_pad_get_parent_element (pad);
+
+    gst_element_post_message (enc, gst_message_new_application (GST_OBJECT (enc),
+            gst_structure_new_empty ("learnt")));
+    gst_object_unref (enc);
+  }
+}
+
 static GstPadProbeReturn
 leaves (GstPad * pad, GstPadProbeInfo * info, gpointer data)
 {
   Clock *clock = data;
   gdouble now[N_CLOCKS];
 
+  note_decision (clock, pad, GST_PAD_PROBE_INFO_BUFFER (info));
   read_clocks (now);
   for (guint k = 0; k < N_CLOCKS; k++) {
     now[k] -= clock->began[k];
@@ -429,7 +464,7 @@ live_run (const gchar * encoder, guint seconds, Clock * clock, GstStructure ** s
   bus = gst_element_get_bus (pipeline);
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
   message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE,
-      GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+      GST_MESSAGE_EOS | GST_MESSAGE_ERROR | GST_MESSAGE_APPLICATION);
   if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
     gst_message_parse_error (message, &error, NULL);
     g_error ("%s: %s", line, error->message);
@@ -538,26 +573,19 @@ live (const gchar * cloud, guint seconds, const gchar * settings)
 
 /* ---- agent -------------------------------------------------------------------------------- */
 
-/* Milliseconds of the process's CPU time a frame. */
+/* Milliseconds of the process's CPU time a frame; fills @clock, whose settings are set. */
 static gdouble
-process_ms (const gchar * encoder, guint seconds, GstBuffer * const *pictures)
+process_ms (const gchar * encoder, guint seconds, Clock * clock)
 {
-  Clock clock = { .pictures = pictures };
-  gdouble ms;
-
-  live_run (encoder, seconds + AGENT_UNTIMED / 30, &clock, NULL);
-  ms = 1e3 * (clock.process[1] - clock.process[0]) / MAX (clock.entered - AGENT_UNTIMED, 1);
+  live_run (encoder, seconds + AGENT_UNTIMED / 30, clock, NULL);
   for (guint k = 0; k < N_CLOCKS; k++)
-    g_array_unref (clock.ms[k]);
-  return ms;
+    g_array_unref (clock->ms[k]);
+  return 1e3 * (clock->process[1] - clock->process[0]) / MAX (clock->entered - AGENT_UNTIMED, 1);
 }
 
 static void
-agent (const gchar * cloud, guint seconds)
+make_mosaics (GstBuffer ** pictures)
 {
-  g_autofree gchar *line = g_strdup_printf ("adacompressenc cloud=\"%s\"", cloud);
-  gdouble fixed[RUNS], with[RUNS], encodes[RUNS];
-  GstBuffer *pictures[FRAMES];
   GstVideoInfo info;
 
   gst_video_info_set_format (&info, GST_VIDEO_FORMAT_I420, WIDTH, HEIGHT);
@@ -569,18 +597,57 @@ agent (const gchar * cloud, guint seconds)
     pictures[i] = to_frame (&image, &info);
     pirl_image_clear (&image);
   }
-  for (guint r = 0; r < RUNS; r++) {
-    const gdouble source = process_ms ("identity", seconds, pictures);
+}
 
-    fixed[r] = process_ms ("adacompressenc policy=fixed quality=75", seconds, pictures) - source;
-    with[r] = process_ms (line, seconds, pictures) - source;
+/* Of one agent that begins with nothing, left in the file that @line names. */
+static gdouble
+learn (const gchar * line, Clock * clock)
+{
+  gdouble ms;
+
+  clock->until_learnt = TRUE;
+  ms = process_ms (line, AGENT_PATIENCE, clock);
+  if (clock->deciding == 0)
+    g_error ("the agent did not learn within %d s", AGENT_PATIENCE);
+  return ms;
+}
+
+static void
+agent (const gchar * cloud, guint seconds)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("adacompressenc-bench-XXXXXX", NULL);
+  g_autofree gchar *file = g_build_filename (folder, "agent.safetensors", NULL);
+  g_autofree gchar *line = g_strdup_printf ("adacompressenc cloud=\"%s\" agent-file=\"%s\"", cloud,
+      file);
+  gdouble fixed[RUNS], with[RUNS], encodes[RUNS], source = 0, learning;
+  GstBuffer *pictures[FRAMES];
+  Clock learnt = { .pictures = pictures }, sum = { 0 };
+
+  make_mosaics (pictures);
+  learning = learn (line, &learnt);
+  for (guint r = 0; r < RUNS; r++) {
+    Clock clock = { .pictures = pictures };
+
+    source = process_ms ("identity", seconds, &clock);
+    clock = (Clock) { .pictures = pictures };
+    fixed[r] = process_ms ("adacompressenc policy=fixed quality=75", seconds, &clock) - source;
+    clock = (Clock) { .pictures = pictures };
+    with[r] = process_ms (line, seconds, &clock) - source;
     encodes[r] = with[r] / fixed[r];
+    sum.deciding += clock.deciding;
+    sum.learning += clock.learning;
+    sum.qualities += clock.qualities;
   }
-  g_print ("{\"frames\": %u, \"ms_fixed\": %.3f, \"ms_agent\": %.3f, "
-      "\"encodes_per_frame\": %.3f}\n", RUNS * 30 * seconds, quantile (fixed, RUNS, .5),
-      quantile (with, RUNS, .5), quantile (encodes, RUNS, .5));
+  g_print ("{\"frames\": %u, \"ms_fixed\": %.3f, \"ms_agent\": %.3f, \"encodes_per_frame\": %.3f, "
+      "\"quality\": %.1f, \"frames_retraining\": %u, \"learning_frames\": %u, "
+      "\"learning_ms\": %.3f, \"learning_encodes_per_frame\": %.3f}\n", RUNS * 30 * seconds,
+      quantile (fixed, RUNS, .5), quantile (with, RUNS, .5), quantile (encodes, RUNS, .5),
+      (gdouble) sum.qualities / MAX (sum.deciding, 1), sum.learning, learnt.learning,
+      learning - source, (learning - source) / quantile (fixed, RUNS, .5));
   for (guint i = 0; i < FRAMES; i++)
     gst_buffer_unref (pictures[i]);
+  g_unlink (file);
+  g_rmdir (folder);
 }
 
 int
