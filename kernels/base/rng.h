@@ -30,6 +30,9 @@ typedef enum {
   PIRL_PURPOSE_ESTIMATE = 12,   /* frames that are asked about; index = frames */
   PIRL_PURPOSE_REPLAY = 13,     /* transitions of a batch of the DQN; index = learnings */
   PIRL_PURPOSE_EXPLORE = 14,    /* actions of the DQN; index = choices */
+  PIRL_PURPOSE_PROBE_ORDER = 20,        /* samples of a probe's epoch; index = epoch */
+  PIRL_PURPOSE_PROBE_BOOTSTRAP = 21,    /* test samples of a draw; index = draws */
+  PIRL_PURPOSE_PROBE_SUBSET = 22,       /* samples of a class that a subset keeps; index = class */
   PIRL_PURPOSE_TEST = 255,
 } PirlPurpose;
 

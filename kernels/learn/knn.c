@@ -107,6 +107,16 @@ nearest_offer (Nearest *nearest, guint k, gsize index, gfloat similarity)
   nearest->index[at] = index;
 }
 
+/* Says which of the k places are empty. */
+static void
+nearest_end (const Nearest *nearest, guint k)
+{
+  for (guint i = nearest->n; i < k; i++) {
+    nearest->index[i] = G_MAXSIZE;
+    nearest->similarity[i] = NAN;
+  }
+}
+
 static void
 normalise (const gfloat *src, gfloat *dst, guint dim)
 {
@@ -140,6 +150,7 @@ typedef struct {
   const gint *labels;           /* of the references; NULL = all count */
   gsize n_references;
   guint dim, k;
+  const gint *cancel;           /* may be NULL */
 } Search;
 
 /* Offers a tile's similarities to the neighbours of @n queries. */
@@ -169,6 +180,8 @@ search_group (const Search *search, const gfloat *queries, const gsize *skip, gu
   gfloat tile[QUERIES][REFERENCES];
 
   for (gsize first = 0; first < search->n_references; first += REFERENCES) {
+    if (search->cancel && g_atomic_int_get (search->cancel))
+      return;
     transpose_tile (search->references, search->n_references, first, search->dim, scratch, block);
     for (guint q = 0; q < n; q += QUERIES) {
       const gfloat *rows[QUERIES];
@@ -289,7 +302,7 @@ pirl_knn_accuracy (const gfloat *references, const gint *reference_labels, gsize
     const gfloat *queries, const gint *query_labels, gsize n_queries, guint dim, guint k,
     gdouble sigma)
 {
-  Search search = { references, reference_labels, n_references, dim, k };
+  Search search = { references, reference_labels, n_references, dim, k, NULL };
   Queries list;
   gdouble result;
 
@@ -306,7 +319,7 @@ gdouble
 pirl_knn_leave_one_out (const gfloat *references, const gint *labels, gsize n_references,
     const gsize *query, gsize n_queries, guint dim, guint k, gdouble sigma)
 {
-  Search search = { references, labels, n_references, dim, k };
+  Search search = { references, labels, n_references, dim, k, NULL };
   Queries list;
   gdouble result;
 
@@ -322,7 +335,7 @@ void
 pirl_knn_nearest (const gfloat *references, gsize n_references, const gfloat *query, guint dim,
     guint k, gsize skip, gsize *index, gfloat *similarity)
 {
-  const Search search = { references, NULL, n_references, dim, k };
+  const Search search = { references, NULL, n_references, dim, k, NULL };
   Nearest nearest = { index, similarity, 0 };
   g_autofree gfloat *row = g_new (gfloat, dim);
 
@@ -330,8 +343,44 @@ pirl_knn_nearest (const gfloat *references, gsize n_references, const gfloat *qu
     return;
   normalise (query, row, dim);
   search_group (&search, row, &skip, 1, &nearest);
-  for (guint i = nearest.n; i < k; i++) {
-    index[i] = G_MAXSIZE;
-    similarity[i] = NAN;
+  nearest_end (&nearest, k);
+}
+
+/* The neighbours of queries [first, first + n). */
+static void
+search_rows (const Search *search, const gfloat *queries, gsize first, guint n, gsize *index,
+    gfloat *similarity)
+{
+  g_autofree gfloat *rows = g_new (gfloat, (gsize) n * search->dim);
+  g_autofree Nearest *nearest = g_new0 (Nearest, n);
+  g_autofree gsize *skip = g_new (gsize, n);
+
+  for (guint q = 0; q < n; q++) {
+    normalise (queries + (first + q) * search->dim, rows + (gsize) q * search->dim, search->dim);
+    nearest[q].index = index + (first + q) * search->k;
+    nearest[q].similarity = similarity + (first + q) * search->k;
+    skip[q] = G_MAXSIZE;
   }
+  search_group (search, rows, skip, n, nearest);
+  for (guint q = 0; q < n; q++)
+    nearest_end (&nearest[q], search->k);
+}
+
+gboolean
+pirl_knn_search (const gfloat *references, const gint *labels, gsize n_references,
+    const gfloat *queries, gsize n_queries, guint dim, guint k, guint n_threads,
+    const gint *cancel, gsize *index, gfloat *similarity)
+{
+  const Search search = { references, labels, n_references, dim, k, cancel };
+  const gsize threads = MAX (n_threads, 1);
+  /* Fewer than a group where that keeps all threads at work. */
+  const gsize group = CLAMP ((n_queries + threads - 1) / threads, 1, QUERY_GROUP);
+
+  if (k == 0)
+    return TRUE;
+#pragma omp parallel for schedule (dynamic) num_threads (threads) if (threads > 1)
+  for (gsize first = 0; first < n_queries; first += group)
+    search_rows (&search, queries, first, (guint) MIN (group, n_queries - first), index,
+        similarity);
+  return !cancel || !g_atomic_int_get (cancel);
 }

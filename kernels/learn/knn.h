@@ -16,3 +16,12 @@ PIRL_API gdouble pirl_knn_accuracy (const gfloat *references, const gint *refere
 /** The @k most similar references of one query, best first; @skip (or G_MAXSIZE) is left out. */
 PIRL_API void pirl_knn_nearest (const gfloat *references, gsize n_references, const gfloat *query,
     guint dim, guint k, gsize skip, gsize *index, gfloat *similarity);
+/**
+ * The same of @n_queries rows at once, on @n_threads threads: row q of @index and @similarity ([n][k])
+ * has the @k most similar references of query q, best first, and G_MAXSIZE and NaN where there are
+ * fewer. References whose label is negative do not count; @labels NULL: all do.
+ * @cancel (may be NULL) is looked at all the time: when set, FALSE.
+ */
+PIRL_API gboolean pirl_knn_search (const gfloat *references, const gint *labels,
+    gsize n_references, const gfloat *queries, gsize n_queries, guint dim, guint k,
+    guint n_threads, const gint *cancel, gsize *index, gfloat *similarity);
