@@ -35,6 +35,7 @@ void gst_pirl_progress_end (GstPirlProgress * progress, GstProgressType type, co
 GST_ELEMENT_REGISTER_DECLARE (pirldatasetsrc);
 GST_ELEMENT_REGISTER_DECLARE (pirljigsaw);
 GST_ELEMENT_REGISTER_DECLARE (pirlembed);
+GST_ELEMENT_REGISTER_DECLARE (pirlprobesink);
 GST_ELEMENT_REGISTER_DECLARE (pirltrainsink);
 GST_ELEMENT_REGISTER_DECLARE (adacompressenc);
 

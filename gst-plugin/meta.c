@@ -77,14 +77,45 @@ gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample)
 }
 
 void
-gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
-    const gchar * model, GstClockTime age)
+gst_pirl_embedding_add_layers (GstBuffer * buffer, GBytes * data, const gchar * layers,
+    const gchar * dimensions, const gchar * model, GstClockTime age)
 {
   gst_structure_set (ensure_structure (buffer, GST_PIRL_EMBEDDING_META),
       "data", G_TYPE_BYTES, data,
       "size", G_TYPE_UINT, (guint) (g_bytes_get_size (data) / sizeof (gfloat)),
-      "layer", G_TYPE_STRING, layer, "model", G_TYPE_STRING, model,
-      "age", G_TYPE_UINT64, (guint64) age, NULL);
+      "layer", G_TYPE_STRING, layers, "model", G_TYPE_STRING, model,
+      "age", G_TYPE_UINT64, (guint64) age, "dimensions", G_TYPE_STRING, dimensions, NULL);
+}
+
+void
+gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
+    const gchar * model, GstClockTime age)
+{
+  g_autofree gchar *dimensions = g_strdup_printf ("%" G_GSIZE_FORMAT ":1:1:1",
+      g_bytes_get_size (data) / sizeof (gfloat));
+
+  gst_pirl_embedding_add_layers (buffer, data, layer, dimensions, model, age);
+}
+
+gboolean
+gst_pirl_embedding_get (GstBuffer * buffer, GstPirlEmbedding * embedding)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_EMBEDDING_META);
+  const GstStructure *s;
+  const GValue *data;
+
+  if (meta == NULL)
+    return FALSE;
+  s = gst_custom_meta_get_structure (meta);
+  data = gst_structure_get_value (s, "data");
+  if (data == NULL || !G_VALUE_HOLDS (data, G_TYPE_BYTES)
+      || !gst_structure_get_uint64 (s, "age", &embedding->age))
+    return FALSE;
+  embedding->data = g_value_get_boxed (data);
+  embedding->layer = gst_structure_get_string (s, "layer");
+  embedding->model = gst_structure_get_string (s, "model");
+  embedding->dimensions = gst_structure_get_string (s, "dimensions");
+  return embedding->data != NULL;
 }
 
 void
@@ -254,6 +285,20 @@ gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d)
   return tensors_caps (1, "float32", dimensions, fps_n, fps_d);
 }
 
+GstCaps *
+gst_pirl_features_caps (const gchar * dimensions, gint fps_n, gint fps_d)
+{
+  g_autoptr (GString) types = g_string_new ("float32");
+  gint n = 1;
+
+  for (const gchar * c = dimensions; *c; c++)
+    if (*c == ',') {
+      g_string_append (types, ",float32");
+      n++;
+    }
+  return tensors_caps (n, types->str, dimensions, fps_n, fps_d);
+}
+
 /* "3:64:64:1" into four numbers; missing outer ones are 1. */
 static gboolean
 parse_dimension (const gchar * text, gint dim[4])
@@ -271,6 +316,29 @@ parse_dimension (const gchar * text, gint dim[4])
     dim[i] = (gint) value;
   }
   return TRUE;
+}
+
+guint
+gst_pirl_dimensions_parse (const gchar * dimensions,
+    GstPirlFeatures features[GST_PIRL_MAX_TENSORS])
+{
+  g_auto (GStrv) lists = g_strsplit_set (dimensions ? dimensions : "", ",.", -1);
+  const guint n = g_strv_length (lists);
+
+  for (guint i = 0; i < n; i++) {
+    guint64 positions = 1;
+    gint dim[4];
+
+    if (n > GST_PIRL_MAX_TENSORS || !parse_dimension (lists[i], dim))
+      return 0;
+    for (guint d = 1; d < 4; d++)
+      if (!g_uint64_checked_mul (&positions, positions, dim[d]))
+        return 0;
+    if (positions > G_MAXINT / (guint64) dim[0])
+      return 0;
+    features[i] = (GstPirlFeatures) { dim[0], (guint) positions };
+  }
+  return n;
 }
 
 /* The same list as @want, whatever of NNStreamer's two separators it uses. */
@@ -319,4 +387,34 @@ wrong:
         "dimensions=\"3:S:S:1,3:P:P:N\"", got);
   }
   return FALSE;
+}
+
+guint
+gst_pirl_features_caps_parse (const GstCaps * caps,
+    GstPirlFeatures features[GST_PIRL_MAX_TENSORS], gchar ** reason)
+{
+  const GstStructure *s = gst_caps_get_size (caps) > 0 ? gst_caps_get_structure (caps, 0) : NULL;
+  guint count = 0;
+  gint n;
+
+  if (s != NULL && gst_structure_has_name (s, "other/tensors")
+      && g_strcmp0 (gst_structure_get_string (s, "format"), "static") == 0
+      && gst_structure_get_int (s, "num_tensors", &n)) {
+    const gchar *dimensions = gst_structure_get_string (s, "dimensions");
+    g_autoptr (GString) types = g_string_new (NULL);
+
+    count = gst_pirl_dimensions_parse (dimensions, features);
+    for (guint i = 0; i < count; i++)
+      g_string_append (types, i ? ",float32" : "float32");
+    if ((gint) count != n || !same_list (gst_structure_get_string (s, "types"), types->str))
+      count = 0;
+  }
+  if (count == 0 && reason) {
+    g_autofree gchar *got = gst_caps_to_string (caps);
+
+    *reason = g_strdup_printf ("caps %s are not features; pirlembed sends other/tensors,"
+        "format=static,num_tensors=N,types=\"float32,...\",dimensions=\"C:H:W:1,...\", 1 to %d of "
+        "them", got, GST_PIRL_MAX_TENSORS);
+  }
+  return count;
 }

@@ -19,7 +19,8 @@
  *                   threshold, sharpness); pretext.h reads and writes it
  *   pirl-embedding  data (GBytes of little-endian float32), size (uint), layer (string), model
  *                   (string), age (uint64, nanoseconds of running time since the frame it was
- *                   computed from; 0 = this frame)
+ *                   computed from; 0 = this frame), dimensions (string, as in other/tensors caps: of
+ *                   each layer, whose vectors lie one behind the other; @layer then lists them, too)
  *   adacompress     quality (int), agreement (double, predicted, -1 = not known), state (string:
  *                   "inference", "estimate", "retrain", or "fixed" without an agent)
  *   pirl-region     of a frame that shows less than its picture; crop.h has it
@@ -62,6 +63,18 @@ gboolean gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample);
 void gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
     const gchar * model, GstClockTime age);
 
+/** The same of several layers: "res4,res5", "256:1:1:1,512:1:1:1". */
+void gst_pirl_embedding_add_layers (GstBuffer * buffer, GBytes * data, const gchar * layers,
+    const gchar * dimensions, const gchar * model, GstClockTime age);
+
+typedef struct {
+  GBytes *data;                 /* all owned by the meta */
+  const gchar *layer, *model, *dimensions;
+  GstClockTime age;
+} GstPirlEmbedding;
+/** FALSE when the buffer has none. */
+gboolean gst_pirl_embedding_get (GstBuffer * buffer, GstPirlEmbedding * embedding);
+
 /** Says how a JPEG was made. @agreement: -1 = not known. */
 void gst_pirl_compress_add (GstBuffer * buffer, gint quality, gdouble agreement,
     const gchar * state);
@@ -101,5 +114,20 @@ gboolean gst_pirl_views_caps_parse (const GstCaps * caps, gint * size, gint * pa
     gint * patches, gchar ** reason);
 /** One float32 tensor dim:1:1:1. */
 GstCaps *gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d);
+/** As many float32 tensors as @dimensions lists: "256:3:3:1,512:1:1:1". */
+GstCaps *gst_pirl_features_caps (const gchar * dimensions, gint fps_n, gint fps_d);
+
+/** NNStreamer's limit. */
+#define GST_PIRL_MAX_TENSORS 16
+/** A tensor of features: the innermost dimension, and the product of the others. */
+typedef struct {
+  guint channels, positions;
+} GstPirlFeatures;
+/** Reads a list of dimensions; 0 when it is none. */
+guint gst_pirl_dimensions_parse (const gchar * dimensions,
+    GstPirlFeatures features[GST_PIRL_MAX_TENSORS]);
+/** Reads tensors caps of features; 0 with a reason (transfer full) when they are something else. */
+guint gst_pirl_features_caps_parse (const GstCaps * caps,
+    GstPirlFeatures features[GST_PIRL_MAX_TENSORS], gchar ** reason);
 
 G_END_DECLS

@@ -17,6 +17,7 @@ plugin_init (GstPlugin * plugin)
   registered |= GST_ELEMENT_REGISTER (pirljigsaw, plugin);
   registered |= GST_ELEMENT_REGISTER (pirltrainsink, plugin);
   registered |= GST_ELEMENT_REGISTER (pirlembed, plugin);
+  registered |= GST_ELEMENT_REGISTER (pirlprobesink, plugin);
   registered |= GST_ELEMENT_REGISTER (adacompressenc, plugin);
   return registered;
 }

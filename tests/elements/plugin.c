@@ -26,7 +26,7 @@ our_factories (void)
 GST_START_TEST (all_elements_are_there_and_documented)
 {
   static const gchar *const names[] = { "pirldatasetsrc", "pirljigsaw", "pirltrainsink",
-    "pirlembed", "adacompressenc"
+    "pirlembed", "pirlprobesink", "adacompressenc"
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
