@@ -47,8 +47,8 @@ typedef struct {
   struct feature_node *nodes;   /* of all rows */
   struct feature_node **row;    /* [n] where each begins */
   gdouble *weights;             /* [classes][dim + 1] the models; the last is the bias */
-  gint left;                    /* classes that are not done yet; atomic */
-  gint failed;                  /* atomic; the first one fills: */
+  gint fits;                    /* done so far, of all classes */
+  gboolean failed;              /* or shall end: @error says */
   GError *error;
 } Svm;
 
@@ -206,28 +206,24 @@ judge_fold (const Svm *svm, const gint8 *target, const guint *folds, guint fold,
   return pirl_average_precision (PIRL_PRECISION_STEPS, score, own, order, NULL, svm->n);
 }
 
-/* Looks whether to go on; one thread at a time. */
+/* Another fit of a fold is done: looks whether to go on, one thread at a time. */
 static gboolean
-step (Svm *svm, gdouble part_of_class)
+step (Svm *svm)
 {
-  const gdouble classes = svm->config->classes;
+  const PirlProbeConfig *config = svm->config;
+  const gdouble all = (gdouble) config->classes * config->folds * config->n_costs;
   gboolean ok;
 
-  if (g_atomic_int_get (&svm->failed))
-    return FALSE;
 #pragma omp critical (pirl_probe_svm)
   {
-    const gdouble done = 1 - (g_atomic_int_get (&svm->left) - part_of_class) / classes;
-
-    ok = g_atomic_int_get (&svm->failed) == 0
-        && pirl_probe_step (svm->config, CLAMP (done, 0, 1), svm->error ? NULL : &svm->error);
-    if (!ok)
-      g_atomic_int_set (&svm->failed, 1);
+    svm->fits++;
+    ok = svm->failed == 0 && pirl_probe_step (config, svm->fits / all, &svm->error);
+    svm->failed |= !ok;
   }
   return ok;
 }
 
-/* The cost with the best mean over the folds, the first of equals; 0 when there is none, or @step
+/* The cost with the best mean over the folds, the first of equals; 0 when there is none, or step()
  * says to end. */
 static gdouble
 choose_cost (Svm *svm, const gint8 *target)
@@ -245,10 +241,9 @@ choose_cost (Svm *svm, const gint8 *target)
     for (guint i = 0; i < config->n_costs; i++) {
       gdouble precision;
 
-      if (!step (svm, (gdouble) (fold * config->n_costs + i)
-              / ((config->folds + 1) * config->n_costs)))
-        return 0;
       precision = judge_fold (svm, target, folds, fold, config->costs[i], weights);
+      if (!step (svm))
+        return 0;
       if (!isnan (precision)) {
         sum[i] += precision;
         count[i]++;
@@ -278,7 +273,6 @@ train_class (Svm *svm, guint class, gdouble *cost)
   chosen = choose_cost (svm, target);
   if (chosen > 0 && fit (svm, target, chosen, weights))
     *cost = chosen;
-  g_atomic_int_add (&svm->left, -1);
 }
 
 /* ---- all classes ---------------------------------------------------------------------------- */
@@ -316,7 +310,6 @@ run (Svm *svm, const PirlProbeSet *test, PirlScores *scores, PirlProbeResult *re
     return FALSE;
   set_print_string_function (print_nothing);
   result->cost = g_new (gdouble, classes);
-  svm->left = (gint) classes;
 #pragma omp parallel for schedule (dynamic) num_threads (threads) if (threads > 1)
   for (guint c = 0; c < classes; c++)
     train_class (svm, c, &result->cost[c]);
