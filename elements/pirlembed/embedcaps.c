@@ -17,10 +17,10 @@ is_video (const GstStructure * structure)
 
 /* The tensors that frames like @video become; without dimensions while no model is loaded. */
 static GstCaps *
-tensors_for (const GstStructure * video, guint size, gboolean fixed)
+tensors_for (const GstStructure * video, const gchar * dimensions, gboolean fixed)
 {
   const GValue *rate = gst_structure_get_value (video, "framerate");
-  GstCaps *caps = size > 0 ? gst_pirl_embedding_caps (size, 0, 1)
+  GstCaps *caps = dimensions != NULL ? gst_pirl_features_caps (dimensions, 0, 1)
       : gst_caps_from_string (EMBED_TENSORS_CAPS);
 
   if (rate != NULL)
@@ -31,13 +31,14 @@ tensors_for (const GstStructure * video, guint size, gboolean fixed)
 }
 
 GstCaps *
-embed_caps_for_src (const GstCaps * caps, guint size)
+embed_caps_for_src (const GstCaps * caps, const gchar * dimensions)
 {
   GstCaps *result = gst_caps_copy (caps);
   gboolean fixed = gst_caps_is_fixed (caps);
 
   for (guint i = 0; i < gst_caps_get_size (caps); i++)
-    result = gst_caps_merge (result, tensors_for (gst_caps_get_structure (caps, i), size, fixed));
+    result = gst_caps_merge (result, tensors_for (gst_caps_get_structure (caps, i), dimensions,
+            fixed));
   return result;
 }
 

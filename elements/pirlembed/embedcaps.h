@@ -8,11 +8,12 @@
 #include <gst/video/video.h>
 
 #define EMBED_VIDEO_CAPS CUDA_MEMORY_CAPS GST_VIDEO_CAPS_MAKE (GST_VIDEO_FORMATS_ALL)
-#define EMBED_TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)1, " \
-    "types=(string)float32, framerate=(fraction)[0,max]"
+#define EMBED_TENSORS_CAPS GST_PIRL_TENSORS_CAPS ", num_tensors=(int)[1,16], " \
+    "framerate=(fraction)[0,max]"
 
-/** What frames of @caps leave as: the same, or tensors of @size floats (0: no model is loaded). */
-GstCaps *embed_caps_for_src (const GstCaps * caps, guint size);
+/** What frames of @caps leave as: the same, or float32 tensors of @dimensions
+ * (NULL: no model is loaded). */
+GstCaps *embed_caps_for_src (const GstCaps * caps, const gchar * dimensions);
 /** What may enter for @caps to leave. */
 GstCaps *embed_caps_for_sink (const GstCaps * caps);
 /** @caps (transfer full) less the memory that only a card has. */

@@ -60,6 +60,7 @@ embed_result_clear (gpointer data)
 
   g_bytes_unref (result->data);
   g_free (result->layer);
+  g_free (result->dimensions);
   g_free (result->model);
   g_free (result->path);
 }
@@ -83,6 +84,7 @@ embed_result_new (const PirlEmbedder * network, const gfloat * row)
 
   result->data = g_bytes_new (row, pirl_embedder_size (network) * sizeof (gfloat));
   result->layer = g_strdup (pirl_embedder_layer (network));
+  result->dimensions = g_strdup (pirl_embedder_dimensions (network));
   result->model = g_strdup (pirl_embedder_model (network));
   return result;
 }

@@ -30,8 +30,8 @@ void embed_settings_clear (EmbedSettings * settings);
 
 /** One picture's vector; immutable once delivered, counted. */
 typedef struct {
-  GBytes *data;                 /* float32 */
-  gchar *layer, *model;
+  GBytes *data;                 /* float32, of all layers */
+  gchar *layer, *dimensions, *model;
   /* For the stream to fill in: */
   gchar *path;                  /* the model's file */
   guint model_number;           /* counts the models that were at work */

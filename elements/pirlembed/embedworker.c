@@ -10,6 +10,8 @@
 
 #include "embedworker.h"
 
+#include <string.h>
+
 struct _EmbedWorker {
   EmbedLane lane;               /* first: what the engine knows of this */
   EmbedSettings settings;       /* constant */
@@ -251,10 +253,10 @@ take_over (EmbedWorker * self)
   return old;
 }
 
-static guint
-size_of (const EmbedEngine * engine)
+static const gchar *
+dimensions_of (const EmbedEngine * engine)
 {
-  return pirl_embedder_size (embed_engine_network (engine));
+  return pirl_embedder_dimensions (embed_engine_network (engine));
 }
 
 gchar *
@@ -268,7 +270,7 @@ embed_worker_swap (EmbedWorker * self)
   if (old != NULL) {
     path = g_strdup (self->path);
     /* A vector of another length cannot stand in for the new model's. */
-    if (size_of (old) != size_of (self->engine))
+    if (strcmp (dimensions_of (old), dimensions_of (self->engine)) != 0)
       g_clear_pointer (&self->latest, embed_result_unref);
   }
   g_mutex_unlock (&embed_lock);
@@ -362,15 +364,15 @@ embed_worker_reads_surfaces (EmbedWorker * self)
   return reads;
 }
 
-guint
-embed_worker_size (EmbedWorker * self)
+gchar *
+embed_worker_dimensions (EmbedWorker * self)
 {
-  guint size;
+  gchar *dimensions;
 
   g_mutex_lock (&embed_lock);
-  size = size_of (self->engine);
+  dimensions = g_strdup (dimensions_of (self->engine));
   g_mutex_unlock (&embed_lock);
-  return size;
+  return dimensions;
 }
 
 /* With the lock: a new model takes over where a batch would begin, when the old one has none of

@@ -28,8 +28,8 @@ void embed_worker_free (EmbedWorker * worker);
 
 /** Whether pictures may lie in the device's memory; the same for as long as the worker lives. */
 gboolean embed_worker_reads_surfaces (EmbedWorker * worker);
-/** Length of the vectors of the model in use. */
-guint embed_worker_size (EmbedWorker * worker);
+/** Of the layers' vectors, of the model in use, as of pirl_embedder_dimensions(); transfer full. */
+gchar *embed_worker_dimensions (EmbedWorker * worker);
 
 /** What of a picture of @width x @height will be looked at, from now on for as long as the worker lives:
  * a model that would look at something else is refused when it is loaded. FALSE = that is not

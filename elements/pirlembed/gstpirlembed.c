@@ -15,6 +15,9 @@
  * exactly than videoconvert does: leave that out. Of JPEG decoders, `jpegdec idct-method=islow` is
  * closest to what networks have learnt on.
  *
+ * With several layers in `layer` one pass through the network gives all of them: one tensor each, or
+ * one behind the other in the meta, whose `dimensions` say how long each is.
+ *
  * When downstream takes tensors and no video, `other/tensors,format=static,num_tensors=1,
  * types="float32",dimensions="D:1:1:1"` leaves the source pad instead.
  *
@@ -158,7 +161,7 @@ struct _GstPirlEmbed {
   gint live;                    /* of upstream; -1 = not asked yet */
   EmbedWorker *worker;          /* from start() to stop() */
   CudaMemory *cuda;             /* the same; NULL = frames are in the host's memory */
-  guint size;                   /* of its vectors */
+  gchar *dimensions;            /* of its vectors; NULL without it */
   guint64 frames, skipped;
   GstClockTime latency, answered;       /* measured, and as answered to the last LATENCY query */
   GstClockTime frame_duration;  /* NONE = the caps do not say */
@@ -417,7 +420,8 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   GST_OBJECT_LOCK (self);
   self->worker = worker;
   self->cuda = cuda;
-  self->size = embed_worker_size (worker);
+  g_free (self->dimensions);
+  self->dimensions = embed_worker_dimensions (worker);
   g_free (self->in_use);
   self->in_use = g_strdup (self->settings.model_file);
   self->live = -1;
@@ -443,7 +447,7 @@ gst_pirl_embed_stop (GstBaseTransform * trans)
   GST_OBJECT_LOCK (self);
   worker = g_steal_pointer (&self->worker);
   cuda = g_steal_pointer (&self->cuda);
-  self->size = 0;
+  g_clear_pointer (&self->dimensions, g_free);
   GST_OBJECT_UNLOCK (self);
   if (worker != NULL)
     embed_worker_free (worker);
@@ -485,14 +489,14 @@ gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection directi
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
   GstCaps *result;
+  g_autofree gchar *dimensions = NULL;
   gboolean host;
-  guint size;
 
   GST_OBJECT_LOCK (self);
-  size = self->size;
+  dimensions = g_strdup (self->dimensions);
   host = self->worker != NULL && self->cuda == NULL;
   GST_OBJECT_UNLOCK (self);
-  result = direction == GST_PAD_SINK ? embed_caps_for_src (caps, size)
+  result = direction == GST_PAD_SINK ? embed_caps_for_src (caps, dimensions)
       : embed_caps_for_sink (caps);
   if (host)
     result = embed_caps_on_host (result);
@@ -807,15 +811,16 @@ gst_pirl_embed_prepare_output (GstBaseTransform * trans, GstBuffer * in, GstBuff
 
 /* ---- frames ------------------------------------------------------------------------------- */
 
-/* The frame that comes next is embedded by another model, with vectors of @size. */
+/* The frame that comes next is embedded by another model, with vectors of @dimensions. */
 static void
-model_took_over (GstPirlEmbed * self, const gchar * path, guint size)
+model_took_over (GstPirlEmbed * self, const gchar * path, const gchar * dimensions)
 {
   gboolean resized;
 
   GST_OBJECT_LOCK (self);
-  resized = size != self->size;
-  self->size = size;
+  resized = g_strcmp0 (dimensions, self->dimensions) != 0;
+  g_free (self->dimensions);
+  self->dimensions = g_strdup (dimensions);
   g_free (self->in_use);
   self->in_use = g_strdup (path);
   GST_OBJECT_UNLOCK (self);
@@ -833,8 +838,10 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
   g_autofree gchar *path = embed_worker_swap (self->worker);
 
   if (path != NULL) {
+    g_autofree gchar *dimensions = embed_worker_dimensions (self->worker);
+
     self->count = 0;            /* this frame is the new model's first */
-    model_took_over (self, path, embed_worker_size (self->worker));
+    model_took_over (self, path, dimensions);
   }
   return GST_BASE_TRANSFORM_CLASS (gst_pirl_embed_parent_class)->submit_input_buffer (trans,
       discont, in);
@@ -1010,7 +1017,8 @@ embed_frame (GstPirlEmbed * self, GstBuffer * buffer, EmbedResult ** result, Gst
 static void
 attach (GstBuffer * buffer, const EmbedResult * result, GstClockTime age)
 {
-  gst_pirl_embedding_add (buffer, result->data, result->layer, result->model, age);
+  gst_pirl_embedding_add_layers (buffer, result->data, result->layer, result->dimensions,
+      result->model, age);
 }
 
 static GstFlowReturn
@@ -1031,14 +1039,22 @@ gst_pirl_embed_transform_ip (GstBaseTransform * trans, GstBuffer * buffer)
   return ret;
 }
 
-static GstMemory *
-memory_of_bytes (GBytes * bytes)
+/* One memory a tensor. */
+static void
+append_tensors (GstBuffer * buffer, const EmbedResult * result)
 {
-  gsize size;
-  gconstpointer data = g_bytes_get_data (bytes, &size);
+  GstPirlFeatures features[GST_PIRL_MAX_TENSORS];
+  const guint n = gst_pirl_dimensions_parse (result->dimensions, features);
+  const guint8 *data = g_bytes_get_data (result->data, NULL);
 
-  return gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, (gpointer) data, size, 0, size,
-      g_bytes_ref (bytes), (GDestroyNotify) g_bytes_unref);
+  for (guint i = 0; i < n; i++) {
+    const gsize size = (gsize) features[i].channels * features[i].positions * sizeof (gfloat);
+
+    gst_buffer_append_memory (buffer, gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY,
+            (gpointer) data, size, 0, size, g_bytes_ref (result->data),
+            (GDestroyNotify) g_bytes_unref));
+    data += size;
+  }
 }
 
 static GstFlowReturn
@@ -1054,7 +1070,7 @@ gst_pirl_embed_transform (GstBaseTransform * trans, GstBuffer * in, GstBuffer * 
   ret = embed_frame (self, in, &result, &age);
   if (ret != GST_FLOW_OK || result == NULL)
     return ret != GST_FLOW_OK ? ret : GST_BASE_TRANSFORM_FLOW_DROPPED;
-  gst_buffer_append_memory (out, memory_of_bytes (result->data));
+  append_tensors (out, result);
   attach (out, result, age);
   embed_result_unref (result);
   return GST_FLOW_OK;
@@ -1131,7 +1147,7 @@ frame_leaves (GstElement * element, guint64 ticket)
   self->last = result;
   if (result->model_number != self->model_number) {
     self->model_number = result->model_number;
-    model_took_over (self, result->path, g_bytes_get_size (result->data) / sizeof (gfloat));
+    model_took_over (self, result->path, result->dimensions);
   }
   return GST_FLOW_OK;
 }
@@ -1195,6 +1211,7 @@ gst_pirl_embed_finalize (GObject * object)
 
   embed_settings_clear (&self->settings);
   g_free (self->in_use);
+  g_free (self->dimensions);
   frame_queue_free (self->queue);
   G_OBJECT_CLASS (gst_pirl_embed_parent_class)->finalize (object);
 }
@@ -1251,12 +1268,15 @@ install_properties (GObjectClass * klass)
    *
    * What to take from the network: `embedding` (the projection head's output, unit length),
    * `logits` (the classifier's), `features` (the last map, averaged over the picture), or of a
-   * ResNet `res5` (the same), `res4`, `res3`, `res2`, `res1`. Unset: `embedding` where the file has
-   * a head, else `res5` or `features`.
+   * ResNet `res5` (the same), `res4`, `res3`, `res2`, `res1`. `res4-9k` and the like: that map, not
+   * averaged over the picture but pooled to about 9,000 values, as layers are probed (dimensions
+   * channels:columns:rows:1). Several with commas: one tensor each. Unset: `embedding` where the file
+   * has a head, else `res5` or `features`.
    */
   g_object_class_install_property (klass, PROP_LAYER,
       g_param_spec_string ("layer", "Layer",
-          "Output to take: embedding, logits, features, res5 ... res1 "
+          "Output to take: embedding, logits, features, res5 ... res1, res5-9k ... res1-9k (maps "
+          "pooled to about 9,000 values), or several with commas "
           "(unset = embedding where the file has a head, else features)", NULL,
           rw | GST_PARAM_MUTABLE_READY));
   /**

@@ -16,9 +16,17 @@
 #include "net/model.h"
 #include "net/names.h"
 #include "net/plan.h"
+#include "net/pooling.h"
 #include "net/precision.h"
 
 #define MAX_BATCH 4096
+
+/* One of the layers that are asked for. */
+typedef struct {
+  gboolean is_map;
+  PirlPooling pooling;          /* of a map */
+  guint size, offset;           /* numbers of a picture, from offset on in its row */
+} Output;
 
 struct _PirlEmbedder {
   PirlModelInfo info;
@@ -27,21 +35,47 @@ struct _PirlEmbedder {
   PirlParams *params;
   PirlPool *pool;
   PirlPlan *plan;
-  PirlValue output;
+  guint n_outputs;
+  PirlValue values[PIRL_EMBEDDER_MAX_LAYERS];
+  Output outputs[PIRL_EMBEDDER_MAX_LAYERS];
   const PirlPrecision *precision;
   guint batch, size;
-  gchar *layer, *model;
+  gchar *layer, *model, *dimensions;
   PirlResizer **resizers;       /* one a thread */
   guint n_resizers;
   PirlImage *crops;             /* @batch of them */
   const guint8 **pictures;
   PirlSurfaceView *surfaces;    /* @batch of them */
-  gfloat *rows;                 /* batch x size, for batches that are not full */
+  gfloat *values_read;          /* of one output, for a whole batch */
 };
 
 /* --- building --- */
 
-/* Builds the trunk and what @layer needs above it; sets graph, output and layer. */
+/* Where in a picture's row each output goes, and how large it is. */
+static void
+embedder_lay_out (PirlEmbedder *embedder)
+{
+  g_autoptr (GString) dimensions = g_string_new (NULL);
+
+  for (guint i = 0; i < embedder->n_outputs; i++) {
+    Output *output = &embedder->outputs[i];
+    PirlDims d = pirl_graph_dims (embedder->graph, embedder->values[i]);
+    gint side = 1;
+
+    d.n = 1;
+    if (output->is_map) {
+      output->pooling = pirl_pooling_for (d);
+      side = output->pooling.side;
+    }
+    output->size = (guint) (d.c * side * side);
+    output->offset = embedder->size;
+    embedder->size += output->size;
+    g_string_append_printf (dimensions, "%s%d:%d:%d:1", i ? "," : "", d.c, side, side);
+  }
+  embedder->dimensions = g_string_free (g_steal_pointer (&dimensions), FALSE);
+}
+
+/* Builds the trunk and what the layers need above it. */
 static gboolean
 embedder_build (PirlEmbedder *embedder, const gchar *layer, GError **error)
 {
@@ -49,10 +83,25 @@ embedder_build (PirlEmbedder *embedder, const gchar *layer, GError **error)
   PirlGraph *graph = embedder->graph = pirl_graph_new ();
   const PirlValue input = pirl_graph_input (graph, (gint) embedder->batch, info->input_size,
       info->mean, info->std);
+  gboolean is_map[PIRL_EMBEDDER_MAX_LAYERS];
+  g_auto (GStrv) layers = NULL;
 
   embedder->layer = g_strdup (layer ? layer : pirl_model_default_layer (info));
-  embedder->output = pirl_model_build (graph, info, input, embedder->layer, error);
-  return embedder->output != PIRL_NO_VALUE;
+  layers = g_strsplit (embedder->layer, ",", -1);
+  embedder->n_outputs = g_strv_length (layers);
+  if (embedder->n_outputs < 1 || embedder->n_outputs > PIRL_EMBEDDER_MAX_LAYERS) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "layer \"%s\" lists %u layers; 1 to %d can be taken at once", embedder->layer,
+        embedder->n_outputs, PIRL_EMBEDDER_MAX_LAYERS);
+    return FALSE;
+  }
+  if (!pirl_model_build_layers (graph, info, input, (const gchar *const *) layers,
+          embedder->values, is_map, error))
+    return FALSE;
+  for (guint i = 0; i < embedder->n_outputs; i++)
+    embedder->outputs[i].is_map = is_map[i];
+  embedder_lay_out (embedder);
+  return TRUE;
 }
 
 /* The CPU's rule for auto, see above. */
@@ -81,8 +130,10 @@ static void
 embedder_add_storage (PirlEmbedder *embedder)
 {
   const gint side = embedder->info.input_size;
+  gsize most = 0;
 
-  embedder->size = (guint) pirl_graph_dims (embedder->graph, embedder->output).c;
+  for (guint i = 0; i < embedder->n_outputs; i++)
+    most = MAX (most, pirl_dims_count (pirl_graph_dims (embedder->graph, embedder->values[i])));
   embedder->n_resizers = MIN (embedder->batch, embedder->device->n_threads);
   embedder->resizers = g_new (PirlResizer *, embedder->n_resizers);
   for (guint i = 0; i < embedder->n_resizers; i++)
@@ -90,7 +141,7 @@ embedder_add_storage (PirlEmbedder *embedder)
   embedder->crops = g_new0 (PirlImage, embedder->batch);
   embedder->pictures = g_new (const guint8 *, embedder->batch);
   embedder->surfaces = g_new (PirlSurfaceView, embedder->batch);
-  embedder->rows = g_new (gfloat, (gsize) embedder->batch * embedder->size);
+  embedder->values_read = g_new (gfloat, most);
   for (guint i = 0; i < embedder->batch; i++)
     pirl_image_init (&embedder->crops[i], side, side);
 }
@@ -113,7 +164,7 @@ embedder_fill (PirlEmbedder *embedder, const PirlSafetensors *file, guint64 seed
     return FALSE;
   embedder->pool = pirl_pool_new (embedder->device);
   embedder->plan = pirl_plan_new (embedder->graph, embedder->params, embedder->pool,
-      PIRL_MODE_INFER, embedder->precision->dtype, &embedder->output, 1, error);
+      PIRL_MODE_INFER, embedder->precision->dtype, embedder->values, embedder->n_outputs, error);
   return embedder->plan && pirl_plan_prepare_for_good (embedder->plan, error);
 }
 
@@ -185,7 +236,8 @@ pirl_embedder_free (PirlEmbedder *embedder)
   g_free (embedder->crops);
   g_free (embedder->pictures);
   g_free (embedder->surfaces);
-  g_free (embedder->rows);
+  g_free (embedder->values_read);
+  g_free (embedder->dimensions);
   for (guint i = 0; i < embedder->n_resizers; i++)
     pirl_resizer_free (embedder->resizers[i]);
   g_free (embedder->resizers);
@@ -223,6 +275,12 @@ const gchar *
 pirl_embedder_layer (const PirlEmbedder *embedder)
 {
   return embedder->layer;
+}
+
+const gchar *
+pirl_embedder_dimensions (const PirlEmbedder *embedder)
+{
+  return embedder->dimensions;
 }
 
 const gchar *
@@ -266,17 +324,45 @@ embedder_check_count (const PirlEmbedder *embedder, guint n, GError **error)
   return FALSE;
 }
 
+/* Output @index of @n pictures, to its place in their rows. */
+static gboolean
+embedder_read_output (PirlEmbedder *embedder, guint index, guint n, gfloat *out, GError **error)
+{
+  const Output *output = &embedder->outputs[index];
+  const gsize step = output->is_map ? pirl_dims_count (output->pooling.map) : output->size;
+  const guint threads = output->is_map ? MIN (n, embedder->device->n_threads) : 1;
+
+  if (!pirl_plan_read (embedder->plan, embedder->values[index], embedder->values_read, error))
+    return FALSE;
+#pragma omp parallel for num_threads (threads) if (threads > 1)
+  for (guint i = 0; i < n; i++) {
+    const gfloat *value = embedder->values_read + i * step;
+    gfloat *row = out + (gsize) i * embedder->size + output->offset;
+
+    if (output->is_map)
+      pirl_pooling_run (&output->pooling, value, row);
+    else
+      memcpy (row, value, output->size * sizeof *row);
+  }
+  return TRUE;
+}
+
+static gboolean
+embedder_read (PirlEmbedder *embedder, guint n, gfloat *out, GError **error)
+{
+  for (guint i = 0; i < embedder->n_outputs; i++)
+    if (!embedder_read_output (embedder, i, n, out, error))
+      return FALSE;
+  return embedder_check_finite (embedder, out, n, error);
+}
+
 /* @pictures NULL: they are staged. */
 static gboolean
 embedder_forward (PirlEmbedder *embedder, const guint8 *const *pictures, guint n, gfloat *out,
     GError **error)
 {
-  if (!pirl_plan_forward (embedder->plan, pictures, FALSE, NULL, error)
-      || !pirl_plan_read (embedder->plan, embedder->output, embedder->rows, error)
-      || !embedder_check_finite (embedder, embedder->rows, n, error))
-    return FALSE;
-  memcpy (out, embedder->rows, (gsize) n * embedder->size * sizeof (gfloat));
-  return TRUE;
+  return pirl_plan_forward (embedder->plan, pictures, FALSE, NULL, error)
+      && embedder_read (embedder, n, out, error);
 }
 
 /* The network begins when all pictures are there: the device's threads share them. */
@@ -340,6 +426,5 @@ pirl_embedder_run_floats (PirlEmbedder *embedder, const gfloat *input, gfloat *o
     return FALSE;
   }
   return pirl_plan_forward_floats (embedder->plan, input, FALSE, NULL, error)
-      && pirl_plan_read (embedder->plan, embedder->output, out, error)
-      && embedder_check_finite (embedder, out, 1, error);
+      && embedder_read (embedder, 1, out, error);
 }

@@ -16,6 +16,8 @@ typedef struct _PirlEmbedder PirlEmbedder;
  * @layer: "embedding" (head f, unit length), "logits" (the classifier), "features" (global average
  * of the last map), of a ResNet also "res5" (the same) .. "res1". NULL = "embedding" where the file
  * has a head, else the features. @precision: "auto", "f32", "tf32", "bf16", "fp16".
+ * "res4-9k" and the like: that map pooled to about 9,000 values (net/pooling.h), place by place, the
+ * channels innermost. Several with commas: their vectors lie one behind the other, and cost one pass.
  * A layer that the file does not have is %PIRL_ERROR_MISMATCH and lists those it has.
  */
 PIRL_API PirlEmbedder *pirl_embedder_new (const gchar *model_file, const gchar *layer,
@@ -28,14 +30,19 @@ PIRL_API PirlEmbedder *pirl_embedder_new_random (const gchar *arch, gint base_wi
 PIRL_API void pirl_embedder_free (PirlEmbedder *embedder);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (PirlEmbedder, pirl_embedder_free)
 
-/** Length of the vector. */
+/** As many as may be asked for at once. */
+#define PIRL_EMBEDDER_MAX_LAYERS 16
+/** Length of the vector, of all layers together. */
 PIRL_API guint pirl_embedder_size (const PirlEmbedder *embedder);
 /** What a picture's short side is brought to before the crop: a picture that is already that small
  * loses nothing. */
 PIRL_API gint pirl_embedder_short_side (const PirlEmbedder *embedder);
 /** The side of the centre crop that is embedded then. */
 PIRL_API gint pirl_embedder_crop (const PirlEmbedder *embedder);
+/** As asked for: with commas where there are several. */
 PIRL_API const gchar *pirl_embedder_layer (const PirlEmbedder *embedder);
+/** Of each layer channels:columns:rows:1, with commas: "256:6:6:1,2048:1:1:1". */
+PIRL_API const gchar *pirl_embedder_dimensions (const PirlEmbedder *embedder);
 /** "resnet50, <sha-like hash of the weights>": what the `model` field of the meta says. */
 PIRL_API const gchar *pirl_embedder_model (const PirlEmbedder *embedder);
 PIRL_API const gchar *pirl_embedder_device (const PirlEmbedder *embedder);

@@ -184,20 +184,55 @@ pirl_model_default_layer (const PirlModelInfo *info)
   return info->dim ? "embedding" : pirl_trunk_layers (&info->trunk)[0];
 }
 
+/* What is above the map of @layer, or the map itself. */
+static PirlValue
+build_layer (PirlGraph *graph, const PirlModelInfo *info, const PirlValue *maps,
+    const gchar *layer, gboolean *is_map, GError **error)
+{
+  const gboolean embedding = info->dim && strcmp (layer, "embedding") == 0;
+  const gboolean logits = info->classes && strcmp (layer, "logits") == 0;
+  g_autofree gchar *name = g_strdup (layer);
+  PirlValue pooled;
+  gint i;
+
+  *is_map = g_str_has_suffix (layer, PIRL_MAP_SUFFIX);
+  if (*is_map)
+    name[strlen (name) - strlen (PIRL_MAP_SUFFIX)] = '\0';
+  i = embedding || logits ? 0 : pirl_trunk_find_layer (&info->trunk, name);
+  if (i < 0)
+    return model_no_layer (info, layer, error);
+  if (*is_map)
+    return maps[i];
+  pooled = pirl_graph_avgpool (graph, maps[i]);
+  if (embedding)
+    return pirl_head_f (graph, info->head, pooled, info->dim);
+  return logits ? pirl_trunk_classifier (graph, &info->trunk, pooled, info->classes) : pooled;
+}
+
+gboolean
+pirl_model_build_layers (PirlGraph *graph, const PirlModelInfo *info, PirlValue input,
+    const gchar *const *layers, PirlValue *values, gboolean *is_map, GError **error)
+{
+  PirlValue maps[PIRL_MAX_LAYERS];
+
+  pirl_trunk_build_all (graph, &info->trunk, input, maps);
+  for (guint i = 0; layers[i]; i++) {
+    values[i] = build_layer (graph, info, maps, layers[i], &is_map[i], error);
+    if (values[i] == PIRL_NO_VALUE)
+      return FALSE;
+  }
+  return TRUE;
+}
+
 PirlValue
 pirl_model_build (PirlGraph *graph, const PirlModelInfo *info, PirlValue input,
     const gchar *layer, GError **error)
 {
-  const gboolean embedding = info->dim && strcmp (layer, "embedding") == 0;
-  const gboolean logits = info->classes && strcmp (layer, "logits") == 0;
-  const PirlValue map = pirl_trunk_build (graph, &info->trunk, input,
-      embedding || logits ? NULL : layer);
-  PirlValue pooled;
+  const gchar *const layers[] = { layer, NULL };
+  PirlValue value;
+  gboolean is_map;
 
-  if (map == PIRL_NO_VALUE)
-    return model_no_layer (info, layer, error);
-  pooled = pirl_graph_avgpool (graph, map);
-  if (embedding)
-    return pirl_head_f (graph, info->head, pooled, info->dim);
-  return logits ? pirl_trunk_classifier (graph, &info->trunk, pooled, info->classes) : pooled;
+  if (!pirl_model_build_layers (graph, info, input, layers, &value, &is_map, error))
+    return PIRL_NO_VALUE;
+  return is_map ? model_no_layer (info, layer, error) : value;
 }

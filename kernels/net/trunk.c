@@ -15,8 +15,8 @@ typedef struct {
   gboolean (*detect) (const PirlSafetensors *file, PirlTrunk *trunk, GError **error);
   gboolean (*check) (PirlTrunk *trunk, const gchar *name, gint base_width, gdouble width,
       GError **error);
-  /* The map behind layers[@layer]. */
-  PirlValue (*build) (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, guint layer);
+  /* The maps behind @layers. */
+  void (*build) (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, PirlValue *maps);
   PirlValue (*classify) (PirlGraph *graph, PirlValue pooled, gint classes);
   gchar *(*describe) (const PirlTrunk *trunk);
 } Family;
@@ -53,14 +53,15 @@ resnet_check (PirlTrunk *trunk, const gchar *name, gint base_width, gdouble widt
   return pirl_resnet_from_name (name, base_width, &resnet, error);
 }
 
-static PirlValue
-resnet_build (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, guint layer)
+static void
+resnet_build (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, PirlValue *maps)
 {
   const PirlResnet resnet = as_resnet (trunk);
   PirlValue levels[PIRL_N_LEVELS];
 
   pirl_resnet_build (graph, &resnet, input, levels);
-  return levels[layer < PIRL_N_LEVELS ? PIRL_RES5 - layer : PIRL_RES5];
+  for (guint i = 0; resnet_layers[i]; i++)
+    maps[i] = levels[i < PIRL_N_LEVELS ? PIRL_RES5 - i : PIRL_RES5];
 }
 
 static PirlValue
@@ -101,12 +102,12 @@ mobilenet_check (PirlTrunk *trunk, const gchar *name, gint base_width, gdouble w
   return pirl_mobilenet_from_width (width, &net, error);
 }
 
-static PirlValue
-mobilenet_build (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, guint layer)
+static void
+mobilenet_build (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, PirlValue *maps)
 {
   const PirlMobilenet net = { trunk->width };
 
-  return pirl_mobilenet_build (graph, &net, input);
+  maps[0] = pirl_mobilenet_build (graph, &net, input);
 }
 
 static gchar *
@@ -133,6 +134,7 @@ static const struct {
   [PIRL_ARCH_MOBILENETV2] = {"mobilenetv2", &mobilenet},
 };
 
+G_STATIC_ASSERT (G_N_ELEMENTS (resnet_layers) - 1 <= PIRL_MAX_LAYERS);
 /* as_resnet() and resnet_detect() count on it. */
 G_STATIC_ASSERT ((gint) PIRL_ARCH_RESNET18 == (gint) PIRL_RESNET_18
     && (gint) PIRL_ARCH_RESNET50 == (gint) PIRL_RESNET_50);
@@ -186,15 +188,34 @@ pirl_trunk_layers (const PirlTrunk *trunk)
   return archs[trunk->arch].family->layers;
 }
 
+void
+pirl_trunk_build_all (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input,
+    PirlValue maps[PIRL_MAX_LAYERS])
+{
+  archs[trunk->arch].family->build (graph, trunk, input, maps);
+}
+
+gint
+pirl_trunk_find_layer (const PirlTrunk *trunk, const gchar *layer)
+{
+  const gchar *const *layers = pirl_trunk_layers (trunk);
+
+  for (guint i = 0; layers[i]; i++)
+    if (!layer || strcmp (layer, layers[i]) == 0)
+      return (gint) i;
+  return -1;
+}
+
 PirlValue
 pirl_trunk_build (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input, const gchar *layer)
 {
-  const Family *family = archs[trunk->arch].family;
+  const gint i = pirl_trunk_find_layer (trunk, layer);
+  PirlValue maps[PIRL_MAX_LAYERS];
 
-  for (guint i = 0; family->layers[i]; i++)
-    if (!layer || strcmp (layer, family->layers[i]) == 0)
-      return family->build (graph, trunk, input, i);
-  return PIRL_NO_VALUE;
+  if (i < 0)
+    return PIRL_NO_VALUE;
+  pirl_trunk_build_all (graph, trunk, input, maps);
+  return maps[i];
 }
 
 gboolean

@@ -36,6 +36,13 @@ PIRL_API gchar *pirl_trunk_describe (const PirlTrunk *trunk);
 /** NULL-terminated; the first is the pooled last map, under the name it is known by. "features" is
  * that for all architectures. */
 PIRL_API const gchar *const *pirl_trunk_layers (const PirlTrunk *trunk);
+/** As many as a trunk has at most. */
+#define PIRL_MAX_LAYERS 6
+/** The number of @layer (NULL: the first) among pirl_trunk_layers(); -1 = there is none. */
+PIRL_API gint pirl_trunk_find_layer (const PirlTrunk *trunk, const gchar *layer);
+/** Appends the trunk; fills @maps with what is behind each of pirl_trunk_layers(). */
+PIRL_API void pirl_trunk_build_all (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input,
+    PirlValue maps[PIRL_MAX_LAYERS]);
 /** Appends the trunk; gives the map behind @layer (NULL: the last), %PIRL_NO_VALUE when there is
  * no such layer. */
 PIRL_API PirlValue pirl_trunk_build (PirlGraph *graph, const PirlTrunk *trunk, PirlValue input,
