@@ -173,7 +173,8 @@ model_no_layer (const PirlModelInfo *info, const gchar *layer, GError **error)
   g_autofree gchar *layers = g_strjoinv (", ", (gchar **) pirl_trunk_layers (&info->trunk));
 
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
-      "the model has no layer \"%s\"; it has %s%s%s", layer, info->dim ? "embedding, " : "",
+      "the model has no layer \"%s\"; it has %s%s%s, and maps of the latter with \"" PIRL_MAP_SUFFIX
+      "\" behind their names", layer, info->dim ? "embedding, " : "",
       info->classes ? "logits, " : "", layers);
   return PIRL_NO_VALUE;
 }

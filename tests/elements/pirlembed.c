@@ -419,6 +419,51 @@ GST_START_TEST (tensors_for_a_peer_that_takes_no_video)
 
 GST_END_TEST;
 
+/* One tensor a layer, in a memory of its own; and one behind the other in the meta. */
+GST_START_TEST (several_layers_are_several_tensors)
+{
+  static const gchar *const layers[] = { "res4-9k", "embedding", "res5" };
+  GstHarness *h = harness_new (model_a, "interval=1 layer=res4-9k,embedding,res5");
+  gsize offset = 0, size;
+  GstPirlEmbedding got;
+  GstPirlFeatures features[GST_PIRL_MAX_TENSORS];
+  GstBuffer *out;
+  GstCaps *caps;
+  guint n;
+
+  gst_harness_set_sink_caps_str (h, "other/tensors");
+  set_format (h, "RGB", 50, 37);
+  out = push_pull (h, frame (50, 37, 3, 0));
+  caps = gst_pad_get_current_caps (h->sinkpad);
+  n = gst_pirl_features_caps_parse (caps, features, NULL);
+  fail_unless_equals_int (n, G_N_ELEMENTS (layers));
+  fail_unless_equals_int (gst_buffer_n_memory (out), n);
+  fail_unless (features[0].positions > 1 && features[1].positions == 1
+      && features[1].channels == DIM);
+  for (guint i = 0; i < n; i++) {
+    g_autofree gfloat *want = NULL;
+
+    size = features[i].channels * features[i].positions;
+    want = g_new (gfloat, size);
+    embed_directly (model_a, layers[i], 50, 37, 3, size, want);
+    size *= sizeof (gfloat);
+    fail_unless_equals_int (gst_memory_get_sizes (gst_buffer_peek_memory (out, i), NULL, NULL),
+        size);
+    fail_unless (gst_buffer_memcmp (out, offset, want, size) == 0, "layer %s", layers[i]);
+    offset += size;
+  }
+  fail_unless (gst_pirl_embedding_get (out, &got));
+  fail_unless_equals_string (got.layer, "res4-9k,embedding,res5");
+  fail_unless_equals_string (got.dimensions,
+      gst_structure_get_string (gst_caps_get_structure (caps, 0), "dimensions"));
+  fail_unless_equals_int (g_bytes_get_size (got.data), offset);
+  gst_caps_unref (caps);
+  gst_buffer_unref (out);
+  gst_harness_teardown (h);
+}
+
+GST_END_TEST;
+
 GST_START_TEST (video_for_a_peer_that_takes_both)
 {
   GstHarness *h = harness_new (model_a, "interval=1");
@@ -1027,6 +1072,7 @@ pirlembed_suite (void)
   tcase_add_test (tc, sizes_and_strides_may_change_with_every_frame);
   tcase_add_test (tc, a_shared_frame_is_left_alone);
   tcase_add_test (tc, tensors_for_a_peer_that_takes_no_video);
+  tcase_add_test (tc, several_layers_are_several_tensors);
   tcase_add_test (tc, video_for_a_peer_that_takes_both);
   tcase_add_test (tc, every_third_frame);
   tcase_add_test (tc, age_is_unknown_without_timestamps);
