@@ -256,7 +256,8 @@ sgd_step (Network *network, const PirlProbeSet *set, const guint32 *rows, gdoubl
       : !pass_on_host (network, set, rows, network->batch, 1.0 / network->batch, &sum, error))
     return FALSE;
   *loss += set->labels ? sum : sum / network->batch;
-  return pirl_params_sgd (network->params, rate, config->momentum, config->weight_decay, error);
+  return pirl_params_sgd (network->params, rate, config->momentum, config->weight_decay, TRUE,
+      error);
 }
 
 /* One epoch over @n rows, in an order of its own; @loss: their mean. */
