@@ -218,8 +218,8 @@ fineness (gint quality)
   return -log (quality < 50 ? 5000.0 / quality : MAX (200 - 2 * quality, 1));
 }
 
-/* Bytes at every level, and those of the last with standard tables. Counting costs a pass over a sample of the picture a level, and log bytes are
- * nearly linear in the log of the step: a few are counted. */
+/* Bytes at every level, and those of the last with standard tables. Counting costs a pass over a sample
+ * of the picture a level, and log bytes are nearly linear in the log of the step: a few are counted. */
 static gdouble
 count_bytes (const AdaObserver * observer, PirlJpegCoder * coder, gdouble * bytes)
 {

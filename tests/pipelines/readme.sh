@@ -17,6 +17,12 @@ gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=96&classes=4&s
 for i in 0 1 2; do
   tar -cf "shard-00000$i.tar" photos/0"$i"?.jpg || fail "making tars"
 done
+# The set of two classes that a line calls `labelled`.
+for split in train val; do
+  for class in first second; do mkdir -p "labelled/$split/$class"; done
+  cp photos/00?.jpg "labelled/$split/first"
+  cp photos/01?.jpg "labelled/$split/second"
+done
 
 while IFS= read -r line; do
   case $line in
