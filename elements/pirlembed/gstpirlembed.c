@@ -15,8 +15,8 @@
  * exactly than videoconvert does: leave that out. Of JPEG decoders, `jpegdec idct-method=islow` is
  * closest to what networks have learnt on.
  *
- * With several layers in `layer` one pass through the network gives all of them: one tensor each, or
- * one behind the other in the meta, whose `dimensions` say how long each is.
+ * With several layers in `layer` one pass through the network gives all of them: one tensor each,
+ * or one behind the other in the meta, whose `dimensions` say how long each is.
  *
  * When downstream takes tensors and no video, `other/tensors,format=static,num_tensors=1,
  * types="float32",dimensions="D:1:1:1"` leaves the source pad instead.
@@ -1270,8 +1270,8 @@ install_properties (GObjectClass * klass)
    * `logits` (the classifier's), `features` (the last map, averaged over the picture), or of a
    * ResNet `res5` (the same), `res4`, `res3`, `res2`, `res1`. `res4-9k` and the like: that map, not
    * averaged over the picture but pooled to about 9,000 values, as layers are probed (dimensions
-   * channels:columns:rows:1). Several with commas: one tensor each. Unset: `embedding` where the file
-   * has a head, else `res5` or `features`.
+   * channels:columns:rows:1). Several with commas: one tensor each. Unset: `embedding` where the
+   * file has a head, else `res5` or `features`.
    */
   g_object_class_install_property (klass, PROP_LAYER,
       g_param_spec_string ("layer", "Layer",

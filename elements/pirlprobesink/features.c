@@ -78,8 +78,8 @@ cut (GstPirlFeatureRows * rows, const GstPirlFeatureLayers * layers, const guint
   if (need == size)
     return TRUE;
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH, "a sample has %" G_GSIZE_FORMAT " bytes of "
-      "features, those before had %" G_GSIZE_FORMAT "; all must be of one model and one layer", size,
-      need);
+      "features, those before had %" G_GSIZE_FORMAT "; all must be of one model and one layer",
+      size, need);
   return FALSE;
 }
 
@@ -90,8 +90,9 @@ check_model (const GstPirlFeatureLayers * layers, const GstPirlEmbedding * embed
 {
   if (g_strcmp0 (layers->model, embedding->model ? embedding->model : "") == 0)
     return TRUE;
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH, "the model changed in mid-stream from \"%s\" "
-      "to \"%s\"; a probe is of one", layers->model, embedding->model ? embedding->model : "");
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH, "the model changed in mid-stream from "
+      "\"%s\" to \"%s\"; a probe is of one", layers->model,
+      embedding->model ? embedding->model : "");
   return FALSE;
 }
 

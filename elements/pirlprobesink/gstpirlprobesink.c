@@ -6,33 +6,33 @@
  * @title: pirlprobesink
  *
  * Trains simple models on frozen features of a network and judges them: the usual answer to whether
- * a representation is any good. Samples come from `pirldatasetsrc`, their features from `pirlembed`:
- * as tensors, one a layer, or as frames with the meta `pirl-embedding`. Samples of the split `train`
- * are learnt from, those of `test` are judged; each layer is probed by itself.
+ * a representation is any good. Samples come from `pirldatasetsrc`, their features from
+ * `pirlembed`: as tensors, one a layer, or as frames with the meta `pirl-embedding`. Samples of the
+ * split `train` are learnt from, those of `test` are judged; each layer is probed by itself.
  *
  * - `linear`: batch norm and a linear layer; 28 epochs, Nesterov's momentum .9, weight decay 5e-4,
- *   learning rate .01 falling three times to a tenth (VISSL's protocol). Batch norm of a map is over
- *   all of its places. Features are computed once: without the protocol's crops and flips in
+ *   learning rate .01 falling three times to a tenth (VISSL's protocol). Batch norm of a map is
+ *   over all of its places. Features are computed once: without the protocol's crops and flips in
  *   training.
  * - `knn`: the 200 most similar training samples vote with exp (cosine / .1).
  * - `svm`: one linear SVM a class against all others, C by cross-validation, as is usual for VOC07.
  *
- * Single labels give top-1, top-5 and the mean of the classes' top-1 (`balanced`), each with its 95 %
- * interval, by bootstrap over the test samples. Of equal scores the class with the larger number
+ * Single labels give top-1, top-5 and the mean of the classes' top-1 (`balanced`), each with its 95
+ * % interval, by bootstrap over the test samples. Of equal scores the class with the larger number
  * stands first, as in scikit-learn's top_k_accuracy_score. Several labels a sample
- * (#GstPirlProbeSink:labels-file), and `svm` always, give the mean average precision (area under the
- * interpolated curve).
+ * (#GstPirlProbeSink:labels-file), and `svm` always, give the mean average precision (area under
+ * the interpolated curve).
  *
  * The stream's end waits until all probes are done; they train on a thread of their own. Pausing
  * takes effect after a step, stopping ends them within one; a step is a batch, some queries, or one
- * SVM. Only the first epoch of the stream is used. With #GstPirlProbeSink:cache-file features are kept
- * for another probe of the same stream.
+ * SVM. Only the first epoch of the stream is used. With #GstPirlProbeSink:cache-file features are
+ * kept for another probe of the same stream.
  *
  * ## Messages
  *
  * - Element message `pirl-probe` for each layer and probe: `layer`, `probe` (string), of those that
- *   there are `top1`, `top5`, `balanced`, `map` with `top1-low`, `top1-high` and so on (double, parts
- *   of 1), `n-train`, `n-test` (uint64), `seconds` (double).
+ *   there are `top1`, `top5`, `balanced`, `map` with `top1-low`, `top1-high` and so on (double,
+ *   parts of 1), `n-train`, `n-test` (uint64), `seconds` (double).
  * - Progress messages with the code `probe`.
  *
  * ## Example launch lines
@@ -195,7 +195,8 @@ gst_pirl_probe_sink_render (GstBaseSink * sink, GstBuffer * buffer)
   return ret;
 }
 
-/* Called with the preroll lock, once the element plays: what interrupts a render interrupts this. */
+/* Called with the preroll lock, once the element plays: what interrupts a render interrupts
+ * this. */
 static GstFlowReturn
 gst_pirl_probe_sink_wait_event (GstBaseSink * sink, GstEvent * event)
 {

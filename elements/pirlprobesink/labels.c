@@ -96,8 +96,8 @@ number_classes (GstPirlLabelList * list, GError ** error)
   g_autofree gchar **words = (gchar **) g_hash_table_get_keys_as_array (list->words, &n);
 
   if (n == 0) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "labels-file \"%s\" has no labels; a line is "
-        "name[TAB]label,label,...", list->path);
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "labels-file \"%s\" has no labels; a line "
+        "is name[TAB]label,label,...", list->path);
     return FALSE;
   }
   if (number_by_value (list, words, n))

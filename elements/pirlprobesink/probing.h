@@ -1,9 +1,9 @@
 /* gst-pirl: one collection of features and the probes of it, from READY to PAUSED to READY.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The streaming thread puts features into a store; after the last one a thread of our own trains the
- * probes and reports. Waiting ends early after gst_pirl_probing_unlock(). Every function may be called
- * from any thread, but push and drain from one at a time.
+ * The streaming thread puts features into a store; after the last one a thread of our own trains
+ * the probes and reports. Waiting ends early after gst_pirl_probing_unlock(). Every function may be
+ * called from any thread, but push and drain from one at a time.
  */
 #pragma once
 

@@ -45,11 +45,11 @@ static const GstPirlProperty rows[] = {
   /**
    * GstPirlProbeSink:labels-file:
    *
-   * For pictures that show several things: a text list of `name[TAB]label,label,...`, names as in the
-   * meta `pirl-sample`, labels all words or all numbers; `?label` is hard to say, and does not count
-   * in the test of its class. Further fields, empty lines and lines that begin with # are skipped, so
-   * that it can be the list that `pirldatasetsrc location=` reads, too. Labels of the stream are not
-   * looked at then.
+   * For pictures that show several things: a text list of `name[TAB]label,label,...`, names as in
+   * the meta `pirl-sample`, labels all words or all numbers; `?label` is hard to say, and does not
+   * count in the test of its class. Further fields, empty lines and lines that begin with # are
+   * skipped, so that it can be the list that `pirldatasetsrc location=` reads, too. Labels of the
+   * stream are not looked at then.
    */
   {"labels-file", "Labels file", "Text list of name[TAB]label,label,... for pictures with several "
       "labels (?label: hard to say)", GST_PIRL_STRING, AT (labels_file)},
@@ -78,7 +78,8 @@ static const GstPirlProperty rows[] = {
    * GstPirlProbeSink:train-fraction:
    *
    * Part of each class's training samples to use, as in semi-supervised tests (0.01, 0.1); at least
-   * one of each class. A larger part has all samples of a smaller one. Only with one label a sample.
+   * one of each class. A larger part has all samples of a smaller one. Only with one label a
+   * sample.
    */
   {"train-fraction", "Training fraction", "Part of each class's training samples to use (0.01: one "
       "in a hundred)", GST_PIRL_DOUBLE, AT (train_fraction), 1e-9, 1},
@@ -87,8 +88,8 @@ static const GstPirlProperty rows[] = {
    *
    * How the linear probe is trained: `sgd` is the published protocol; `exact` the optimum of
    * logistic regression with a quadratic penalty (scikit-learn's, behind its StandardScaler), for
-   * small sets. The protocol stops early, which helps like a penalty: on some thousand samples it is
-   * closer to C = 0.01 than to C = 1.
+   * small sets. The protocol stops early, which helps like a penalty: on some thousand samples it
+   * is closer to C = 0.01 than to C = 1.
    */
   {"solver", "Solver", "How the linear probe is trained", GST_PIRL_ENUM, AT (solver),
       .values = &solver_enum},

@@ -1,9 +1,9 @@
 /* gst-pirl: the linear probe (see probe.h).
  *
  * One network for both solvers, on any device: rows -> [batch norm of each channel over its places]
- * -> linear. Rows are gathered from the set, which may be a mapped file, so that a batch is all that is
- * in memory of it. SGD's optimiser and, for single labels, its loss run on the device; the loss of
- * several labels and that of EXACT are computed on the host from the logits.
+ * -> linear. Rows are gathered from the set, which may be a mapped file, so that a batch is all
+ * that is in memory of it. SGD's optimiser and, for single labels, its loss run on the device; the
+ * loss of several labels and that of EXACT are computed on the host from the logits.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "learn/probe-private.h"
 

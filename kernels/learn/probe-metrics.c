@@ -302,7 +302,8 @@ compare_numbers (gconstpointer a, gconstpointer b)
   return x < y ? -1 : x > y;
 }
 
-/* The value of the sorted numbers below which @part of them lie, interpolated (numpy's quantile). */
+/* The value of the sorted numbers below which @part of them lie, interpolated (numpy's
+ * quantile). */
 static gdouble
 quantile (const gdouble *sorted, guint n, gdouble part)
 {

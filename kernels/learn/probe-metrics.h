@@ -6,9 +6,10 @@
  * which are all the same are not called right. Not finite scores stand last.
  *
  * Average precision of a class: its test samples by falling score, samples of equal score enter
- * together; INTERPOLATED is the area under the curve whose precision is the largest at that recall or
- * beyond (VOC from 2010 on), STEPS the sum of precision times gain of recall (scikit-learn's
- * average_precision_score). A class without a positive sample has none, and does not count in means.
+ * together; INTERPOLATED is the area under the curve whose precision is the largest at that recall
+ * or beyond (VOC from 2010 on), STEPS the sum of precision times gain of recall (scikit-learn's
+ * average_precision_score). A class without a positive sample has none, and does not count in
+ * means.
  */
 #pragma once
 

@@ -27,6 +27,3 @@ gboolean pirl_probe_linear (const PirlProbeConfig *config, const PirlProbeSet *t
     const PirlProbeSet *test, PirlScores *scores, PirlProbeResult *result, GError **error);
 gboolean pirl_probe_svm (const PirlProbeConfig *config, const PirlProbeSet *train,
     const PirlProbeSet *test, PirlScores *scores, PirlProbeResult *result, GError **error);
-
-/** Squared length of a row; not finite is %PIRL_ERROR_NOT_FINITE. */
-gboolean pirl_probe_check_finite (const PirlProbeSet *set, const gchar *name, GError **error);

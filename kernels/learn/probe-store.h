@@ -1,16 +1,16 @@
 /* gst-pirl: features of a data set, kept in files while they come and for the next time.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A store has one or more layers and two splits. Rows are added one by one; they go to files without
- * a name, so that memory stays small and nothing is left behind by a process that dies. When all are
- * there the store is finished: with a path it becomes that file, at once and whole, else the nameless
- * files are mapped. While the file is written both take room on the disk.
+ * A store has one or more layers and two splits. Rows are added one by one; they go to files
+ * without a name, so that memory stays small and nothing is left behind by a process that dies.
+ * When all are there the store is finished: with a path it becomes that file, at once and whole,
+ * else the nameless files are mapped. While the file is written both take room on the disk.
  *
  * The file is safetensors: LAYER.train.features and LAYER.test.features, F32 [n, positions,
- * channels]; train.labels and test.labels I32 [n], or train.targets and test.targets I8 [n, classes];
- * with one layer its features are called train.features and test.features. __metadata__: "layers"
- * (newline separated), "classes" (a number), "key" (of whoever wrote it, to recognise it), "model",
- * "class_names" (newline separated).
+ * channels]; train.labels and test.labels I32 [n], or train.targets and test.targets I8 [n,
+ * classes]; with one layer its features are called train.features and test.features. __metadata__:
+ * "layers" (newline separated), "classes" (a number), "key" (of whoever wrote it, to recognise it),
+ * "model", "class_names" (newline separated).
  */
 #pragma once
 

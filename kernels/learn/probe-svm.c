@@ -1,10 +1,10 @@
 /* gst-pirl: the SVM probe (see probe.h).
  *
- * For each class liblinear's L2-regularised, squared hinge loss SVM in its primal form, which has the
- * same optimum as the dual one of the protocol, draws no random numbers and can begin where the one
- * with the next smaller C ended. The bias is a feature that is always 1, regularised like the others,
- * as in scikit-learn's LinearSVC. Folds are those of scikit-learn's StratifiedKFold without shuffling;
- * a fold's figure is its average precision (steps).
+ * For each class liblinear's L2-regularised, squared hinge loss SVM in its primal form, which has
+ * the same optimum as the dual one of the protocol, draws no random numbers and can begin where the
+ * one with the next smaller C ended. The bias is a feature that is always 1, regularised like the
+ * others, as in scikit-learn's LinearSVC. Folds are those of scikit-learn's StratifiedKFold without
+ * shuffling; a fold's figure is its average precision (steps).
  *
  * liblinear wants every value that is not 0 as 16 bytes. Classes run side by side and share them.
  * SPDX-License-Identifier: LGPL-2.1-or-later */

@@ -148,8 +148,8 @@ check_config (const PirlProbeConfig *config, GError **error)
   return TRUE;
 }
 
-gboolean
-pirl_probe_check_finite (const PirlProbeSet *set, const gchar *name, GError **error)
+static gboolean
+check_finite (const PirlProbeSet *set, const gchar *name, GError **error)
 {
   for (gsize i = 0; i < set->n; i++) {
     const gfloat *row = pirl_probe_row (set, i);
@@ -179,9 +179,9 @@ check_set (const PirlProbeSet *set, const gchar *name, guint classes, GError **e
     return invalid (error, "the %s samples have no labels", name);
   for (gsize i = 0; set->labels && i < set->n; i++)
     if (set->labels[i] >= (gint) classes)
-      return invalid (error, "%s sample %" G_GSIZE_FORMAT " has the label %d; there are %u classes, "
-          "0 to %u", name, i, set->labels[i], classes, classes - 1);
-  return pirl_probe_check_finite (set, name, error);
+      return invalid (error, "%s sample %" G_GSIZE_FORMAT " has the label %d; there are %u "
+          "classes, 0 to %u", name, i, set->labels[i], classes, classes - 1);
+  return check_finite (set, name, error);
 }
 
 /* A classifier needs two classes to tell apart. */

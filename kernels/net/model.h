@@ -32,11 +32,11 @@ gchar *pirl_model_hash (const PirlSafetensors *file);
 
 /** "embedding" where there is a head, else the features under the trunk's own name for them. */
 const gchar *pirl_model_default_layer (const PirlModelInfo *info);
-/** A layer of the trunk with this behind its name ("res4-9k") is its map, to be pooled to about 9,000
- * values (pooling.h). */
+/** A layer of the trunk with this behind its name ("res4-9k") is its map, to be pooled to about
+ * 9,000 values (pooling.h). */
 #define PIRL_MAP_SUFFIX "-9k"
-/** Appends the trunk and what each of @layers (NULL-terminated) needs above it; @is_map says which of
- * the @values are maps. %PIRL_ERROR_MISMATCH lists the layers, where the model lacks one. */
+/** Appends the trunk and what each of @layers (NULL-terminated) needs above it; @is_map says which
+ * of the @values are maps. %PIRL_ERROR_MISMATCH lists the layers, where the model lacks one. */
 gboolean pirl_model_build_layers (PirlGraph *graph, const PirlModelInfo *info, PirlValue input,
     const gchar *const *layers, PirlValue *values, gboolean *is_map, GError **error);
 /** Appends the trunk and what @layer needs above it ("embedding", "logits", a layer of the trunk,

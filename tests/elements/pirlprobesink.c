@@ -1,5 +1,5 @@
-/* gst-pirl: tests of pirlprobesink, one behaviour each. The test plays source and network: features are
- * made up here, so that the element is alone.
+/* gst-pirl: tests of pirlprobesink, one behaviour each. The test plays source and network: features
+ * are made up here, so that the element is alone.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <glib/gstdio.h>
 #include <gst/check/gstcheck.h>
@@ -15,7 +15,7 @@
 
 static gchar *folder;
 
-/* ---- samples ----------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 /* What the sample says besides its features. */
 typedef struct {
@@ -27,8 +27,8 @@ typedef struct {
   const gchar *model;
 } Kind;
 
-/* Two places of three channels, in which the class stands out of what the index says, and two numbers
- * that say nothing. */
+/* Two places of three channels, in which the class stands out of what the index says, and two
+ * numbers that say nothing. */
 static void
 fill (gfloat * row, guint index, gint label)
 {
@@ -77,7 +77,7 @@ kind_of (guint index)
   };
 }
 
-/* ---- a sink under test ------------------------------------------------------------------------ */
+/* ---- a sink under test ----------------------------------------------------------------------- */
 
 typedef struct {
   GstHarness *harness;
@@ -245,7 +245,7 @@ expect_none (Rig * rig, GstMessageType type)
   fail_if (gst_bus_have_pending (rig->bus) && gst_bus_pop_filtered (rig->bus, type) != NULL);
 }
 
-/* ---- results ----------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static void
 probe_both_layers (gboolean tensors)
@@ -323,7 +323,7 @@ GST_START_TEST (fraction_of_the_training_samples)
 
 GST_END_TEST;
 
-/* ---- several labels ------------------------------------------------------------------------------ */
+/* ---- several labels -------------------------------------------------------------------------- */
 
 static gchar *
 write_labels (const gchar * text)
@@ -409,7 +409,7 @@ GST_START_TEST (labels_file_of_other_pictures)
 
 GST_END_TEST;
 
-/* ---- the file of features ------------------------------------------------------------------------ */
+/* ---- the file of features -------------------------------------------------------------------- */
 
 GST_START_TEST (cache_file_ends_the_second_pass)
 {
@@ -481,7 +481,7 @@ GST_START_TEST (cache_file_is_not_written_before_the_end)
 
 GST_END_TEST;
 
-/* ---- what is wrong with a stream ------------------------------------------------------------------ */
+/* ---- what is wrong with a stream ------------------------------------------------------------- */
 
 static void
 refuse_sample (const Kind * kind, const gchar * words)

@@ -118,7 +118,8 @@ test_imbalance (void)
 }
 
 /* Two classes of three; -1 counts for neither side of its class. Class 0: yes, no, (left out) by
- * falling score = 1; class 1: scores .1 .2 .3, targets 1 0 1: 1, then 2/3 -> 5/6; class 2 is empty. */
+ * falling score = 1; class 1: scores .1 .2 .3, targets 1 0 1: 1, then 2/3 -> 5/6; class 2 is
+ * empty. */
 static void
 test_several_labels (void)
 {

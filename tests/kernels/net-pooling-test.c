@@ -66,7 +66,7 @@ test_windows (void)
             c + (5 * y + 6) * 0.5 + 5 * x + 6, 1e-3);
 }
 
-/* ---- layers ------------------------------------------------------------------------------------ */
+/* ---- layers ---------------------------------------------------------------------------------- */
 
 static PirlEmbedder *
 make (const gchar *arch, const gchar *layer, guint batch, GError **error)
