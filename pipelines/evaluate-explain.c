@@ -252,7 +252,7 @@ explain_loaded (Subject *subject, const EvalTable *table, const gchar *name, con
   quality = table->qualities[subject->grid[subject->choice]];
   title = g_strdup_printf ("%s: quality %d is sent; agreement predicted for %d: %.0f %%", name,
       quality, table->qualities[subject->grid[subject->level]], 100 * agreement);
-  pirl_jpeg_coder_preview (subject->coder, quality, PAGE_SIDE, &chosen);
+  pirl_jpeg_coder_preview (subject->coder, quality, PAGE_SIDE, NULL, &chosen);
   good = draw_page (subject, &chosen, title, heat, across, down, path, error);
   pirl_image_clear (&chosen);
   return good;
@@ -273,7 +273,7 @@ explain_one (Subject *subject, const EvalTable *table, const EvalTableConfig *co
       && pirl_jpeg_coder_load_rgb (subject->coder, &image, error);
   for (guint i = 0; good && i <= subject->probes; i++)
     pirl_jpeg_coder_preview (subject->coder, i == 0 ? 0 : probes[i - 1], PAGE_SIDE / 3 * 2,
-        &subject->pictures[i]);
+        NULL, &subject->pictures[i]);
   good = good && explain_loaded (subject, table, name, path, error);
   for (guint i = 0; i <= subject->probes; i++)
     pirl_image_clear (&subject->pictures[i]);

@@ -254,14 +254,43 @@ look_at_sizes (const AdaObserver * observer, PirlJpegCoder * coder, AdaObservati
   return log (8 * bytes / ((gdouble) width * height));
 }
 
+/* Where the centre @crop of @scaled pixels, which @pixels were resized to, comes from, and what resizing
+ * blends with it. */
+static void
+find_source (gint pixels, gint scaled, gint offset, gint crop, gint * begin, gint * end)
+{
+  const gdouble step = (gdouble) pixels / scaled, reach = MAX (step, 1) + 1;
+
+  *begin = MAX ((gint) floor (offset * step - reach), 0);
+  *end = MIN ((gint) ceil ((offset + crop) * step + reach), pixels);
+}
+
+/* What the extractor looks at of a preview: of wide frames little more than half. */
+static PirlPart
+find_part (const AdaObserver * observer, const PirlJpegCoder * coder)
+{
+  const gint short_side = pirl_embedder_short_side (observer->extractor);
+  const gint crop = pirl_embedder_crop (observer->extractor);
+  gint width, height, scaled_width, scaled_height, left, top;
+  PirlPart part;
+
+  pirl_jpeg_coder_preview_size (coder, short_side, &width, &height);
+  pirl_place_center_crop (width, height, short_side, crop, &scaled_width, &scaled_height, &left,
+      &top);
+  find_source (width, scaled_width, left, crop, &part.x0, &part.x1);
+  find_source (height, scaled_height, top, crop, &part.y0, &part.y1);
+  return part;
+}
+
 /* Picture 0: the frame; the others: what the probes leave of it. */
 static void
 make_previews (AdaObserver * observer, PirlJpegCoder * coder, const PirlImage ** pictures)
 {
   const gint short_side = pirl_embedder_short_side (observer->extractor);
+  const PirlPart part = find_part (observer, coder);
 
   for (guint i = 0; i <= observer->probes; i++) {
-    pirl_jpeg_coder_preview (coder, i == 0 ? 0 : observer->probe[i - 1], short_side,
+    pirl_jpeg_coder_preview (coder, i == 0 ? 0 : observer->probe[i - 1], short_side, &part,
         &observer->preview[i]);
     pictures[i] = &observer->preview[i];
   }

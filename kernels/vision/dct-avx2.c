@@ -304,29 +304,33 @@ avx2_inverse (const gint16 *level, const guint64 *mask, guint n, const gint16 *u
       add_pictures (level, *mask & basis->used, unit, basis, 1, dst, stride);
 }
 
+/* 16 blocks. */
+AVX2 static inline void
+some_means (const gint16 *dc, const PirlQuantiser *quantiser, guint8 *dst)
+{
+  const __m256i offset = _mm256_set1_epi16 (257 << (PIRL_DCT_MEAN_BITS - 1));
+  __m256i v = load_16 (dc);
+
+  if (quantiser)
+    v = _mm256_mullo_epi16 (divide (v, _mm256_set1_epi16 (quantiser->round[0]),
+            _mm256_set1_epi16 (quantiser->inverse[0]), _mm256_set1_epi16 (quantiser->shift[0])),
+        _mm256_set1_epi16 (quantiser->unit[0]));
+  v = _mm256_srai_epi16 (_mm256_adds_epi16 (v, offset), PIRL_DCT_MEAN_BITS);
+  _mm_storeu_si128 ((__m128i *) dst, _mm_packus_epi16 (_mm256_castsi256_si128 (v),
+          _mm256_extracti128_si256 (v, 1)));
+}
+
 AVX2 static void
 avx2_means (const gint16 *dc, guint n, const PirlQuantiser *quantiser, guint8 *dst)
 {
-  const __m256i offset = _mm256_set1_epi16 (257 << (PIRL_DCT_MEAN_BITS - 1));
-  __m256i round, inverse, shift, unit;
+  guint i = 0;
 
-  round = inverse = shift = unit = _mm256_setzero_si256 ();
-  if (quantiser) {
-    round = _mm256_set1_epi16 (quantiser->round[0]);
-    inverse = _mm256_set1_epi16 (quantiser->inverse[0]);
-    shift = _mm256_set1_epi16 (quantiser->shift[0]);
-    unit = _mm256_set1_epi16 (quantiser->unit[0]);
-  }
-  for (; n >= 16; n -= 16, dc += 16, dst += 16) {
-    __m256i v = load_16 (dc);
-
-    if (quantiser)
-      v = _mm256_mullo_epi16 (divide (v, round, inverse, shift), unit);
-    v = _mm256_srai_epi16 (_mm256_adds_epi16 (v, offset), PIRL_DCT_MEAN_BITS);
-    _mm_storeu_si128 ((__m128i *) dst, _mm_packus_epi16 (_mm256_castsi256_si128 (v),
-            _mm256_extracti128_si256 (v, 1)));
-  }
-  pirl_dct_plain.means (dc, n, quantiser, dst);
+  for (; i + 16 <= n; i += 16)
+    some_means (dc + i, quantiser, dst + i);
+  if (n < 16)
+    pirl_dct_plain.means (dc, n, quantiser, dst);
+  else if (i < n)               /* with some before them once more */
+    some_means (dc + n - 16, quantiser, dst + n - 16);
 }
 
 /* Sums for the four pixels of a block, halves of which are in both lanes. */
@@ -352,31 +356,42 @@ quarter_pixels (__m256i a, __m256i b)
   return _mm256_srai_epi32 (_mm256_add_epi32 (sum, half), PIRL_DCT_DOT_BITS);
 }
 
-/* Four blocks at a time: a row of 8 pixels, and the one below it. */
+/* Four blocks: a row of 8 pixels, and the one below it. */
+AVX2 static inline void
+four_quarters (const gint16 *low, const PirlQuantiser *quantiser, const PirlBasis *basis,
+    guint8 *dst, gsize stride)
+{
+  __m256i sum[4], pixels;
+  __m128i bytes;
+
+  for (guint i = 0; i < 4; i++) {
+    const __m256i value = quantiser ? _mm256_mullo_epi16 (quantise_16 (low + PIRL_LOW * i,
+            quantiser, 0), load_16 (quantiser->unit)) : load_16 (low + PIRL_LOW * i);
+
+    sum[i] = quarter_sums (value, basis);
+  }
+  /* Blocks 0 and 2 in the lower lane, 1 and 3 in the upper one; then pairs of pixels by rows. */
+  pixels = _mm256_packs_epi32 (quarter_pixels (sum[0], sum[1]), quarter_pixels (sum[2], sum[3]));
+  pixels = _mm256_packus_epi16 (pixels, pixels);
+  bytes = _mm_unpacklo_epi16 (_mm256_castsi256_si128 (pixels),
+      _mm256_extracti128_si256 (pixels, 1));
+  bytes = _mm_shuffle_epi32 (bytes, 0xd8);
+  _mm_storel_epi64 ((__m128i *) dst, bytes);
+  _mm_storel_epi64 ((__m128i *) (dst + stride), _mm_srli_si128 (bytes, 8));
+}
+
 AVX2 static void
 avx2_quarters (const gint16 *low, guint n, const PirlQuantiser *quantiser,
     const PirlBasis *basis, guint8 *dst, gsize stride)
 {
-  for (; n >= 4; n -= 4, low += 4 * PIRL_LOW, dst += 8) {
-    __m256i sum[4], pixels;
-    __m128i bytes;
+  guint i = 0;
 
-    for (guint i = 0; i < 4; i++) {
-      const __m256i value = quantiser ? _mm256_mullo_epi16 (quantise_16 (low + PIRL_LOW * i,
-              quantiser, 0), load_16 (quantiser->unit)) : load_16 (low + PIRL_LOW * i);
-
-      sum[i] = quarter_sums (value, basis);
-    }
-    /* Blocks 0 and 2 in the lower lane, 1 and 3 in the upper one; then pairs of pixels by rows. */
-    pixels = _mm256_packs_epi32 (quarter_pixels (sum[0], sum[1]), quarter_pixels (sum[2], sum[3]));
-    pixels = _mm256_packus_epi16 (pixels, pixels);
-    bytes = _mm_unpacklo_epi16 (_mm256_castsi256_si128 (pixels),
-        _mm256_extracti128_si256 (pixels, 1));
-    bytes = _mm_shuffle_epi32 (bytes, 0xd8);
-    _mm_storel_epi64 ((__m128i *) dst, bytes);
-    _mm_storel_epi64 ((__m128i *) (dst + stride), _mm_srli_si128 (bytes, 8));
-  }
-  pirl_dct_plain.quarters (low, n, quantiser, basis, dst, stride);
+  for (; i + 4 <= n; i += 4)
+    four_quarters (low + PIRL_LOW * i, quantiser, basis, dst + 2 * i, stride);
+  if (n < 4)
+    pirl_dct_plain.quarters (low, n, quantiser, basis, dst, stride);
+  else if (i < n)               /* with some before them once more */
+    four_quarters (low + PIRL_LOW * (n - 4), quantiser, basis, dst + 2 * (n - 4), stride);
 }
 
 const PirlDctLoops *

@@ -60,12 +60,21 @@ PIRL_API gboolean pirl_jpeg_coder_encode (PirlJpegCoder *coder, gint quality, Pi
 PIRL_API gboolean pirl_jpeg_coder_last_file (const PirlJpegCoder *coder, gint *quality,
     PirlHuffman *huffman, const guint8 **data, gsize *size);
 
-/** What a decoder shows of quality @quality (0 = of the unquantised coefficients), as RGB at 1/8,
- * 1/4, 1/2 or 1/1 of the size: the smallest of these whose short side is at least @short_side.
+/** A part of a preview, x0 <= x < x1, y0 <= y < y1. */
+typedef struct {
+  gint x0, y0, x1, y1;
+} PirlPart;
+
+/** The size of a preview: 1/8, 1/4, 1/2 or 1/1 of the picture's, the smallest of these whose short side
+ * is at least @short_side. */
+PIRL_API void pirl_jpeg_coder_preview_size (const PirlJpegCoder *coder, gint short_side,
+    gint *width, gint *height);
+/** What a decoder shows of quality @quality (0 = of the unquantised coefficients), as RGB of that
+ * size, at least in @part (NULL: all of it); what lies elsewhere in @rgb means nothing then.
  * Dequantised coefficients, scaled inverse DCT (the low coefficients only), chroma brought to luma's
  * size. At 1/1 within 2 levels on average of encoding and decoding for real. */
 PIRL_API void pirl_jpeg_coder_preview (PirlJpegCoder *coder, gint quality, gint short_side,
-    PirlImage *rgb);
+    const PirlPart *part, PirlImage *rgb);
 
 /** Bytes of the file at each of @qualities, predicted: exact bit counts of a sample of MCUs (all of
  * them for small pictures), scaled up, plus headers. Within 3 % for photographs. *@last_standard

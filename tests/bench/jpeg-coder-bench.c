@@ -142,7 +142,7 @@ run_way (Way way, PirlJpegCoder *coder, const PirlYcc *ycc, gint quality, Result
   else if (way <= OPTIMIZED)
     pirl_jpeg_coder_encode (coder, quality, (PirlHuffman) (way - STANDARD), &data, &size, NULL);
   else if (way == PREVIEW)
-    pirl_jpeg_coder_preview (coder, quality, SHORT_SIDE, &preview);
+    pirl_jpeg_coder_preview (coder, quality, SHORT_SIDE, NULL, &preview);
   else if (way == SIZES)
     pirl_jpeg_coder_sizes (coder, repeated, N_SIZES, PIRL_HUFFMAN_STANDARD, bytes, NULL);
   else {

@@ -615,7 +615,7 @@ test_flat_photos (void)
         g_assert_cmpfloat_with_epsilon (predicted, size, .05 * size);
         sum[flat] += size;
         g_assert_true (pirl_image_decode (data, size, 0, TRUE, &decoded, NULL, NULL));
-        pirl_jpeg_coder_preview (coder, quality, 4096, &preview);
+        pirl_jpeg_coder_preview (coder, quality, 4096, NULL, &preview);
         for (gint y = 0; y < decoded.height; y++)
           for (gint x = 0; x < 3 * decoded.width; x++)
             off += abs (decoded.data[y * decoded.stride + x] - preview.data[y * preview.stride + x]);
@@ -704,8 +704,8 @@ check_same_looks (PirlJpegCoder *a, PirlJpegCoder *b, gint quality)
   PirlImage of_a = { 0 }, of_b = { 0 };
 
   for (gint side = 1; side <= 256; side *= 4) {
-    pirl_jpeg_coder_preview (a, quality, side, &of_a);
-    pirl_jpeg_coder_preview (b, quality, side, &of_b);
+    pirl_jpeg_coder_preview (a, quality, side, NULL, &of_a);
+    pirl_jpeg_coder_preview (b, quality, side, NULL, &of_b);
     g_assert_cmpmem (of_a.data, of_a.stride * of_a.height, of_b.data, of_b.stride * of_b.height);
   }
   for (guint h = 0; h < 3; h++) {
@@ -720,6 +720,43 @@ check_same_looks (PirlJpegCoder *a, PirlJpegCoder *b, gint quality)
   }
   pirl_image_clear (&of_a);
   pirl_image_clear (&of_b);
+}
+
+/* Parts are those of the whole preview. */
+static void
+test_parts_of_previews (void)
+{
+  g_autoptr (PirlJpegCoder) coder = pirl_jpeg_coder_new ();
+  PirlImage whole = { 0 };
+  PirlRng rng;
+
+  pirl_rng_init (&rng, 2, 0, 0, PIRL_PURPOSE_TEST);
+  for (guint i = 0; i < 200; i++) {
+    const gint quality = i % 3 ? (gint) i / 2 : 0, side = 1 << i % 9;
+    PirlImage some = { 0 };
+    gint width, height;
+    PirlPart part;
+    Planes planes;
+
+    planes_draw (&planes, 1 + pirl_rng_below (&rng, 400), 1 + pirl_rng_below (&rng, 300), i % 5 == 0,
+        i);
+    g_assert_true (pirl_jpeg_coder_load (coder, &planes.ycc, NULL));
+    pirl_jpeg_coder_preview_size (coder, side, &width, &height);
+    part.x0 = pirl_rng_below (&rng, width);
+    part.y0 = pirl_rng_below (&rng, height);
+    part.x1 = part.x0 + 1 + pirl_rng_below (&rng, width - part.x0);
+    part.y1 = part.y0 + 1 + pirl_rng_below (&rng, height - part.y0);
+    pirl_jpeg_coder_preview (coder, quality, side, NULL, &whole);
+    pirl_jpeg_coder_preview (coder, quality, side, &part, &some);
+    g_assert_cmpint (whole.width, ==, width);
+    g_assert_cmpint (some.height, ==, height);
+    for (gint y = part.y0; y < part.y1; y++)
+      g_assert_cmpmem (some.data + y * some.stride + 3 * part.x0, 3 * (part.x1 - part.x0),
+          whole.data + y * whole.stride + 3 * part.x0, 3 * (part.x1 - part.x0));
+    pirl_image_clear (&some);
+    planes_clear (&planes);
+  }
+  pirl_image_clear (&whole);
 }
 
 /* What is collected while a picture is loaded is what is found in it afterwards. */
@@ -761,7 +798,7 @@ test_last_file (void)
   g_assert_false (pirl_jpeg_coder_last_file (coder, &quality, &huffman, &last, &last_size));
   g_assert_true (pirl_jpeg_coder_encode (coder, 33, PIRL_HUFFMAN_TUNED, &data, &size, NULL));
   copy = g_memdup2 (data, size);
-  pirl_jpeg_coder_preview (coder, 5, 60, &image);
+  pirl_jpeg_coder_preview (coder, 5, 60, NULL, &image);
   pirl_jpeg_coder_sizes (coder, (const gint[]) { 75 }, 1, PIRL_HUFFMAN_TUNED, bytes, &bytes[1]);
   g_assert_true (pirl_jpeg_coder_last_file (coder, &quality, &huffman, &last, &last_size));
   g_assert_cmpint (quality, ==, 33);
@@ -827,7 +864,7 @@ check_previews (PirlJpegCoder *coder, const PirlYcc *ycc, gint quality, gdouble 
     gint width, height;
     g_autofree guint8 *rgb = read_pixels (data, size, 1 << i, JCS_RGB, &width, &height);
 
-    pirl_jpeg_coder_preview (coder, quality, MIN (width, height), &image);
+    pirl_jpeg_coder_preview (coder, quality, MIN (width, height), NULL, &image);
     g_assert_cmpint (image.width, ==, width);
     g_assert_cmpint (image.height, ==, height);
     worst[i] = MAX (worst[i], mean_difference (&image, rgb));
@@ -877,7 +914,7 @@ test_preview_of_the_source (void)
 
   planes_draw (&planes, 203, 111, TRUE, 4);
   g_assert_true (pirl_jpeg_coder_load (coder, &planes.ycc, NULL));
-  pirl_jpeg_coder_preview (coder, 0, 10000, &image);
+  pirl_jpeg_coder_preview (coder, 0, 10000, NULL, &image);
   g_assert_cmpint (image.width, ==, 203);
   for (gint i = 0; i < 203 * 111; i++)
     sum += abs (image.data[i / 203 * image.stride + i % 203 * 3] - planes.memory[0][i]);
@@ -1050,6 +1087,7 @@ main (int argc, char **argv)
   g_test_add_func ("/jpeg-coder/flat-photos", test_flat_photos);
   g_test_add_func ("/jpeg-coder/strides-and-steps", test_strides_and_steps);
   g_test_add_func ("/jpeg-coder/refusals", test_refusals);
+  g_test_add_func ("/jpeg-coder/parts-of-previews", test_parts_of_previews);
   g_test_add_func ("/jpeg-coder/survey", test_survey);
   g_test_add_func ("/jpeg-coder/last-file", test_last_file);
   g_test_add_func ("/jpeg-coder/vectors-change-nothing", test_vectors_change_nothing);
