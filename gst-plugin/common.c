@@ -22,8 +22,8 @@ gst_pirl_install_device_properties (GObjectClass * klass, guint first)
           "log says at level INFO what is missing)", "auto", flags));
   g_object_class_install_property (klass, first + 1,
       g_param_spec_string ("precision", "Precision",
-          "Arithmetic: f32, tf32, bf16, fp16 (what the device has), or auto (cuda: fp16; cpu: bf16 "
-          "where the processor has AMX, else f32)", "auto", flags));
+          "Arithmetic: f32, tf32, bf16, fp16 (what the device has), or auto (cuda: fp16; cpu: f32); "
+          "bf16 training on a cpu takes AMX, is quicker, and learns less from many pictures", "auto", flags));
   g_object_class_install_property (klass, first + 2,
       g_param_spec_uint ("n-threads", "Threads",
           "Threads that compute (0 = as many as the machine has cores)", 0, 1024, 0, flags));

@@ -26,15 +26,6 @@ is_cuda (const PirlDevice *device)
   return strcmp (device->backend->name, "cuda") == 0;
 }
 
-/* What auto means where it works; else it means f32. */
-static const gchar *
-automatic (const PirlDevice *device, PirlMode mode)
-{
-  if (is_cuda (device))
-    return "fp16";
-  return strcmp (device->backend->name, "cpu") == 0 && mode == PIRL_MODE_TRAIN ? "bf16" : "f32";
-}
-
 /* @reason: why @device does not run it. */
 static gboolean
 precision_works (PirlDevice *device, PirlMode mode, const PirlPrecision *precision,
@@ -53,7 +44,7 @@ pirl_precision_choose (PirlDevice *device, PirlMode mode, const gchar *name, GEr
 {
   const gboolean is_auto = !name || strcmp (name, "auto") == 0;
   const PirlPrecision *precision = precision_find (!is_auto ? name
-      : automatic (device, mode));
+      : is_cuda (device) ? "fp16" : "f32");
   const gchar *reason;
 
   if (!precision) {

@@ -11,7 +11,7 @@ typedef struct {
 } PirlPrecision;
 
 /** What @name ("auto", or one of the above; NULL = auto) means on @device; sets its tf32, so before
- * planning. auto: fp16 on a CUDA device that runs it, bf16 for training on a CPU with AMX, else f32.
+ * planning. auto: fp16 on a CUDA device that runs it, else f32.
  * %PIRL_ERROR_INVALID for an unknown name, %PIRL_ERROR_UNSUPPORTED with the device's reason.
  * Static. */
 PIRL_API const PirlPrecision *pirl_precision_choose (PirlDevice *device, PirlMode mode,
