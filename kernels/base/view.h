@@ -40,7 +40,8 @@ typedef struct {
  * PirlView: the recipe of one view.
  *
  * The crop, and nothing beyond it, is scaled to @scaled x @scaled with antialiasing (the rules of
- * kernels/vision/resize.c); of that the view is the part at (@left, @top), @size x @size.
+ * kernels/vision/resize.c); of that the view is the part at (@left, @top), @size x @size, with
+ * @colour applied, its flip too, and then turned.
  */
 typedef struct {
   const guint8 *pixels;         /* of the source: RGB, rows @stride bytes apart */
@@ -50,4 +51,5 @@ typedef struct {
   gint left, top, size;
   PirlColour colour;
   PirlBlurBox blur;             /* that of colour.blur_radius, where that is not 0 */
+  gint turns;                   /* by so many quarters of a turn, counter-clockwise: 0 to 3 */
 } PirlView;

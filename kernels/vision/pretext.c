@@ -1,9 +1,9 @@
 /* gst-pirl: the draws of a sample's two views, and their rendering from the decoded picture.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Streams: the image view draws from (seed, epoch, index, VIEW): crop, colour. The jigsaw view from
+ * Streams: the image view draws from (seed, epoch, index, VIEW): crop, colour. The second view from
  * (seed, epoch, index, PRETEXT): crop, permutation, the offsets (x, y) of each cell, the colours of
- * each cell. What is not used is drawn all the same, so no setting shifts another's draws.
+ * each cell, the turn. What is not used is drawn all the same, so no setting shifts another's draws.
  * Source: facebookresearch/vissl, vissl/data/ssl_transforms/img_patches_tensor.py and
  * img_pil_to_patches_and_image.py; pytorch/vision, RandomResizedCrop.get_params.
  */
@@ -22,10 +22,57 @@
 #define REFERENCE_PATCH 64.0
 #define REFERENCE_CELL 85.0
 
+static const gchar *const transform_names[PIRL_N_TRANSFORMS] = {
+  [PIRL_TRANSFORM_JIGSAW] = "jigsaw",
+  [PIRL_TRANSFORM_ROTATION] = "rotation",
+  [PIRL_TRANSFORM_BOTH] = "both",
+  [PIRL_TRANSFORM_CROP] = "crop",
+};
+
+const gchar *
+pirl_transform_name (PirlTransform transform)
+{
+  return transform_names[transform];
+}
+
+gboolean
+pirl_transform_from_name (const gchar *name, PirlTransform *transform)
+{
+  for (guint i = 0; i < PIRL_N_TRANSFORMS; i++)
+    if (g_strcmp0 (name, transform_names[i]) == 0) {
+      *transform = i;
+      return TRUE;
+    }
+  return FALSE;
+}
+
+gboolean
+pirl_transform_turns (PirlTransform transform)
+{
+  return transform == PIRL_TRANSFORM_ROTATION || transform == PIRL_TRANSFORM_BOTH;
+}
+
+gboolean
+pirl_transform_is_whole (PirlTransform transform)
+{
+  return transform == PIRL_TRANSFORM_ROTATION || transform == PIRL_TRANSFORM_CROP;
+}
+
+void
+pirl_pretext_config_transform (PirlPretextConfig *config, PirlTransform transform)
+{
+  config->transform = transform;
+  if (!pirl_transform_is_whole (transform))
+    return;
+  config->grid = 1;
+  config->crop_size = config->patch_size = config->image_size;
+}
+
 void
 pirl_pretext_config_defaults (PirlPretextConfig *config, gint image_size, gint grid)
 {
   memset (config, 0, sizeof *config);
+  config->turns = -1;
   config->image_size = image_size;
   config->grid = grid;
   config->crop_size = (gint) round (image_size * REFERENCE_CROP / REFERENCE_IMAGE);
@@ -62,6 +109,7 @@ check_ranges (const PirlPretextConfig *config, GError **error)
     { "image-size", config->image_size, 1, 16384 },
     { "crop-size", config->crop_size, 1, 16384 },
     { "patch-size", config->patch_size, 1, 16384 },
+    { "rotation", config->turns, -1, 3 },
     { "crop-scale-max", config->crop_scale_max, 1e-4f, 1 },
     { "crop-scale-min", config->crop_scale_min, 1e-4f, config->crop_scale_max },
     { "patch-crop-scale-min", config->patch_crop_scale_min, 1e-4f, 1 },
@@ -80,10 +128,24 @@ check_ranges (const PirlPretextConfig *config, GError **error)
   return TRUE;
 }
 
+/* One picture like the image view. */
+static gboolean
+check_whole (const PirlPretextConfig *config, GError **error)
+{
+  if (!pirl_transform_is_whole (config->transform) || (config->grid == 1
+          && config->crop_size == config->image_size && config->patch_size == config->image_size))
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "transform %s shows one picture of image-size %d, not %d x %d patches of %d from %d",
+      pirl_transform_name (config->transform), config->image_size, config->grid, config->grid,
+      config->patch_size, config->crop_size);
+  return FALSE;
+}
+
 gboolean
 pirl_pretext_config_check (const PirlPretextConfig *config, GError **error)
 {
-  if (!check_ranges (config, error))
+  if (!check_ranges (config, error) || !check_whole (config, error))
     return FALSE;
   if (config->crop_size % config->grid != 0) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
@@ -207,15 +269,18 @@ pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
   const gint cells = config->grid * config->grid;
   const guint room = config->crop_size / config->grid - config->patch_size + 1;
   const gfloat flip = config->flip ? 0.5f : 0;
+  const gboolean whole = pirl_transform_is_whole (config->transform);
   PirlRng rng;
+  gint turns;
 
   memset (pretext, 0, sizeof *pretext);
   pirl_rng_init (&rng, seed, epoch, index, PIRL_PURPOSE_VIEW);
   draw_image_crop (&rng, config, width, height, &pretext->image_crop);
   pirl_colour_draw (&rng, &config->augment, config->image_size, flip, &pretext->image_colour);
   pirl_rng_init (&rng, seed, epoch, index, PIRL_PURPOSE_PRETEXT);
-  pirl_random_resized_crop (&rng, width, height, config->patch_crop_scale_min, 1,
-      &pretext->patch_crop);
+  pirl_random_resized_crop (&rng, width, height,
+      whole ? config->crop_scale_min : config->patch_crop_scale_min,
+      whole ? config->crop_scale_max : 1, &pretext->patch_crop);
   draw_permutation (&rng, set, MAX (permutation, -1), cells, pretext);
   for (gint i = 0; i < cells; i++) {
     pretext->offset_x[i] = pirl_rng_below (&rng, room);
@@ -224,7 +289,12 @@ pirl_pretext_draw (const PirlPretextConfig *config, const PirlPermutations *set,
   /* Patches have the scale of the image view, so blur radii go by its size, not by theirs. */
   for (gint i = 0; i < cells; i++)
     pirl_colour_draw (&rng, &config->augment, config->image_size, flip, &pretext->patch_colour[i]);
+  turns = (gint) pirl_rng_below (&rng, 4);
+  if (pirl_transform_turns (config->transform))
+    pretext->turns = config->turns >= 0 ? config->turns : turns;
 }
+
+/* ---- recipes ------------------------------------------------------------------------------ */
 
 static void
 set_colour (PirlView *view, const PirlColour *colour)
@@ -232,6 +302,19 @@ set_colour (PirlView *view, const PirlColour *colour)
   view->colour = *colour;
   if (colour->blur_radius > 0)
     view->blur = pirl_blur_box (colour->blur_radius);
+}
+
+/* Says that @view is what lies at (x, y) once the scaled crop has been turned: where that is before,
+ * and the turn of the view alone. */
+static void
+set_turned_part (PirlView *view, gint turns, gint x, gint y)
+{
+  const gint right = view->scaled - view->size - x, below = view->scaled - view->size - y;
+  const gint left[4] = { x, below, right, y }, top[4] = { y, x, below, right };
+
+  view->turns = turns;
+  view->left = left[turns];
+  view->top = top[turns];
 }
 
 void
@@ -249,54 +332,88 @@ pirl_pretext_views (const PirlPretextConfig *config, const PirlPretext *pretext,
     const gint cell = pretext->permutation[i];
 
     patches[i] = (PirlView) {.pixels = src->data, .stride = src->stride,
-      .crop = pretext->patch_crop, .scaled = config->crop_size,
-      .left = cell % grid * cell_size + pretext->offset_x[cell],
-      .top = cell / grid * cell_size + pretext->offset_y[cell], .size = config->patch_size };
+      .crop = pretext->patch_crop, .scaled = config->crop_size, .size = config->patch_size };
+    set_turned_part (&patches[i], pretext->turns,
+        cell % grid * cell_size + pretext->offset_x[cell],
+        cell / grid * cell_size + pretext->offset_y[cell]);
     set_colour (&patches[i], &pretext->patch_colour[cell]);
   }
 }
 
+/* ---- rendering ---------------------------------------------------------------------------- */
+
 /* Crops first and resizes then, as torchvision does: the filter never sees beyond the crop. */
 PirlImage
-pirl_image_crop (const PirlImage *src, const PirlBox *box)
+pirl_view_crop (const PirlView *view)
 {
-  return (PirlImage) { box->width, box->height, src->stride,
-    src->data + box->y * src->stride + 3 * (gsize) box->x };
+  return (PirlImage) { view->crop.width, view->crop.height, view->stride,
+    (guint8 *) view->pixels + view->crop.y * view->stride + 3 * (gsize) view->crop.x };
+}
+
+static inline guint8 *
+pixel_at (const PirlImage *image, gint x, gint y)
+{
+  return image->data + y * image->stride + 3 * (gsize) x;
+}
+
+/* Four places at a time, each of which a quarter of a turn brings to the one before it. */
+void
+pirl_image_turn (const PirlImage *image, gint turns)
+{
+  const gint last = image->width - 1;
+
+  for (gint y = 0; turns != 0 && y < image->width / 2; y++)
+    for (gint x = y; x < last - y; x++) {
+      guint8 *const at[4] = { pixel_at (image, x, y), pixel_at (image, last - y, x),
+        pixel_at (image, last - x, last - y), pixel_at (image, y, last - x) };
+      guint8 pixel[4][3];
+
+      for (gint i = 0; i < 4; i++)
+        memcpy (pixel[i], at[i], 3);
+      for (gint i = 0; i < 4; i++)
+        memcpy (at[i], pixel[(i + turns) % 4], 3);
+    }
+}
+
+void
+pirl_view_render (const PirlView *view, PirlResizer *resizer, const PirlResizer *planned,
+    guint8 *dst)
+{
+  const PirlImage crop = pirl_view_crop (view);
+  PirlImage part = { view->size, view->size, 3 * (gsize) view->size, dst };
+
+  pirl_resizer_render (resizer, planned, &crop, view->left, view->top, &part);
+  pirl_colour_apply (&view->colour, &part);
+  pirl_image_turn (&part, view->turns);
+}
+
+/* @n views of one crop, one after another. */
+static void
+render_views (const PirlView *views, gint n, PirlResizer *resizer, guint8 *dst)
+{
+  const PirlImage crop = pirl_view_crop (views);
+
+  pirl_resizer_plan (resizer, &crop, views->scaled, views->scaled);
+  for (gint i = 0; i < n; i++, dst += 3 * (gsize) views->size * views->size)
+    pirl_view_render (&views[i], resizer, resizer, dst);
 }
 
 void
 pirl_pretext_render_image (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlImage *src, guint8 *dst)
 {
-  const PirlImage crop = pirl_image_crop (src, &pretext->image_crop);
-  PirlImage view = { config->image_size, config->image_size, 3 * (gsize) config->image_size, dst };
+  PirlView view;
 
-  pirl_resize (resizer, &crop, 0, 0, crop.width, crop.height, &view);
-  pirl_colour_apply (&pretext->image_colour, &view);
-}
-
-void
-pirl_pretext_render_patch (const PirlPretextConfig *config, const PirlPretext *pretext,
-    PirlResizer *resizer, const PirlResizer *planned, const PirlImage *crop, guint i, guint8 *dst)
-{
-  const gint size = config->patch_size, cell_size = config->crop_size / config->grid;
-  const gsize stride = 3 * (gsize) size;
-  const gint cell = pretext->permutation[i];
-  const gint x = cell % config->grid * cell_size + pretext->offset_x[cell];
-  const gint y = cell / config->grid * cell_size + pretext->offset_y[cell];
-  PirlImage patch = { size, size, stride, dst + i * stride * size };
-
-  pirl_resizer_render (resizer, planned, crop, x, y, &patch);
-  pirl_colour_apply (&pretext->patch_colour[cell], &patch);
+  pirl_pretext_views (config, pretext, src, &view, NULL);
+  render_views (&view, 1, resizer, dst);
 }
 
 void
 pirl_pretext_render_patches (const PirlPretextConfig *config, const PirlPretext *pretext,
     PirlResizer *resizer, const PirlImage *src, guint8 *dst)
 {
-  const PirlImage crop = pirl_image_crop (src, &pretext->patch_crop);
+  PirlView views[PIRL_MAX_PATCHES];
 
-  pirl_resizer_plan (resizer, &crop, config->crop_size, config->crop_size);
-  for (gint i = 0; i < config->grid * config->grid; i++)
-    pirl_pretext_render_patch (config, pretext, resizer, resizer, &crop, i, dst);
+  pirl_pretext_views (config, pretext, src, NULL, views);
+  render_views (views, config->grid * config->grid, resizer, dst);
 }

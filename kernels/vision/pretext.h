@@ -1,10 +1,18 @@
 /* gst-pirl: the two views of a sample: geometry, draws and rendering.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Image view: RandomResizedCrop of image_size, colour, flip. Jigsaw view (VISSL,
- * img_patches_tensor.py): an independent RandomResizedCrop of crop_size, cut into grid x grid cells,
- * a patch of patch_size at a random offset in each cell, colour and flip drawn for each patch,
- * patches in the order of a permutation.
+ * Image view: RandomResizedCrop of image_size, colour, flip. The second view is one of these:
+ *
+ *   JIGSAW    (VISSL, img_patches_tensor.py) an independent RandomResizedCrop of crop_size, cut into
+ *             grid x grid cells, a patch of patch_size at a random offset in each cell, colour and
+ *             flip drawn for each patch, patches in the order of a permutation
+ *   ROTATION  an independent crop, colour and flip as of the image view, then turned by 0, 90, 180 or
+ *             270 degrees (Gidaris et al. 2018). A flip after the turn would make 90 degrees of one
+ *             picture 270 of its mirror image, and nobody could tell which was drawn
+ *   BOTH      as JIGSAW, of the turned crop; patches are flipped as in ROTATION
+ *   CROP      as ROTATION, not turned
+ *
+ * To the functions below ROTATION and CROP are a jigsaw of one cell without room.
  */
 #pragma once
 
@@ -13,13 +21,26 @@
 #define PIRL_MAX_GRID 5
 #define PIRL_MAX_PATCHES (PIRL_MAX_GRID * PIRL_MAX_GRID)
 
+typedef enum { PIRL_TRANSFORM_JIGSAW, PIRL_TRANSFORM_ROTATION, PIRL_TRANSFORM_BOTH,
+  PIRL_TRANSFORM_CROP, PIRL_N_TRANSFORMS } PirlTransform;
+
+/** "jigsaw", "rotation", "both", "crop". */
+PIRL_API const gchar *pirl_transform_name (PirlTransform transform);
+/** FALSE when @name (may be NULL) is none of them. */
+PIRL_API gboolean pirl_transform_from_name (const gchar *name, PirlTransform *transform);
+/** Whether the second view is turned, and whether it is one picture as large as the image view. */
+PIRL_API gboolean pirl_transform_turns (PirlTransform transform);
+PIRL_API gboolean pirl_transform_is_whole (PirlTransform transform);
+
 typedef struct {
+  PirlTransform transform;
   gint image_size;              /* 224 */
   gint crop_size;               /* 255 */
   gint patch_size;              /* 64 */
   gint grid;                    /* 3 */
+  gint turns;                   /* quarters of a turn, where there are any; -1 = draw */
   gfloat crop_scale_min, crop_scale_max;        /* area of the image view's crop: .08, 1 */
-  gfloat patch_crop_scale_min;  /* of the jigsaw view's: .6 */
+  gfloat patch_crop_scale_min;  /* of the jigsaw view's: .6; a whole second view has the above */
   gboolean flip;                /* with probability 1/2 */
   PirlAugment augment;
 } PirlPretextConfig;
@@ -27,6 +48,9 @@ typedef struct {
 /** The reference's geometry for an image size: crop = round (size * 255 / 224), rounded down to a
  * multiple of grid; patch = round (size * 64 / 224). */
 PIRL_API void pirl_pretext_config_defaults (PirlPretextConfig *config, gint image_size, gint grid);
+/** Sets the transform (JIGSAW by default) and, where the second view is whole, the geometry that it
+ * then has: one cell of the image view's size. */
+PIRL_API void pirl_pretext_config_transform (PirlPretextConfig *config, PirlTransform transform);
 /** %PIRL_ERROR_INVALID says which number does not fit which. */
 PIRL_API gboolean pirl_pretext_config_check (const PirlPretextConfig *config, GError **error);
 
@@ -37,6 +61,7 @@ typedef struct {
   gint offset_x[PIRL_MAX_PATCHES], offset_y[PIRL_MAX_PATCHES];  /* by cell */
   gint permutation_index;       /* in the set; -1 = drawn from all */
   guint8 permutation[PIRL_MAX_PATCHES]; /* position i shows cell permutation[i] */
+  gint turns;                   /* of the second view: 0 to 3 */
 } PirlPretext;
 
 /** A set of permutations of grid*grid cells. */

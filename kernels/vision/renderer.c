@@ -4,9 +4,10 @@
  * A sample is cut into tasks, which the caller and its helpers take one after another, in this
  * order:
  *
- *   bands of the image view: scale the rows and do what comes before the view's mean grey is needed
+ *   bands of the image view, and of a second view that is one picture: scale the rows and do what
+ *     comes before the view's mean grey is needed
  *   patches
- *   bands again: do the rest
+ *   bands again: do the rest; whoever does the last of a view turns it
  *
  * The last ones wait for the first ones. Nobody can wait for long: those were all taken long ago,
  * by threads that wait for nothing, and the patches lie between. A view with steps for which rows
@@ -26,27 +27,59 @@ typedef struct {
   GThread *thread;              /* NULL: the caller */
 } Hand;
 
+/* A view in bands. */
+typedef struct {
+  /* Of the sample in work; written while no task is left. */
+  PirlView view;
+  PirlResizer *plan;
+  PirlImage crop, picture;
+  guint n_bands, n_endings;     /* 0: there is none */
+  /* Under the lock. */
+  guint n_begun, n_ended;
+  guint64 grey;                 /* sum over the bands */
+} Whole;
+
+enum { IMAGE, SECOND, N_WHOLES };
+
 struct _PirlRenderer {
   guint n_hands;
   Hand *hands;                  /* the first is the caller's */
-  PirlResizer *image_plan, *patch_plan;
 
   /* Of the sample in work; written while no task is left. */
-  const PirlPretextConfig *config;
-  const PirlPretext *pretext;
-  PirlImage image_crop, patch_crop, view;
+  Whole whole[N_WHOLES];
+  PirlView patch[PIRL_MAX_PATCHES];
+  PirlResizer *patch_plan;
   guint8 *patches;
-  guint n_bands, n_patches, n_endings, n_tasks;
+  guint n_patches, n_tasks;
 
   GMutex lock;
   GCond changed;
   /* Under the lock. */
-  guint next, n_begun, n_done;  /* tasks taken, bands that are scaled, tasks done */
-  guint64 grey;                 /* sum over the bands */
+  guint next, n_done;           /* tasks taken, tasks done */
   gboolean quit;
 };
 
 /* ---- tasks -------------------------------------------------------------------------------- */
+
+typedef struct {
+  Whole *whole;                 /* NULL: a patch */
+  gboolean ending;
+  guint i;                      /* band or patch */
+} Task;
+
+static Task
+nth_task (PirlRenderer *self, guint i)
+{
+  for (guint w = 0; w < N_WHOLES; i -= self->whole[w++].n_bands)
+    if (i < self->whole[w].n_bands)
+      return (Task) { &self->whole[w], FALSE, i };
+  if (i < self->n_patches)
+    return (Task) { NULL, FALSE, i };
+  i -= self->n_patches;
+  if (i < self->whole[IMAGE].n_endings)
+    return (Task) { &self->whole[IMAGE], TRUE, i };
+  return (Task) { &self->whole[SECOND], TRUE, i - self->whole[IMAGE].n_endings };
+}
 
 static gint
 top_of (const PirlImage *view, guint i, guint n)
@@ -65,40 +98,54 @@ band_of (const PirlImage *view, guint i, guint n)
 }
 
 static void
-begin_band (PirlRenderer *self, Hand *hand, guint i)
+begin_band (PirlRenderer *self, Hand *hand, Whole *whole, guint i)
 {
-  PirlImage rows = band_of (&self->view, i, self->n_bands);
+  PirlImage rows = band_of (&whole->picture, i, whole->n_bands);
   guint64 grey;
 
-  pirl_resizer_render (hand->resizer, self->image_plan, &self->image_crop, 0,
-      top_of (&self->view, i, self->n_bands), &rows);
-  grey = pirl_colour_begin (pirl_colour_loops (), &self->pretext->image_colour, &rows);
+  pirl_resizer_render (hand->resizer, whole->plan, &whole->crop, whole->view.left,
+      whole->view.top + top_of (&whole->picture, i, whole->n_bands), &rows);
+  grey = pirl_colour_begin (pirl_colour_loops (), &whole->view.colour, &rows);
   g_mutex_lock (&self->lock);
-  self->grey += grey;
-  self->n_begun++;
+  whole->grey += grey;
+  whole->n_begun++;
   g_mutex_unlock (&self->lock);
 }
 
 /* All bands have begun by now, so that the grey stands. */
 static void
-end_band (PirlRenderer *self, guint i)
+end_band (PirlRenderer *self, Whole *whole, guint i)
 {
-  PirlImage rows = band_of (&self->view, i, self->n_endings);
+  PirlImage rows = band_of (&whole->picture, i, whole->n_endings);
+  gboolean last;
 
-  pirl_colour_end (pirl_colour_loops (), &self->pretext->image_colour, self->grey, &self->view,
+  pirl_colour_end (pirl_colour_loops (), &whole->view.colour, whole->grey, &whole->picture,
       &rows);
+  g_mutex_lock (&self->lock);
+  last = ++whole->n_ended == whole->n_endings;
+  g_mutex_unlock (&self->lock);
+  if (last)
+    pirl_image_turn (&whole->picture, whole->view.turns);
 }
 
 static void
-run_task (PirlRenderer *self, Hand *hand, guint i)
+render_patch (PirlRenderer *self, Hand *hand, guint i)
 {
-  if (i < self->n_bands)
-    begin_band (self, hand, i);
-  else if (i < self->n_bands + self->n_patches)
-    pirl_pretext_render_patch (self->config, self->pretext, hand->resizer, self->patch_plan,
-        &self->patch_crop, i - self->n_bands, self->patches);
+  const PirlView *view = &self->patch[i];
+
+  pirl_view_render (view, hand->resizer, self->patch_plan,
+      self->patches + 3 * (gsize) i * view->size * view->size);
+}
+
+static void
+run_task (PirlRenderer *self, Hand *hand, const Task *task)
+{
+  if (task->whole == NULL)
+    render_patch (self, hand, task->i);
+  else if (task->ending)
+    end_band (self, task->whole, task->i);
   else
-    end_band (self, i - self->n_bands - self->n_patches);
+    begin_band (self, hand, task->whole, task->i);
 }
 
 /* ---- hands -------------------------------------------------------------------------------- */
@@ -108,15 +155,15 @@ static void
 work (PirlRenderer *self, Hand *hand)
 {
   while (self->next < self->n_tasks) {
-    const guint task = self->next++;
+    const Task task = nth_task (self, self->next++);
 
-    while (task >= self->n_bands + self->n_patches && self->n_begun < self->n_bands)
+    while (task.ending && task.whole->n_begun < task.whole->n_bands)
       g_cond_wait (&self->changed, &self->lock);
     g_mutex_unlock (&self->lock);
-    run_task (self, hand, task);
+    run_task (self, hand, &task);
     g_mutex_lock (&self->lock);
     self->n_done++;
-    if (self->n_done == self->n_tasks || task < self->n_bands)
+    if (self->n_done == self->n_tasks || (task.whole != NULL && !task.ending))
       g_cond_broadcast (&self->changed);
   }
 }
@@ -147,7 +194,8 @@ pirl_renderer_new (guint n_threads, GError **error)
 
   self->n_hands = MAX (n_threads, 1);
   self->hands = g_new0 (Hand, self->n_hands);
-  self->image_plan = pirl_resizer_new ();
+  for (guint w = 0; w < N_WHOLES; w++)
+    self->whole[w].plan = pirl_resizer_new ();
   self->patch_plan = pirl_resizer_new ();
   g_mutex_init (&self->lock);
   g_cond_init (&self->changed);
@@ -180,55 +228,61 @@ pirl_renderer_free (PirlRenderer *self)
     pirl_resizer_free (self->hands[i].resizer);
   }
   g_free (self->hands);
-  pirl_resizer_free (self->image_plan);
+  for (guint w = 0; w < N_WHOLES; w++)
+    pirl_resizer_free (self->whole[w].plan);
   pirl_resizer_free (self->patch_plan);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->changed);
   g_free (self);
 }
 
+/* @whole->view stands, unless @data is NULL: then there is none. */
 static void
-prepare_image (PirlRenderer *self, const PirlImage *src, guint8 *data)
+prepare_whole (PirlRenderer *self, Whole *whole, guint8 *data)
 {
-  const gint size = self->config->image_size;
+  const PirlView *view = &whole->view;
   /* Bands of less than a row are none. */
-  const guint most = MIN (self->n_hands > 1 ? BANDS : 1, (guint) size);
+  const guint most = MIN (self->n_hands > 1 ? BANDS : 1, (guint) view->size);
 
-  self->n_bands = self->n_endings = 0;
+  whole->n_bands = whole->n_endings = whole->n_begun = whole->n_ended = 0;
+  whole->grey = 0;
   if (!data)
     return;
-  self->view = (PirlImage) { size, size, 3 * (gsize) size, data };
-  self->image_crop = pirl_image_crop (src, &self->pretext->image_crop);
-  self->n_bands = most;
-  self->n_endings = pirl_colour_by_rows (&self->pretext->image_colour) ? most : 1;
-  pirl_resizer_plan (self->image_plan, &self->image_crop, size, size);
+  whole->picture = (PirlImage) { view->size, view->size, 3 * (gsize) view->size, data };
+  whole->crop = pirl_view_crop (view);
+  whole->n_bands = most;
+  whole->n_endings = pirl_colour_by_rows (&view->colour) ? most : 1;
+  pirl_resizer_plan (whole->plan, &whole->crop, view->scaled, view->scaled);
 }
 
 static void
-prepare_patches (PirlRenderer *self, const PirlImage *src, guint8 *data)
+prepare_patches (PirlRenderer *self, guint n, guint8 *data)
 {
-  const PirlPretextConfig *config = self->config;
+  const PirlImage crop = pirl_view_crop (self->patch);
 
   self->patches = data;
-  self->n_patches = data ? config->grid * config->grid : 0;
-  if (!data)
-    return;
-  self->patch_crop = pirl_image_crop (src, &self->pretext->patch_crop);
-  pirl_resizer_plan (self->patch_plan, &self->patch_crop, config->crop_size, config->crop_size);
+  self->n_patches = data ? n : 0;
+  if (data)
+    pirl_resizer_plan (self->patch_plan, &crop, self->patch->scaled, self->patch->scaled);
 }
 
 void
 pirl_renderer_run (PirlRenderer *self, const PirlPretextConfig *config, const PirlPretext *pretext,
     const PirlImage *src, guint8 *image, guint8 *patches)
 {
+  const guint cells = config->grid * config->grid;
+  Whole *whole = self->whole;
+
   g_mutex_lock (&self->lock);
-  self->config = config;
-  self->pretext = pretext;
-  prepare_image (self, src, image);
-  prepare_patches (self, src, patches);
-  self->next = self->n_begun = self->n_done = 0;
-  self->grey = 0;
-  self->n_tasks = self->n_bands + self->n_patches + self->n_endings;
+  pirl_pretext_views (config, pretext, src, &whole[IMAGE].view, self->patch);
+  whole[SECOND].view = self->patch[0];
+  prepare_whole (self, &whole[IMAGE], image);
+  prepare_whole (self, &whole[SECOND], cells == 1 ? patches : NULL);
+  prepare_patches (self, cells, cells == 1 ? NULL : patches);
+  self->next = self->n_done = 0;
+  self->n_tasks = self->n_patches;
+  for (guint w = 0; w < N_WHOLES; w++)
+    self->n_tasks += whole[w].n_bands + whole[w].n_endings;
   if (self->n_hands > 1)
     g_cond_broadcast (&self->changed);
   work (self, &self->hands[0]);

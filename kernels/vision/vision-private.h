@@ -71,12 +71,13 @@ void pirl_resizer_plan (PirlResizer *resizer, const PirlImage *src, gint width, 
 void pirl_resizer_render (PirlResizer *resizer, const PirlResizer *planned, const PirlImage *src,
     gint x0, gint y0, PirlImage *dst);
 
-/* The part of @src within @box, which shares its pixels. */
-PirlImage pirl_image_crop (const PirlImage *src, const PirlBox *box);
-/* Patch @i of pirl_pretext_render_patches() into its place in @dst. @planned: for scaling @crop,
- * the jigsaw view's, to the config's crop_size. */
-void pirl_pretext_render_patch (const PirlPretextConfig *config, const PirlPretext *pretext,
-    PirlResizer *resizer, const PirlResizer *planned, const PirlImage *crop, guint i, guint8 *dst);
+/* What of the source @view is made of; shares its pixels. */
+PirlImage pirl_view_crop (const PirlView *view);
+/* What the recipe says, packed. @planned: for scaling its crop to its size. */
+void pirl_view_render (const PirlView *view, PirlResizer *resizer, const PirlResizer *planned,
+    guint8 *dst);
+/* Turns a square picture by quarters, counter-clockwise, in place. */
+void pirl_image_turn (const PirlImage *image, gint turns);
 
 /* Hue, saturation and value as bytes and back, in Pillow's roundings. */
 void pirl_rgb_to_hsv (const guint8 rgb[3], guint8 hsv[3]);

@@ -153,12 +153,13 @@ check_view (const PirlView *view, gint i, PirlDims d, GError **error)
 
   if (crop->x >= 0 && crop->y >= 0 && crop->width >= 1 && crop->height >= 1
       && view->left >= 0 && view->top >= 0 && view->size == d.h && view->size == d.w
-      && view->left + view->size <= view->scaled && view->top + view->size <= view->scaled)
+      && view->left + view->size <= view->scaled && view->top + view->size <= view->scaled
+      && view->turns >= 0 && view->turns < 4)
     return TRUE;
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "view %d is %d x %d at (%d,%d) of %d x %d, "
-      "from a crop of %d x %d at (%d,%d); it must lie inside and be %d x %d", i, view->size,
-      view->size, view->left, view->top, view->scaled, view->scaled, crop->width, crop->height,
-      crop->x, crop->y, d.w, d.h);
+      "from a crop of %d x %d at (%d,%d), turned by %d quarters; it must lie inside, be %d x %d "
+      "and turned by 0 to 3", i, view->size, view->size, view->left, view->top, view->scaled,
+      view->scaled, crop->width, crop->height, crop->x, crop->y, view->turns, d.w, d.h);
   return FALSE;
 }
 
@@ -175,7 +176,7 @@ lay_out (const PirlView *views, gint n, PirlGpuView *placed, gsize *travels, gsi
 
     placed[i] = (PirlGpuView) {.crop_width = view->crop.width, .crop_height = view->crop.height,
       .scaled = view->scaled, .left = view->left, .top = view->top, .colour = view->colour,
-      .blur = view->blur };
+      .blur = view->blur, .turns = view->turns };
     placed[i].pixels = i > 0 && same_crop (view, view - 1) ? placed[i - 1].pixels
         : pirl_cuda_region (&cursor, crop_bytes (view));
   }

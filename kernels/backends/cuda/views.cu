@@ -1,4 +1,5 @@
-/* gst-pirl: renders views from pictures: crop, antialiased resize, colour, flip, normalise, pack.
+/* gst-pirl: renders views from pictures: crop, antialiased resize, colour, flip, turn, normalise,
+ * pack.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The rules are those of kernels/vision/resize.c and augment.c, which give the exact pixels of
@@ -14,7 +15,7 @@
  *   (point    the rest of the jitter, posterize)        where the next two are wanted
  *   (photo    sharpness, solarize; extremes; autocontrast, grayscale)
  *   (blur     three boxes along each axis)
- *   finish    the rest of the jitter, grayscale, flip, normalise
+ *   finish    the rest of the jitter, grayscale, flip, turn, normalise
  *
  * An output is summed over its rows from sums over columns that are rounded to 8 bits, as in two
  * passes; what is computed more than once costs less than memory for a picture between them.
@@ -376,12 +377,30 @@ blur_pass (const PirlBlurBox &box, int size, bool down, const unsigned char *can
   __syncthreads ();
 }
 
+/* Where the pixel at (x, y) goes when the view is turned, counter-clockwise. */
+static __device__ __forceinline__ int
+turned (int x, int y, int size, int turns)
+{
+  const int right = size - 1 - x, below = size - 1 - y;
+
+  switch (turns) {
+    case 0:
+      return y * size + x;
+    case 1:
+      return right * size + y;
+    case 2:
+      return below * size + right;
+    default:
+      return x * size + below;
+  }
+}
+
 template <typename T> static __device__ __forceinline__ void
-finish_pass (const PirlColour &colour, int from, int mean, bool toned,
+finish_pass (const PirlColour &colour, int turns, int from, int mean, bool toned,
     const PirlGpuNormalise &normalise, int size, int stored, const unsigned char *canvas, T *out)
 {
   FOR_PIXELS (i, size) {
-    const int x = i % size, to = colour.flip ? i - x + size - 1 - x : i;
+    const int x = i % size, to = turned (colour.flip ? size - 1 - x : x, i / size, size, turns);
     Rgb pixel = jitter (colour, from, 4, mean, load_pixel (canvas, i));
     float value[LANES] = { 0 };
 
@@ -450,7 +469,7 @@ render_kernel (unsigned char *const *batch, int size, int stored, PirlGpuNormali
       other = swap;
     }
   }
-  finish_pass (colour, done, mean, toned, normalise, size, stored, canvas,
+  finish_pass (colour, view.turns, done, mean, toned, normalise, size, stored, canvas,
       out + pixels * blockIdx.x * stored);
 }
 

@@ -21,6 +21,7 @@ typedef struct {
   gint scaled, left, top;
   PirlColour colour;
   PirlBlurBox blur;
+  gint turns;
 } PirlGpuView;
 
 /** Bytes of an axis' table for @size outputs, where @from pixels are scaled to @to: first tap,
