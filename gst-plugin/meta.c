@@ -259,8 +259,9 @@ gst_pirl_resume_parse (GstQuery * query, guint64 * epoch, guint64 * index, guint
 /* ---- tensor caps -------------------------------------------------------------------------- */
 
 /* NNStreamer wants a framerate always; 0/1 stands for an unknown one. */
-static GstCaps *
-tensors_caps (gint n, const gchar * types, const gchar * dimensions, gint fps_n, gint fps_d)
+GstCaps *
+gst_pirl_tensors_caps (gint n, const gchar * types, const gchar * dimensions, gint fps_n,
+    gint fps_d)
 {
   return gst_caps_new_simple ("other/tensors", "format", G_TYPE_STRING, "static",
       "num_tensors", G_TYPE_INT, n, "types", G_TYPE_STRING, types,
@@ -269,20 +270,11 @@ tensors_caps (gint n, const gchar * types, const gchar * dimensions, gint fps_n,
 }
 
 GstCaps *
-gst_pirl_views_caps (gint size, gint patch, gint patches, gint fps_n, gint fps_d)
-{
-  g_autofree gchar *dimensions =
-      g_strdup_printf ("3:%d:%d:1,3:%d:%d:%d", size, size, patch, patch, patches);
-
-  return tensors_caps (2, "uint8,uint8", dimensions, fps_n, fps_d);
-}
-
-GstCaps *
 gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d)
 {
   g_autofree gchar *dimensions = g_strdup_printf ("%u:1:1:1", dim);
 
-  return tensors_caps (1, "float32", dimensions, fps_n, fps_d);
+  return gst_pirl_tensors_caps (1, "float32", dimensions, fps_n, fps_d);
 }
 
 GstCaps *
@@ -296,12 +288,11 @@ gst_pirl_features_caps (const gchar * dimensions, gint fps_n, gint fps_d)
       g_string_append (types, ",float32");
       n++;
     }
-  return tensors_caps (n, types->str, dimensions, fps_n, fps_d);
+  return gst_pirl_tensors_caps (n, types->str, dimensions, fps_n, fps_d);
 }
 
-/* "3:64:64:1" into four numbers; missing outer ones are 1. */
-static gboolean
-parse_dimension (const gchar * text, gint dim[4])
+gboolean
+gst_pirl_dimension_parse (const gchar * text, gint dim[4])
 {
   g_auto (GStrv) parts = g_strsplit (text, ":", -1);
   guint n = g_strv_length (parts);
@@ -329,7 +320,7 @@ gst_pirl_dimensions_parse (const gchar * dimensions,
     guint64 positions = 1;
     gint dim[4];
 
-    if (n > GST_PIRL_MAX_TENSORS || !parse_dimension (lists[i], dim))
+    if (n > GST_PIRL_MAX_TENSORS || !gst_pirl_dimension_parse (lists[i], dim))
       return 0;
     for (guint d = 1; d < 4; d++)
       if (!g_uint64_checked_mul (&positions, positions, dim[d]))
@@ -339,54 +330,6 @@ gst_pirl_dimensions_parse (const gchar * dimensions,
     features[i] = (GstPirlFeatures) { dim[0], (guint) positions };
   }
   return n;
-}
-
-/* The same list as @want, whatever of NNStreamer's two separators it uses. */
-static gboolean
-same_list (const gchar * list, const gchar * want)
-{
-  g_autofree gchar *copy = g_strdup (list);
-
-  return g_strcmp0 (copy ? g_strdelimit (copy, ".", ',') : NULL, want) == 0;
-}
-
-gboolean
-gst_pirl_views_caps_parse (const GstCaps * caps, gint * size, gint * patch, gint * patches,
-    gchar ** reason)
-{
-  const GstStructure *s = gst_caps_get_size (caps) > 0 ? gst_caps_get_structure (caps, 0) : NULL;
-  const gchar *dimensions;
-  g_auto (GStrv) lists = NULL;
-  gint n = 0, image[4], views[4];
-
-  if (s == NULL || !gst_structure_has_name (s, "other/tensors"))
-    goto wrong;
-  dimensions = gst_structure_get_string (s, "dimensions");
-  if (!gst_structure_get_int (s, "num_tensors", &n) || n != 2 || dimensions == NULL
-      || g_strcmp0 (gst_structure_get_string (s, "format"), "static") != 0
-      || !same_list (gst_structure_get_string (s, "types"), "uint8,uint8"))
-    goto wrong;
-  lists = g_strsplit_set (dimensions, ",.", -1);
-  if (g_strv_length (lists) != 2 || !parse_dimension (lists[0], image)
-      || !parse_dimension (lists[1], views))
-    goto wrong;
-  if (image[0] != 3 || views[0] != 3 || image[1] != image[2] || image[3] != 1
-      || views[1] != views[2])
-    goto wrong;
-  *size = image[1];
-  *patch = views[1];
-  *patches = views[3];
-  return TRUE;
-
-wrong:
-  if (reason) {
-    g_autofree gchar *got = gst_caps_to_string (caps);
-
-    *reason = g_strdup_printf ("caps %s are not two views of a sample; pirljigsaw sends "
-        "other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\","
-        "dimensions=\"3:S:S:1,3:P:P:N\"", got);
-  }
-  return FALSE;
 }
 
 guint

@@ -6,10 +6,11 @@
  *   pirl-sample     index (uint64), count (uint64, 0 = unknown), epoch (uint), label (int, -1 =
  *                   none), split (string: "train", "test" or ""), name (string), position (uint64: of
  *                   the sample in its epoch's order, unreadable ones counted)
- *   pirl-pretext    transform (string: "jigsaw"), permutation (GstValueArray of int: position i
- *                   shows that cell), permutation-index (int, -1 = from all), rotation (int,
- *                   degrees), crops (GstValueArray of int: x, y, w, h of the image view and of the
- *                   jigsaw view), image-size, crop-size, patch-size, grid (int), offsets
+ *   pirl-pretext    transform (string: "jigsaw", "rotation", "both", "crop"), permutation
+ *                   (GstValueArray of int: position i shows that cell), permutation-index (int, -1 =
+ *                   from all), rotation (int, degrees counter-clockwise: 0, 90, 180, 270), crops
+ *                   (GstValueArray of int: x, y, w, h of the image view and of the second view),
+ *                   image-size, crop-size, patch-size, grid (int), offsets
  *                   (GstValueArray of int: x, y of the patch in each cell), flips (GstValueArray
  *                   of int: image, then the cells), jitter (GstValueArray of double: brightness,
  *                   contrast, saturation, hue, grayscale, blur radius for the image, then for each
@@ -107,11 +108,12 @@ gboolean gst_pirl_resume_parse (GstQuery * query, guint64 * epoch, guint64 * ind
 
 /** other/tensors,format=static caps as NNStreamer writes them. */
 #define GST_PIRL_TENSORS_CAPS "other/tensors,format=(string)static"
-/** Two uint8 tensors 3:size:size:1 and 3:patch:patch:patches. */
-GstCaps *gst_pirl_views_caps (gint size, gint patch, gint patches, gint fps_n, gint fps_d);
-/** Reads them back; FALSE with a reason (transfer full) when they are something else. */
-gboolean gst_pirl_views_caps_parse (const GstCaps * caps, gint * size, gint * patch,
-    gint * patches, gchar ** reason);
+/** @n tensors; lists as NNStreamer has them ("uint8,uint8", "3:64:64:1,3:18:18:9"). A framerate of
+ * @fps_d 0 is not known. */
+GstCaps *gst_pirl_tensors_caps (gint n, const gchar * types, const gchar * dimensions, gint fps_n,
+    gint fps_d);
+/** One of them, "3:64:64:1", as four numbers; missing outer ones are 1. */
+gboolean gst_pirl_dimension_parse (const gchar * text, gint dim[4]);
 /** One float32 tensor dim:1:1:1. */
 GstCaps *gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d);
 /** As many float32 tensors as @dimensions lists: "256:3:3:1,512:1:1:1". */

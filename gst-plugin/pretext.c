@@ -1,7 +1,7 @@
-/* gst-pirl: the meta `pirl-pretext` (see pretext.h and meta.h).
+/* gst-pirl: caps of the two views, and the meta `pirl-pretext` (see pretext.h and meta.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Arrays begin with the image view, where it has a part in them, and go on with the cells of the
+ * The meta's arrays begin with the image view, where it has a part in them, and go on with the cells of the
  * grid, by cell and not by position. Floats travel as doubles and come back as they were.
  */
 #ifdef HAVE_CONFIG_H
@@ -10,8 +10,6 @@
 
 #include "pretext.h"
 
-#include "meta.h"
-
 #include <string.h>
 
 /* Numbers of each box, jitter, order and photometric block. */
@@ -19,6 +17,9 @@
 #define JITTER_NUMBERS 6
 #define ORDER_NUMBERS 4
 #define PHOTOMETRIC_NUMBERS 4
+
+/* Degrees of a quarter of a turn. */
+#define QUARTER 90
 
 static gint
 cells_of (const PirlPretextConfig * config)
@@ -131,8 +132,10 @@ gst_pirl_pretext_add (GstBuffer * buffer, const PirlPretextConfig * config,
   if (meta == NULL)
     meta = gst_buffer_add_custom_meta (buffer, GST_PIRL_PRETEXT_META);
   s = gst_custom_meta_get_structure (meta);
-  gst_structure_set (s, "transform", G_TYPE_STRING, "jigsaw",
-      "permutation-index", G_TYPE_INT, pretext->permutation_index, "rotation", G_TYPE_INT, 0,
+  gst_structure_set (s,
+      "transform", G_TYPE_STRING, pirl_transform_name (config->transform),
+      "permutation-index", G_TYPE_INT, pretext->permutation_index,
+      "rotation", G_TYPE_INT, QUARTER * pretext->turns,
       "image-size", G_TYPE_INT, config->image_size, "crop-size", G_TYPE_INT, config->crop_size,
       "patch-size", G_TYPE_INT, config->patch_size, "grid", G_TYPE_INT, config->grid, NULL);
   set_geometry (s, config, pretext);
@@ -208,10 +211,25 @@ get_config (const GstStructure * s, PirlPretextConfig * config, GError ** error)
   };
 
   pirl_pretext_config_defaults (config, 1, 1);
+  if (!pirl_transform_from_name (gst_structure_get_string (s, "transform"), &config->transform))
+    return malformed (error, "transform");
   for (guint i = 0; i < G_N_ELEMENTS (sizes); i++)
     if (!gst_structure_get_int (s, sizes[i].field, sizes[i].number))
       return malformed (error, sizes[i].field);
   return pirl_pretext_config_check (config, error);
+}
+
+/* A second view that is not turned has 0. */
+static gboolean
+get_turns (const GstStructure * s, gboolean turned, gint * turns, GError ** error)
+{
+  gint degrees;
+
+  if (!gst_structure_get_int (s, "rotation", &degrees) || degrees % QUARTER != 0 || degrees < 0
+      || degrees > (turned ? 3 * QUARTER : 0))
+    return malformed (error, "rotation");
+  *turns = degrees / QUARTER;
+  return TRUE;
 }
 
 /* Every cell once. */
@@ -319,21 +337,136 @@ gst_pirl_pretext_get (GstBuffer * buffer, PirlPretextConfig * config, PirlPretex
   if (s == NULL)
     return FALSE;
   memset (pretext, 0, sizeof (*pretext));
-  return get_config (s, config, error) && get_permutation (s, config, pretext, error)
+  return get_config (s, config, error)
+      && get_turns (s, pirl_transform_turns (config->transform), &pretext->turns, error)
+      && get_permutation (s, config, pretext, error)
       && get_places (s, config, pretext, error) && get_colours (s, config, pretext, error);
 }
 
 gboolean
-gst_pirl_pretext_get_sizes (GstBuffer * buffer, gint * image, gint * patch, gint * patches,
-    GError ** error)
+gst_pirl_pretext_get_sizes (GstBuffer * buffer, GstPirlViews * views, GError ** error)
 {
   const GstStructure *s = structure_of (buffer, error);
   PirlPretextConfig config;
 
   if (s == NULL || !get_config (s, &config, error))
     return FALSE;
-  *image = config.image_size;
-  *patch = config.patch_size;
-  *patches = cells_of (&config);
+  views->image = config.image_size;
+  views->patch = config.patch_size;
+  views->patches = cells_of (&config);
   return TRUE;
+}
+
+gboolean
+gst_pirl_pretext_get_numbers (GstBuffer * buffer, gint * permutation, gint * turns,
+    GError ** error)
+{
+  const GstStructure *s = structure_of (buffer, error);
+
+  if (s == NULL)
+    return FALSE;
+  if (!gst_structure_get_int (s, "permutation-index", permutation))
+    return malformed (error, "permutation-index");
+  return get_turns (s, TRUE, turns, error);
+}
+
+/* ---- caps --------------------------------------------------------------------------------- */
+
+static GstCaps *
+views_tensors_caps (const GstPirlViews * views, gint fps_n, gint fps_d)
+{
+  g_autofree gchar *dimensions = g_strdup_printf ("3:%d:%d:1,3:%d:%d:%d", views->image,
+      views->image, views->patch, views->patch, views->patches);
+
+  return gst_pirl_tensors_caps (2, "uint8,uint8", dimensions, fps_n, fps_d);
+}
+
+static GstCaps *
+views_frames_caps (gint fps_n, gint fps_d)
+{
+  GstCaps *caps = gst_caps_from_string (GST_PIRL_FRAMES_CAPS);
+
+  gst_caps_set_simple (caps, "framerate", GST_TYPE_FRACTION, fps_d > 0 ? fps_n : 0,
+      fps_d > 0 ? fps_d : 1, NULL);
+  return caps;
+}
+
+GstCaps *
+gst_pirl_views_caps (const GstPirlViews * views, gint fps_n, gint fps_d)
+{
+  GstCaps *caps = views->frames ? views_frames_caps (fps_n, fps_d)
+      : views_tensors_caps (views, fps_n, fps_d);
+
+  gst_caps_set_simple (caps, "transform", G_TYPE_STRING, pirl_transform_name (views->transform),
+      NULL);
+  if (views->permutations >= 0)
+    gst_caps_set_simple (caps, "permutations", G_TYPE_INT, views->permutations, NULL);
+  return caps;
+}
+
+/* The same list as @want, whatever of NNStreamer's two separators it uses. */
+static gboolean
+same_list (const gchar * list, const gchar * want)
+{
+  g_autofree gchar *copy = g_strdup (list);
+
+  return g_strcmp0 (copy ? g_strdelimit (copy, ".", ',') : NULL, want) == 0;
+}
+
+static gboolean
+parse_tensors (const GstStructure * s, GstPirlViews * views)
+{
+  const gchar *dimensions = gst_structure_get_string (s, "dimensions");
+  g_auto (GStrv) lists = NULL;
+  gint n = 0, image[4], second[4];
+
+  if (!gst_structure_get_int (s, "num_tensors", &n) || n != 2 || dimensions == NULL
+      || g_strcmp0 (gst_structure_get_string (s, "format"), "static") != 0
+      || !same_list (gst_structure_get_string (s, "types"), "uint8,uint8"))
+    return FALSE;
+  lists = g_strsplit_set (dimensions, ",.", -1);
+  if (g_strv_length (lists) != 2 || !gst_pirl_dimension_parse (lists[0], image)
+      || !gst_pirl_dimension_parse (lists[1], second))
+    return FALSE;
+  views->image = image[1];
+  views->patch = second[1];
+  views->patches = second[3];
+  return image[0] == 3 && second[0] == 3 && image[1] == image[2] && image[3] == 1
+      && second[1] == second[2];
+}
+
+/* What both forms have. */
+static gboolean
+parse_transform (const GstStructure * s, GstPirlViews * views)
+{
+  const gchar *name = gst_structure_get_string (s, "transform");
+
+  views->transform = PIRL_TRANSFORM_JIGSAW;
+  views->permutations = -1;
+  gst_structure_get_int (s, "permutations", &views->permutations);
+  return views->permutations >= -1 && (!gst_structure_has_field (s, "transform")
+      || pirl_transform_from_name (name, &views->transform));
+}
+
+gboolean
+gst_pirl_views_caps_parse (const GstCaps * caps, GstPirlViews * views, gchar ** reason)
+{
+  const GstStructure *s = gst_caps_get_size (caps) > 0 ? gst_caps_get_structure (caps, 0) : NULL;
+
+  memset (views, 0, sizeof (*views));
+  if (s != NULL && parse_transform (s, views)) {
+    views->frames = gst_structure_has_name (s, "video/x-raw")
+        && gst_caps_features_contains (gst_caps_get_features (caps, 0), GST_PIRL_PRETEXT_FEATURE);
+    if (views->frames || (gst_structure_has_name (s, "other/tensors")
+            && parse_tensors (s, views)))
+      return TRUE;
+  }
+  if (reason) {
+    g_autofree gchar *got = gst_caps_to_string (caps);
+
+    *reason = g_strdup_printf ("caps %s are not two views of a sample; pirljigsaw sends "
+        "other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\","
+        "dimensions=\"3:S:S:1,3:P:P:N\",transform=jigsaw", got);
+  }
+  return FALSE;
 }

@@ -1,17 +1,24 @@
-/* gst-pirl: pirljigsaw, the two views of a picture that PIRL learns from.
+/* gst-pirl: pirljigsaw, the two views of a picture that a network learns from.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /**
  * SECTION:element-pirljigsaw
  * @title: pirljigsaw
- * @short_description: makes the image view and the shuffled jigsaw view of every frame
+ * @short_description: makes the image view and a transformed second view of every frame
  *
  * For every RGB frame the element draws two independent random crops. The first one, augmented,
- * is the *image view* of `image-size` pixels. The second one is scaled to `crop-size`, cut into
- * `grid` x `grid` cells, a *patch* of `patch-size` is taken at a random place inside every cell,
- * and the patches are put into the order of a permutation (Misra and van der Maaten,
- * "Self-Supervised Learning of Pretext-Invariant Representations", 2020; geometry of the VISSL
- * code).
+ * is the *image view* of `image-size` pixels. What the *second view* is, #GstPirlJigsaw:transform
+ * says:
+ *
+ * - `jigsaw`: the crop is scaled to `crop-size`, cut into `grid` x `grid` cells, a *patch* of
+ *   `patch-size` is taken at a random place inside every cell, and the patches, each with colours
+ *   of its own, are put into the order of a permutation (Misra and van der Maaten,
+ *   "Self-Supervised Learning of Pretext-Invariant Representations", 2020; geometry of the VISSL
+ *   code).
+ * - `rotation`: one picture like the image view, of a crop, colours and a flip of its own, which is
+ *   then turned by 0, 90, 180 or 270 degrees counter-clockwise (Gidaris, Singh and Komodakis 2018).
+ * - `both`: a jigsaw of the turned crop.
+ * - `crop`: one more picture like the image view.
  *
  * ## What leaves the source pad
  *
@@ -19,14 +26,17 @@
  *   from which a consumer renders both views by itself, on the GPU. Only to a peer that names this
  *   feature; the caps have no size, since every frame may have another: GstVideoMeta tells it.
  * - `other/tensors,format=static,num_tensors=2,types="uint8,uint8",dimensions="3:S:S:1,3:P:P:N"`:
- *   both views, one memory each. The choice wherever else downstream can take it. The patches are
- *   black where a pirltrainsink takes them that looks at image views only (objective npid or
- *   supervised), and pirldatasetsrc then decodes no more than the image view's crop.
- * - `video/x-raw,format=RGB`: the shuffled patches as a mosaic with gaps of two pixels, to look at,
- *   when downstream takes only video.
+ *   both views, one memory each; N pictures of P x P are the second one, and without a jigsaw N is
+ *   1 and P is S. The choice wherever else downstream can take it. The second view is black where a
+ *   pirltrainsink takes it that looks at image views only (objective npid or supervised), and
+ *   pirldatasetsrc then decodes no more than the image view's crop.
+ * - `video/x-raw,format=RGB`: the second view to look at, the shuffled patches as a mosaic with gaps
+ *   of two pixels, when downstream takes only video.
  *
- * The source caps depend on the properties and the framerate only: frames of ever changing size, as
- * data sets have them, go through without any renegotiation.
+ * The first two also have the fields `transform` (string) and `permutations` (int, the size of the
+ * set that permutations are drawn from, 0 = all). The source caps depend on the properties and the
+ * framerate only: frames of ever changing size, as data sets have them, go through without any
+ * renegotiation.
  *
  * Every draw is a function of (`seed`, epoch, index) of the sample, read from the meta
  * `pirl-sample` that pirldatasetsrc attaches; threads, order and restarts do not matter. Frames
@@ -34,11 +44,11 @@
  *
  * ## Meta
  *
- * Buffers keep `pirl-sample` and get `pirl-pretext`, all that was drawn: `transform` (string,
- * "jigsaw"), `permutation` (array of int: position i shows cell permutation[i]),
+ * Buffers keep `pirl-sample` and get `pirl-pretext`, all that was drawn: `transform` (string, as the
+ * property), `permutation` (array of int: position i shows cell permutation[i]),
  * `permutation-index` (int, the number in the set of `permutations`, -1 when it was drawn from all),
- * `rotation` (int, degrees), `crops` (array of int: x, y, width, height of the image view's crop,
- * then of the jigsaw view's), `image-size`, `crop-size`, `patch-size`, `grid` (int), `offsets` (array
+ * `rotation` (int, degrees counter-clockwise), `crops` (array of int: x, y, width, height of the
+ * image view's crop, then of the second view's), `image-size`, `crop-size`, `patch-size`, `grid` (int), `offsets` (array
  * of int: x, y of the patch in every cell), `flips` (array of int: the image view, then every cell),
  * `jitter` (array of double: brightness, contrast, saturation, hue, grayscale, blur radius of the
  * image view, then of every cell), `orders` (array of int: 0 brightness, 1 contrast, 2 saturation,
@@ -54,6 +64,9 @@
  * |[
  * gst-launch-1.0 videotestsrc pattern=smpte ! videoconvert ! pirljigsaw ! videoconvert ! autovideosink
  * ]| Looks at the shuffled mosaic.
+ * |[
+ * gst-launch-1.0 videotestsrc pattern=smpte ! videoconvert ! pirljigsaw transform=both ! videoconvert ! autovideosink
+ * ]| The same of turned pictures.
  * |[
  * gst-launch-1.0 pirldatasetsrc location="synthetic:shapes?count=2000&classes=10&size=96" epochs=5 ! pirljigsaw image-size=64 ! pirltrainsink arch=resnet18 batch-size=32 checkpoint-file=shapes.safetensors
  * ]| Trains on a procedural data set.
@@ -81,12 +94,11 @@ GST_DEBUG_CATEGORY_STATIC (pirl_jigsaw_debug);
 #define DEFAULT_SEED 0
 #define DEFAULT_FLIP TRUE
 
-typedef enum { TRANSFORM_JIGSAW } GstPirlJigsawTransform;
-#define DEFAULT_TRANSFORM TRANSFORM_JIGSAW
+#define DEFAULT_TRANSFORM PIRL_TRANSFORM_JIGSAW
 
 /* Whole-number properties, fixed while the element runs. */
 typedef struct {
-  gint image_size, crop_size, patch_size, grid, permutations, permutation, n_threads;
+  gint image_size, crop_size, patch_size, grid, permutations, permutation, rotation, n_threads;
 } JigsawGeometry;
 
 typedef struct {
@@ -129,7 +141,8 @@ static const IntegerRow integers[] = {
    * GstPirlJigsaw:permutations:
    *
    * How many orders of the patches there are to draw from: a set chosen so that any two differ in
-   * as many places as can be. 0 = all of them.
+   * as many places as can be. 0 = all of them. Without a jigsaw this, `grid`, `crop-size`,
+   * `patch-size` and `permutation` have no effect.
    */
   {"permutations", "Permutations",
         "Size of the set of permutations with large Hamming distance (0 = all there are)",
@@ -142,6 +155,14 @@ static const IntegerRow integers[] = {
    */
   {"permutation", "Permutation", "Number of the permutation to use always (-1 = draw one)",
       -1, G_MAXINT, -1, AT (permutation)},
+  /**
+   * GstPirlJigsaw:rotation:
+   *
+   * Quarters of a turn, counter-clockwise, by which to turn always, where `transform` turns
+   * anything. -1 = draw them for each frame.
+   */
+  {"rotation", "Rotation", "Quarters of a turn, counter-clockwise, to use always (-1 = draw them)",
+      -1, 3, -1, AT (rotation)},
   /**
    * GstPirlJigsaw:n-threads:
    *
@@ -213,7 +234,8 @@ static const StrengthRow strengths[] = {
   /**
    * GstPirlJigsaw:crop-scale-min:
    *
-   * Least share of the picture's area that the image view's crop has.
+   * Least share of the picture's area that the image view's crop has, and the second view's where
+   * that is one picture.
    */
   {"crop-scale-min", "Least crop", "Least share of the area in the image view's crop",
       1, 0.2f, AT (crop_scale_min)},
@@ -237,7 +259,7 @@ enum {
   PROP_END = PROP_STRENGTHS + G_N_ELEMENTS (strengths),
 };
 
-typedef enum { FORM_FRAMES, FORM_TENSORS, FORM_MOSAIC } JigsawForm;
+typedef enum { FORM_FRAMES, FORM_TENSORS, FORM_MOSAIC, N_FORMS } JigsawForm;
 
 #define GST_TYPE_PIRL_JIGSAW (gst_pirl_jigsaw_get_type ())
 G_DECLARE_FINAL_TYPE (GstPirlJigsaw, gst_pirl_jigsaw, GST, PIRL_JIGSAW, GstBaseTransform)
@@ -248,7 +270,7 @@ struct _GstPirlJigsaw {
   /* Settings, under the object lock. */
   JigsawGeometry geometry;      /* as set */
   PirlPretextConfig strengths;  /* as set; its geometry is not used */
-  GstPirlJigsawTransform transform;
+  PirlTransform transform;
   guint64 seed;
 
   /* From start() to stop(); written with the object lock. */
@@ -286,7 +308,10 @@ gst_pirl_jigsaw_transform_get_type (void)
 {
   static gsize type = 0;
   static const GEnumValue values[] = {
-    {TRANSFORM_JIGSAW, "Patches of a grid in a drawn order", "jigsaw"},
+    {PIRL_TRANSFORM_JIGSAW, "Patches of a grid in a drawn order", "jigsaw"},
+    {PIRL_TRANSFORM_ROTATION, "One picture, turned by 0, 90, 180 or 270 degrees", "rotation"},
+    {PIRL_TRANSFORM_BOTH, "Patches of the turned picture in a drawn order", "both"},
+    {PIRL_TRANSFORM_CROP, "One picture, from a crop of its own", "crop"},
     {0, NULL, NULL},
   };
 
@@ -325,6 +350,8 @@ gst_pirl_jigsaw_snapshot (GstPirlJigsaw * self, PirlPretextConfig * config)
       config->crop_size = g->crop_size;
     if (g->patch_size > 0)
       config->patch_size = g->patch_size;
+    config->turns = g->rotation;
+    pirl_pretext_config_transform (config, self->transform);
   }
   config->augment = self->strengths.augment;
   config->crop_scale_min = self->strengths.crop_scale_min;
@@ -423,6 +450,10 @@ gst_pirl_jigsaw_start (GstBaseTransform * trans)
   geometry = self->geometry;
   seed = self->seed;
   GST_OBJECT_UNLOCK (self);
+  if (pirl_transform_is_whole (config.transform)) {
+    geometry.permutations = 0;
+    geometry.permutation = -1;
+  }
 
   if (!pirl_pretext_config_check (&config, &error))
     goto failed;
@@ -438,8 +469,9 @@ gst_pirl_jigsaw_start (GstBaseTransform * trans)
   GST_OBJECT_UNLOCK (self);
   self->frames = 0;
   self->configured = FALSE;
-  GST_INFO_OBJECT (self, "image view %d px, %dx%d patches of %d px from %d px", config.image_size,
-      config.grid, config.grid, config.patch_size, config.crop_size);
+  GST_INFO_OBJECT (self, "image view %d px, transform %s: %dx%d of %d px from %d px",
+      config.image_size, pirl_transform_name (config.transform), config.grid, config.grid,
+      config.patch_size, config.crop_size);
   return TRUE;
 
 failed:
@@ -476,24 +508,30 @@ mosaic_caps (const PirlPretextConfig * config)
       "interlace-mode", G_TYPE_STRING, "progressive", NULL);
 }
 
+/* What can leave the source pad, @form being in our order of preference. */
 static GstCaps *
-views_caps (const PirlPretextConfig * config)
+caps_of_form (JigsawForm form, const PirlPretextConfig * config, gint permutations)
 {
-  return gst_pirl_views_caps (config->image_size, config->patch_size, patches_of (config), 0, 1);
+  const GstPirlViews views = {.image = config->image_size,.patch = config->patch_size,
+    .patches = patches_of (config),.transform = config->transform,.permutations = permutations,
+    .frames = form == FORM_FRAMES
+  };
+
+  return form == FORM_MOSAIC ? mosaic_caps (config) : gst_pirl_views_caps (&views, 0, 1);
 }
 
-static GstCaps *
-frames_caps (const PirlPretextConfig * config)
+/* Size of the set of permutations that is in use, or will be. */
+static gint
+permutations_of (GstPirlJigsaw * self, const PirlPretextConfig * config)
 {
-  return gst_caps_from_string (GST_PIRL_FRAMES_CAPS);
-}
+  gint permutations;
 
-/* What can leave the source pad, in our order of preference. */
-static GstCaps *(*const forms[]) (const PirlPretextConfig * config) = {
-  [FORM_FRAMES] = frames_caps,
-  [FORM_TENSORS] = views_caps,
-  [FORM_MOSAIC] = mosaic_caps,
-};
+  GST_OBJECT_LOCK (self);
+  permutations = self->set != NULL ? (gint) pirl_permutations_count (self->set)
+      : self->geometry.permutations;
+  GST_OBJECT_UNLOCK (self);
+  return pirl_transform_is_whole (config->transform) ? 0 : permutations;
+}
 
 /* Gives @to the framerate of @from: NNStreamer's tensors always name one, 0/1 when unknown. */
 static void
@@ -516,14 +554,16 @@ caps_for_src (GstPirlJigsaw * self, const GstCaps * caps, JigsawForm first)
   GstCaps *result = gst_caps_new_empty ();
   gboolean fixed = gst_caps_is_fixed (caps);
   PirlPretextConfig config;
+  gint permutations;
 
   gst_pirl_jigsaw_snapshot (self, &config);
-  for (guint f = first; f < G_N_ELEMENTS (forms); f++) {
+  permutations = permutations_of (self, &config);
+  for (guint form = first; form < N_FORMS; form++) {
     for (guint i = 0; i < gst_caps_get_size (caps); i++) {
-      GstCaps *form = forms[f] (&config);
+      GstCaps *one = caps_of_form (form, &config, permutations);
 
-      copy_framerate (gst_caps_get_structure (caps, i), fixed, form);
-      result = gst_caps_merge (result, form);
+      copy_framerate (gst_caps_get_structure (caps, i), fixed, one);
+      result = gst_caps_merge (result, one);
     }
   }
   return result;
@@ -965,15 +1005,16 @@ install_properties (GObjectClass * klass)
   /**
    * GstPirlJigsaw:transform:
    *
-   * What is done to the second view.
+   * What the second view is.
    */
   g_object_class_install_property (klass, PROP_TRANSFORM,
-      g_param_spec_enum ("transform", "Transform", "What is done to the second view",
+      g_param_spec_enum ("transform", "Transform", "What the second view is",
           GST_TYPE_PIRL_JIGSAW_TRANSFORM, DEFAULT_TRANSFORM, rw | GST_PARAM_MUTABLE_READY));
   /**
    * GstPirlJigsaw:flip:
    *
-   * Mirror the image view, and every patch for itself, with probability one half.
+   * Mirror the image view, and every picture of the second view for itself, with probability one
+   * half, before it is turned.
    */
   g_object_class_install_property (klass, PROP_FLIP,
       g_param_spec_boolean ("flip", "Flip",
@@ -1021,7 +1062,7 @@ gst_pirl_jigsaw_class_init (GstPirlJigsawClass * klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "PIRL jigsaw views",
       "Filter/Effect/Video",
-      "Makes an augmented view and a view of shuffled patches of every picture",
+      "Makes an augmented view and a view of shuffled patches, or turned, of every picture",
       "The gst-pirl developers");
   gst_type_mark_as_plugin_api (GST_TYPE_PIRL_JIGSAW_TRANSFORM, 0);
 

@@ -6,8 +6,11 @@
  * @title: pirltrainsink
  *
  * Trains a ResNet or a MobileNetV2 without labels (PIRL, Misra and van der Maaten 2020): a picture
- * and its jigsaw-shuffled self shall get the same embedding, other pictures a different one. With
- * `objective=supervised` it learns labels instead. The two views come from `pirljigsaw`; the samples from `pirldatasetsrc`, or from any video, a camera's too.
+ * and its jigsaw-shuffled or turned self shall get the same embedding, other pictures a different
+ * one. #GstPirlTrainSink:objective has others to compare with: what others call NPID, MoCo, Jigsaw
+ * and RotNet, and labels. The two views come from `pirljigsaw`; the samples from `pirldatasetsrc`,
+ * or from any video, a camera's too. Which `transform` of pirljigsaw an objective needs is checked
+ * when the stream begins.
  *
  * On a device that renders (a GPU) the sink takes frames with the meta `pirl-pretext` in place of
  * rendered views, `video/x-raw(meta:PirlPretext)`, which `pirljigsaw` then sends by itself: they
@@ -28,7 +31,9 @@
  *   all embeddings of the batch are one), `positive` and `positive-patches` (double, mean cosine
  *   with the own row of the memory bank), `knn-accuracy` (double, of the memory bank, leave one
  *   out; only once it is known, which needs labels), `accuracy` (double, share of the batch that
- *   was classified rightly; with objective=supervised only), `loss-scale` (double) and `skipped`
+ *   was classified rightly; with objective=supervised, jigsaw and rotation only), `near` (double,
+ *   share of the negatives beyond near-threshold; only where that is set), `loss-scale` (double) and
+ *   `skipped`
  *   (uint64, steps so far whose gradients were beyond fp16 and left out); with fp16 only.
  * - `pirl-epoch`, after each epoch, whole or not: `epoch`, `steps`, `samples` trained, `dropped` of
  *   the remainder that made no batch (uint64), mean `loss` (double), `knn-accuracy`,
@@ -47,6 +52,9 @@
  * |[
  * gst-launch-1.0 pirldatasetsrc location="synthetic:shapes?count=512&classes=4&size=64" epochs=4 ! pirljigsaw image-size=64 ! pirltrainsink objective=supervised arch=mobilenetv2 width=0.35 optimizer=adam batch-size=32 checkpoint-file=classifier.safetensors
  * ]| Learns to tell the four classes of generated pictures apart.
+ * |[
+ * gst-launch-1.0 pirldatasetsrc location="synthetic:shapes?count=512&classes=4&size=64" epochs=4 ! pirljigsaw image-size=32 transform=rotation ! pirltrainsink objective=rotation arch=resnet18 base-width=16 batch-size=32 checkpoint-file=rotnet.safetensors
+ * ]| Learns to tell by how much a picture is turned.
  * |[
  * gst-launch-1.0 videotestsrc num-buffers=2000 pattern=ball ! videoconvert ! pirljigsaw image-size=64 ! pirltrainsink arch=resnet18 batch-size=16 bank-size=1024 max-steps=100 checkpoint-file=camera.safetensors
  * ]| Learns from video, as from a camera.
@@ -83,7 +91,7 @@ struct _GstPirlTrainSink
   gboolean renders;             /* the device renders views; from READY to PAUSED to READY */
 
   gboolean refused;             /* an event: it comes again before each buffer */
-  gboolean frames;              /* the caps are those of frames, not of rendered views */
+  GstPirlViews views;           /* as the caps say; of frames, each says the sizes by itself */
 };
 
 enum
@@ -220,11 +228,10 @@ gst_pirl_train_sink_get_caps (GstBaseSink * sink, GstCaps * filter)
 static gboolean
 take_frame (GstPirlTrainSink * self, GstBuffer * buffer)
 {
-  GstPirlViews views = {.frames = TRUE };
+  GstPirlViews views = self->views;
   GError *error = NULL;
 
-  return !self->frames
-      || (gst_pirl_pretext_get_sizes (buffer, &views.image, &views.patch, &views.patches, &error)
+  return !views.frames || (gst_pirl_pretext_get_sizes (buffer, &views, &error)
       && gst_pirl_training_set_views (self->training, &views, &error)) || refuse (self, error);
 }
 
@@ -232,20 +239,16 @@ static gboolean
 gst_pirl_train_sink_set_caps (GstBaseSink * sink, GstCaps * caps)
 {
   GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (sink);
-  GstPirlViews views = { 0 };
   GError *error = NULL;
   gchar *reason = NULL;
 
-  self->frames = gst_caps_features_contains (gst_caps_get_features (caps, 0),
-      GST_PIRL_PRETEXT_FEATURE);
-  if (self->frames)
-    return TRUE;
-  if (!gst_pirl_views_caps_parse (caps, &views.image, &views.patch, &views.patches, &reason)) {
+  if (!gst_pirl_views_caps_parse (caps, &self->views, &reason)) {
     GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", reason), (NULL));
     g_free (reason);
     return FALSE;
   }
-  if (!gst_pirl_training_set_views (self->training, &views, &error))
+  if (!(self->views.frames ? gst_pirl_training_check_views : gst_pirl_training_set_views)
+      (self->training, &self->views, &error))
     return refuse (self, error);
   return TRUE;
 }
@@ -346,11 +349,11 @@ gst_pirl_train_sink_event (GstBaseSink * sink, GstEvent * event)
 static gboolean
 looks_at_images_only (GstPirlTrainSink * self)
 {
-  gboolean only;
+  gboolean images, second, only;
 
   GST_OBJECT_LOCK (self);
-  only = self->training != NULL && !self->renders
-      && self->settings.objective != PIRL_OBJECTIVE_PIRL;
+  pirl_objective_views (self->settings.objective, &images, &second);
+  only = self->training != NULL && !self->renders && !second;
   GST_OBJECT_UNLOCK (self);
   return only;
 }
@@ -502,7 +505,7 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
 
   gst_element_class_set_static_metadata (element_class, "PIRL training sink",
       "Sink/Analyzer/Video",
-      "Trains a network without labels from pictures and their jigsaw-shuffled views (PIRL)",
+      "Trains a network without labels from pictures and their transformed views (PIRL)",
       "gst-pirl");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_change_state);

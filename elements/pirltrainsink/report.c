@@ -27,7 +27,10 @@ gst_pirl_report_init (GstPirlReport * report, GstElement * element,
   report->post = settings->post_messages;
   report->interval = settings->interval;
   report->batch = settings->batch_size;
-  report->labels = settings->objective == PIRL_OBJECTIVE_SUPERVISED;
+  report->answers = settings->objective == PIRL_OBJECTIVE_SUPERVISED
+      || settings->objective == PIRL_OBJECTIVE_JIGSAW
+      || settings->objective == PIRL_OBJECTIVE_ROTATION;
+  report->near = !report->answers && settings->near_threshold < 1;
   report->progress.element = element;
   report->progress.code = "training";
   report->knn = NAN;
@@ -78,7 +81,7 @@ progress_text (const GstPirlReport * report)
   g_string_append_printf (text, ", epoch %u, loss %.3g", report->epoch, report->last.loss);
   if (report->images_per_second > 0)
     g_string_append_printf (text, ", %.3g images/s", report->images_per_second);
-  if (report->labels && report->epoch_steps > report->epoch_skipped)
+  if (report->answers && report->epoch_steps > report->epoch_skipped)
     g_string_append_printf (text, ", accuracy %.1f %%",
         100 * report->epoch_accuracy / (report->epoch_steps - report->epoch_skipped));
   if (!isnan (report->knn))
@@ -118,8 +121,10 @@ post_training (GstPirlReport * report)
 
   if (!isnan (report->knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, report->knn, NULL);
-  if (report->labels)
+  if (report->answers)
     gst_structure_set (s, "accuracy", G_TYPE_DOUBLE, last->accuracy, NULL);
+  if (report->near)
+    gst_structure_set (s, "near", G_TYPE_DOUBLE, last->near, NULL);
   if (last->loss_scale > 0)
     gst_structure_set (s, "loss-scale", G_TYPE_DOUBLE, last->loss_scale,
         "skipped", G_TYPE_UINT64, report->skipped, NULL);
@@ -304,7 +309,7 @@ gst_pirl_report_close_epoch (GstPirlReport * report, PirlTrainer * trainer, guin
       "loss", G_TYPE_DOUBLE, report->epoch_loss / learnt, NULL);
   if (!isnan (report->knn))
     gst_structure_set (s, "knn-accuracy", G_TYPE_DOUBLE, report->knn, NULL);
-  if (report->labels)
+  if (report->answers)
     gst_structure_set (s, "accuracy", G_TYPE_DOUBLE, report->epoch_accuracy / learnt, NULL);
   post_element (report, s);
 }

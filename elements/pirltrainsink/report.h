@@ -35,7 +35,8 @@ typedef struct {
   guint64 epoch_steps, epoch_dropped;
   guint64 epoch_skipped, skipped;       /* steps that fp16 could not hold: of the epoch, of all */
   gdouble epoch_loss, epoch_accuracy;   /* sums over the steps that were not skipped */
-  gboolean labels;              /* accuracy means something */
+  gboolean answers;             /* accuracy means something */
+  gboolean near;                /* as does the share of near negatives */
 } GstPirlReport;
 
 /** Starts a run with nothing counted; @element (not owned) posts the messages. */

@@ -75,16 +75,19 @@ gst_pirl_sample_queue_leading (const GstPirlSampleQueue * queue, guint limit)
 /* ---- batch -------------------------------------------------------------------------------- */
 
 void
-gst_pirl_sample_batch_init (GstPirlSampleBatch * batch, guint size)
+gst_pirl_sample_batch_init (GstPirlSampleBatch * batch, guint size,
+    PirlObjective objective)
 {
   memset (batch, 0, sizeof (*batch));
   batch->size = size;
+  batch->objective = objective;
   batch->samples = g_new0 (GstPirlQueuedSample, size);
   batch->maps = g_new0 (GstMapInfo, 2 * size);
   batch->images = g_new0 (const guint8 *, size);
   batch->patches = g_new0 (const guint8 *, size);
   batch->rows = g_new0 (guint32, size);
   batch->labels = g_new0 (gint, size);
+  batch->targets = g_new0 (gint, size);
 }
 
 void
@@ -99,6 +102,7 @@ gst_pirl_sample_batch_clear (GstPirlSampleBatch * batch)
   g_clear_pointer (&batch->patch_views, g_free);
   g_clear_pointer (&batch->rows, g_free);
   g_clear_pointer (&batch->labels, g_free);
+  g_clear_pointer (&batch->targets, g_free);
 }
 
 void
@@ -216,8 +220,9 @@ map_recipes (GstPirlSampleBatch * batch, guint i, const GstPirlViews * views, GE
   if (!gst_pirl_pretext_get (buffer, &config, &pretext, error)
       || !map_frame (batch, buffer, &image, error))
     return FALSE;
-  if (config.image_size != views->image || config.patch_size != views->patch
-      || config.grid * config.grid != views->patches || !box_fits (&pretext.image_crop, &image)
+  if (config.transform != views->transform || config.image_size != views->image
+      || config.patch_size != views->patch || config.grid * config.grid != views->patches
+      || !box_fits (&pretext.image_crop, &image)
       || !box_fits (&pretext.patch_crop, &image)) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_FORMAT, "the meta pirl-pretext of a frame of "
         "%d x %d is not about this frame, or not about these views", image.width, image.height);
@@ -250,6 +255,35 @@ find_row (GstPirlSampleBatch * batch, guint i, guint64 bank_rows, GError ** erro
   return TRUE;
 }
 
+/* What has to be told about sample @i's second view. */
+static gboolean
+find_target (GstPirlSampleBatch * batch, guint i, GError ** error)
+{
+  gint permutation, turns;
+
+  if (!gst_pirl_pretext_get_numbers (batch->samples[i].buffer, &permutation, &turns, error))
+    return FALSE;
+  batch->targets[i] = batch->objective == PIRL_OBJECTIVE_ROTATION ? turns : permutation;
+  return TRUE;
+}
+
+/* What the objective wants to know besides the views. */
+static gboolean
+find_numbers (GstPirlSampleBatch * batch, guint i, guint64 bank_rows, GError ** error)
+{
+  batch->labels[i] = batch->samples[i].label;
+  switch (batch->objective) {
+    case PIRL_OBJECTIVE_PIRL:
+    case PIRL_OBJECTIVE_NPID:
+      return find_row (batch, i, bank_rows, error);
+    case PIRL_OBJECTIVE_JIGSAW:
+    case PIRL_OBJECTIVE_ROTATION:
+      return find_target (batch, i, error);
+    default:
+      return TRUE;
+  }
+}
+
 gboolean
 gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * views,
     guint64 bank_rows, PirlBatch * mapped, GError ** error)
@@ -259,15 +293,13 @@ gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * view
     batch->patch_views = g_new (PirlView, (gsize) batch->size * views->patches);
   }
   for (guint i = 0; i < batch->n; i++) {
-    batch->labels[i] = batch->samples[i].label;
-    if ((bank_rows > 0 && !find_row (batch, i, bank_rows, error))
-        || !map_any (batch, i, views, error)) {
+    if (!find_numbers (batch, i, bank_rows, error) || !map_any (batch, i, views, error)) {
       gst_pirl_sample_batch_unmap (batch);
       return FALSE;
     }
   }
   *mapped = (PirlBatch) {.rows = batch->rows,.labels = batch->labels,
-    .epoch = batch->samples[0].epoch,.image_views = batch->image_views,
+    .targets = batch->targets,.epoch = batch->samples[0].epoch,.image_views = batch->image_views,
     .patch_views = batch->patch_views
   };
   if (!views->frames) {

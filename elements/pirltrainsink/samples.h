@@ -47,19 +47,23 @@ typedef struct {
   guint n_maps;
   const guint8 **images, **patches;
   PirlView *image_views, *patch_views;  /* of frames; made when they are first mapped */
-  guint32 *rows;
+  PirlObjective objective;
+  guint32 *rows;                /* of PIRL and NPID */
   gint *labels;
+  gint *targets;                /* of JIGSAW and ROTATION */
 } GstPirlSampleBatch;
 
 /** Makes room for batches of @size samples; clear() lets go of them and frees it. */
-void gst_pirl_sample_batch_init (GstPirlSampleBatch * batch, guint size);
+void gst_pirl_sample_batch_init (GstPirlSampleBatch * batch, guint size,
+    PirlObjective objective);
 void gst_pirl_sample_batch_clear (GstPirlSampleBatch * batch);
 /** Takes a whole batch from the queue. */
 void gst_pirl_sample_batch_take (GstPirlSampleBatch * batch, GstPirlSampleQueue * queue);
 /** Lets go of the samples. */
 void gst_pirl_sample_batch_drop (GstPirlSampleBatch * batch);
-/** Maps the views. %PIRL_ERROR_FORMAT for buffers that are not what the caps say,
- * %PIRL_ERROR_INVALID for an index that has no row in the bank (@bank_rows 0: there is none). */
+/** Maps the views, and finds the rows and the targets that the objective has. %PIRL_ERROR_FORMAT for
+ * buffers that are not what the caps say or do not know their target, %PIRL_ERROR_INVALID for an
+ * index that has no row in the bank. */
 gboolean gst_pirl_sample_batch_map (GstPirlSampleBatch * batch, const GstPirlViews * views,
     guint64 bank_rows, PirlBatch * mapped, GError ** error);
 void gst_pirl_sample_batch_unmap (GstPirlSampleBatch * batch);

@@ -27,25 +27,35 @@
 #define CAMERA_BANK_ROWS 4096
 #define CAMERA_WARMUP 100
 #define MAX_NEGATIVES 32000
+/* Keys in the queue of MoCo. */
+#define QUEUE_ROWS 65536
+#define ROTATIONS 4
 
 /* ---- enumerations ----------------------------------------------------------------------- */
 
 static const GEnumValue preset_values[] = {
   {GST_PIRL_PRESET_DEFAULT, "What works on small and large sets", "default"},
-  {GST_PIRL_PRESET_PAPER, "The settings of Misra and van der Maaten 2020", "paper"}, {0}
+  {GST_PIRL_PRESET_PAPER, "PIRL as in Misra and van der Maaten 2020", "paper"},
+  {GST_PIRL_PRESET_NPID, "NPID++ as in Misra and van der Maaten 2020", "npid++"},
+  {GST_PIRL_PRESET_MOCO, "MoCo v2 as in Chen, Fan, Girshick and He 2020", "moco"}, {0}
 };
 static const GstPirlEnum preset_enum = { "GstPirlTrainPreset", preset_values };
 
 static const GEnumValue objective_values[] = {
-  {PIRL_OBJECTIVE_PIRL, "Image and shuffled patches against the memory bank", "pirl"},
+  {PIRL_OBJECTIVE_PIRL, "Image and transformed view against the memory bank", "pirl"},
   {PIRL_OBJECTIVE_NPID, "Image against the memory bank (instance discrimination)", "npid"},
-  {PIRL_OBJECTIVE_SUPERVISED, "The samples' labels, by cross-entropy", "supervised"}, {0}
+  {PIRL_OBJECTIVE_SUPERVISED, "The samples' labels, by cross-entropy", "supervised"},
+  {PIRL_OBJECTIVE_JIGSAW, "Which permutation shuffled the patches", "jigsaw"},
+  {PIRL_OBJECTIVE_ROTATION, "By how much the picture is turned", "rotation"},
+  {PIRL_OBJECTIVE_MOCO, "Image against a queue of another crop's keys (momentum contrast)", "moco"},
+  {0}
 };
 static const GstPirlEnum objective_enum = { "GstPirlTrainObjective", objective_values };
 
 static const GEnumValue optimizer_values[] = {
   {PIRL_OPTIMIZER_SGD, "Gradient descent with momentum", "sgd"},
-  {PIRL_OPTIMIZER_ADAM, "Adam (Kingma and Ba 2015)", "adam"}, {0}
+  {PIRL_OPTIMIZER_ADAM, "Adam (Kingma and Ba 2015)", "adam"},
+  {PIRL_OPTIMIZER_LARS, "A rate for each tensor by its norm (You et al. 2017)", "lars"}, {0}
 };
 static const GstPirlEnum optimizer_enum = { "GstPirlTrainOptimizer", optimizer_values };
 
@@ -103,20 +113,26 @@ static const GstPirlProperty rows[] = {
    * GstPirlTrainSink:preset:
    *
    * Sets head, loss, z-mode, temperature, negatives, exclude-positive, lambda, bank-momentum,
-   * learning-rate, lr-schedule, warmup, weight-decay, momentum and bn-statistics at once;
-   * properties that are set after it stand. The published settings are for a million pictures:
-   * they collapse on thousands.
+   * bank-update, key-momentum, learning-rate, lr-schedule, warmup, weight-decay, momentum, nesterov
+   * and bn-statistics at once; properties that are set after it stand. `paper` is for objective=pirl
+   * and npid; `npid++` and `moco` set the objective, too, and go with no other. The published
+   * settings are for a million pictures: they collapse on thousands.
    */
   {"preset", "Preset", "Sets the properties of the recipe at once; those set after it stand",
       GST_PIRL_ENUM, AT (preset), .values = &preset_enum},
   /**
    * GstPirlTrainSink:objective:
    *
-   * What is learnt: `pirl` compares image and shuffled patches with the memory bank; `npid` the
-   * image alone, which is PIRL with lambda 0 and half of the work; `supervised` the network's
-   * answer with the sample's label (folders are classes; samples without a label are left out). It
-   * trains a classifier, `fc` or `classifier.1`, in place of heads and memory bank, and takes the
-   * image view only.
+   * What is learnt, and the `transform` of pirljigsaw that it needs:
+   *
+   * - `pirl` compares image and transformed view with the memory bank; `jigsaw`, `rotation`, `both`.
+   * - `npid` compares the image alone, which is PIRL with lambda 0 and half of the work; any.
+   * - `moco` compares the image with the key that a slower copy of the network makes of another
+   *   crop, and with a queue of earlier keys (the memory bank's place; it is no sample's); `crop`.
+   * - `jigsaw` predicts the number of the permutation, out of pirljigsaw's `permutations`; `jigsaw`.
+   * - `rotation` predicts by how many quarters the second view is turned; `rotation`.
+   * - `supervised` predicts the sample's label (folders are classes; samples without a label are
+   *   left out) with a classifier, `fc` or `classifier.1`, that others have no use for; any.
    */
   {"objective", "Objective", "What is learnt", GST_PIRL_ENUM, AT (objective),
       .values = &objective_enum},
@@ -156,6 +172,13 @@ static const GstPirlProperty rows[] = {
    */
   {"embedding-dim", "Embedding size", "Numbers in an embedding", GST_PIRL_UINT, AT (embedding_dim), 2,
       4096},
+  /**
+   * GstPirlTrainSink:hidden:
+   *
+   * Numbers that objective=jigsaw describes a patch by, before it looks at all of them together.
+   */
+  {"hidden", "Hidden", "Numbers that describe a patch, for objective=jigsaw", GST_PIRL_UINT,
+      AT (hidden), 1, 65536},
   /**
    * GstPirlTrainSink:loss:
    *
@@ -201,6 +224,22 @@ static const GstPirlProperty rows[] = {
   {"exclude-positive", "Exclude positive", "Never draw a sample as its own negative",
       GST_PIRL_BOOLEAN, AT (exclude_positive)},
   /**
+   * GstPirlTrainSink:near-threshold:
+   *
+   * Negatives whose cosine with the sample is above this count with #GstPirlTrainSink:near-weight
+   * only: they may show the same kind of thing, and need not be pushed apart. 1: none is near.
+   */
+  {"near-threshold", "Near threshold",
+        "Negatives with a larger cosine count with near-weight only (1 = none)", GST_PIRL_DOUBLE,
+      AT (near_threshold), -1, 1},
+  /**
+   * GstPirlTrainSink:near-weight:
+   *
+   * Weight of the negatives that are near, 0 leaves them out.
+   */
+  {"near-weight", "Near weight", "Weight of the negatives beyond near-threshold (0 = left out)",
+      GST_PIRL_DOUBLE, AT (near_weight), 0, 1},
+  /**
    * GstPirlTrainSink:lambda:
    *
    * Weight of the patches' term: loss = lambda * patches + (1 - lambda) * image.
@@ -215,6 +254,14 @@ static const GstPirlProperty rows[] = {
   {"bank-momentum", "Bank momentum", "Share of its old row that the memory bank keeps",
       GST_PIRL_DOUBLE, AT (bank_momentum), 0, 1},
   /**
+   * GstPirlTrainSink:key-momentum:
+   *
+   * Share of its own weights that the network which makes the keys of objective=moco keeps in each
+   * step; the rest it takes from the one that is trained.
+   */
+  {"key-momentum", "Key momentum", "Share of its weights that moco's key network keeps in a step",
+      GST_PIRL_DOUBLE, AT (key_momentum), 0, 1},
+  /**
    * GstPirlTrainSink:bank-update:
    *
    * When a sample's row of the memory bank takes up its new embedding. The paper's order (after)
@@ -227,7 +274,9 @@ static const GstPirlProperty rows[] = {
    * GstPirlTrainSink:bank-size:
    *
    * Rows of the memory bank, one a sample. 0 takes the data set's count; a stream without sample
-   * metas (a camera) then gets 4096, used as a ring.
+   * metas (a camera) then gets 4096, used as a ring. With objective=moco it is the length of the
+   * queue, a multiple of batch-size; 0 takes 65,536 or half of the data set, which holds few older
+   * keys of the batch's own pictures.
    */
   {"bank-size", "Bank size",
         "Rows of the memory bank (0 = one a sample; 4096 in a ring for a camera)", GST_PIRL_UINT64,
@@ -274,7 +323,8 @@ static const GstPirlProperty rows[] = {
   /**
    * GstPirlTrainSink:optimizer:
    *
-   * How gradients become steps. With adam, momentum is its beta1; beta2 is 0.999.
+   * How gradients become steps. With adam, momentum is its beta1; beta2 is 0.999. lars is for large
+   * batches.
    */
   {"optimizer", "Optimizer", "How gradients become steps", GST_PIRL_ENUM, AT (optimizer),
       .values = &optimizer_enum},
@@ -308,6 +358,13 @@ static const GstPirlProperty rows[] = {
    * Of the gradient descent.
    */
   {"momentum", "Momentum", "Momentum of the gradient descent", GST_PIRL_DOUBLE, AT (momentum), 0, 1},
+  /**
+   * GstPirlTrainSink:nesterov:
+   *
+   * Whether optimizer=sgd looks ahead with its momentum.
+   */
+  {"nesterov", "Nesterov", "Nesterov's momentum, with optimizer=sgd", GST_PIRL_BOOLEAN,
+      AT (nesterov)},
   /**
    * GstPirlTrainSink:bn-statistics:
    *
@@ -407,6 +464,38 @@ gst_pirl_train_settings_install (GObjectClass * klass)
   return n + 1;
 }
 
+/* What contrastive recipes of the paper have in common, at 0.03 for 256 samples. */
+static void
+set_published (GstPirlTrainSettings * recipe)
+{
+  recipe->head = PIRL_HEAD_LINEAR;
+  recipe->loss = PIRL_LOSS_NCE;
+  recipe->z_mode = PIRL_Z_FIRST_BATCH;
+  recipe->temperature = 0.07;
+  recipe->negatives = 0;        /* 32,000 of a million */
+  recipe->exclude_positive = FALSE;
+  recipe->lambda = 0.5;
+  recipe->bank_momentum = 0.5;
+  recipe->bank_update = PIRL_BANK_AFTER;
+  recipe->learning_rate = 0.03; /* 0.12 at the paper's batch of 1024 */
+  recipe->lr_schedule = PIRL_SCHEDULE_COSINE;
+  recipe->warmup = 0;
+  recipe->weight_decay = 1e-4;
+  recipe->momentum = 0.9;
+  recipe->bn_statistics = PIRL_BN_BOTH;
+}
+
+static void
+set_moco (GstPirlTrainSettings * recipe)
+{
+  set_published (recipe);
+  recipe->head = PIRL_HEAD_MLP;
+  recipe->loss = PIRL_LOSS_INFONCE;
+  recipe->temperature = 0.2;
+  recipe->exclude_positive = TRUE;
+  recipe->key_momentum = 0.999;
+}
+
 /* What the preset sets. */
 static void
 apply_preset (GstPirlTrainSettings * settings)
@@ -414,23 +503,14 @@ apply_preset (GstPirlTrainSettings * settings)
   GstPirlTrainSettings recipe;
 
   gst_pirl_train_settings_init (&recipe);
-  if (settings->preset == GST_PIRL_PRESET_PAPER) {
-    recipe.head = PIRL_HEAD_LINEAR;
-    recipe.loss = PIRL_LOSS_NCE;
-    recipe.z_mode = PIRL_Z_FIRST_BATCH;
-    recipe.temperature = 0.07;
-    recipe.negatives = 0;       /* 32,000 of a million */
-    recipe.exclude_positive = FALSE;
-    recipe.lambda = 0.5;
-    recipe.bank_momentum = 0.5;
-    recipe.bank_update = PIRL_BANK_AFTER;
-    recipe.learning_rate = 0.03;        /* 0.12 at its batch of 1024 */
-    recipe.lr_schedule = PIRL_SCHEDULE_COSINE;
-    recipe.warmup = 0;
-    recipe.weight_decay = 1e-4;
-    recipe.momentum = 0.9;
-    recipe.bn_statistics = PIRL_BN_BOTH;
-  }
+  if (settings->preset == GST_PIRL_PRESET_MOCO)
+    set_moco (&recipe);
+  else if (settings->preset != GST_PIRL_PRESET_DEFAULT)
+    set_published (&recipe);
+  if (settings->preset == GST_PIRL_PRESET_MOCO)
+    settings->objective = PIRL_OBJECTIVE_MOCO;
+  else if (settings->preset == GST_PIRL_PRESET_NPID)
+    settings->objective = PIRL_OBJECTIVE_NPID;
   settings->head = recipe.head;
   settings->loss = recipe.loss;
   settings->z_mode = recipe.z_mode;
@@ -440,12 +520,14 @@ apply_preset (GstPirlTrainSettings * settings)
   settings->lambda = recipe.lambda;
   settings->bank_momentum = recipe.bank_momentum;
   settings->bank_update = recipe.bank_update;
+  settings->key_momentum = recipe.key_momentum;
   settings->learning_rate = recipe.learning_rate;
-  settings->have_learning_rate = settings->preset == GST_PIRL_PRESET_PAPER;
+  settings->have_learning_rate = settings->preset != GST_PIRL_PRESET_DEFAULT;
   settings->lr_schedule = recipe.lr_schedule;
   settings->warmup = recipe.warmup;
   settings->weight_decay = recipe.weight_decay;
   settings->momentum = recipe.momentum;
+  settings->nesterov = recipe.nesterov;
   settings->bn_statistics = recipe.bn_statistics;
   gst_pirl_train_settings_clear (&recipe);
 }
@@ -487,15 +569,19 @@ gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
   settings->optimizer = config.optimizer;
   settings->head = config.head;
   settings->embedding_dim = config.dim;
+  settings->hidden = (guint) config.hidden;
   settings->loss = config.loss;
   settings->z_mode = config.z_mode;
   settings->z = config.z;
   settings->temperature = config.temperature;
   settings->negatives = config.negatives;
   settings->exclude_positive = config.exclude_positive;
+  settings->near_threshold = config.near;
+  settings->near_weight = config.near_weight;
   settings->lambda = config.lambda;
   settings->bank_momentum = config.bank_momentum;
   settings->bank_update = config.bank_update;
+  settings->key_momentum = config.key_momentum;
   settings->batch_size = config.batch;
   settings->on_finish = GST_PIRL_ON_FINISH_EOS;
   settings->learning_rate = config.schedule.base * LEARNING_RATE_BATCH / config.batch;
@@ -503,6 +589,7 @@ gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
   settings->warmup = -1;
   settings->weight_decay = config.weight_decay;
   settings->momentum = config.momentum;
+  settings->nesterov = config.nesterov;
   settings->bn_statistics = config.bn_statistics;
   settings->seed = config.seed;
   settings->deterministic = config.deterministic;
@@ -560,6 +647,31 @@ is_set (const gchar * text)
   return text != NULL && *text != '\0';
 }
 
+/* A recipe is one of an objective. */
+static gboolean
+check_preset (const GstPirlTrainSettings * settings, GError ** error)
+{
+  static const struct
+  {
+    guint objectives;           /* a bit each */
+    const gchar *text;
+  } fits[] = {
+    [GST_PIRL_PRESET_DEFAULT] = {~0u, NULL},
+    [GST_PIRL_PRESET_PAPER] = {1u << PIRL_OBJECTIVE_PIRL | 1u << PIRL_OBJECTIVE_NPID,
+        "objective=pirl and npid"},
+    [GST_PIRL_PRESET_NPID] = {1u << PIRL_OBJECTIVE_NPID, "objective=npid"},
+    [GST_PIRL_PRESET_MOCO] = {1u << PIRL_OBJECTIVE_MOCO, "objective=moco"},
+  };
+
+  if (fits[settings->preset].objectives >> settings->objective & 1)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "preset=%s is a recipe for %s, and the objective is %s; use preset=default with it",
+      preset_values[settings->preset].value_nick, fits[settings->preset].text,
+      objective_values[settings->objective].value_nick);
+  return FALSE;
+}
+
 gboolean
 gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean * resumed,
     PirlPosition * position, GError ** error)
@@ -568,7 +680,7 @@ gst_pirl_train_settings_check (const GstPirlTrainSettings * settings, gboolean *
 
   *resumed = FALSE;
   if (!pirl_trunk_from_name (settings->arch ? settings->arch : "", settings->base_width,
-          settings->width, &trunk, error))
+          settings->width, &trunk, error) || !check_preset (settings, error))
     return FALSE;
   if (is_set (settings->model_file)) {
     g_autoptr (PirlSafetensors) file = pirl_safetensors_open (settings->model_file, error);
@@ -616,6 +728,49 @@ gst_pirl_train_settings_keep_precisions (GstPirlTrainSettings * settings, GError
   keep_precision (&settings->bank_precision, bank_precision);
   return TRUE;
 }
+
+/* ---- views -------------------------------------------------------------------------------- */
+
+#define BIT(transform) (1u << PIRL_TRANSFORM_##transform)
+
+/* What an objective can learn from. */
+static const struct
+{
+  guint transforms;
+  const gchar *text;
+} needs[] = {
+  [PIRL_OBJECTIVE_PIRL] = {BIT (JIGSAW) | BIT (ROTATION) | BIT (BOTH), "jigsaw, rotation or both"},
+  [PIRL_OBJECTIVE_NPID] = {~0u, NULL},
+  [PIRL_OBJECTIVE_SUPERVISED] = {~0u, NULL},
+  [PIRL_OBJECTIVE_JIGSAW] = {BIT (JIGSAW), "jigsaw"},
+  [PIRL_OBJECTIVE_ROTATION] = {BIT (ROTATION), "rotation"},
+  [PIRL_OBJECTIVE_MOCO] = {BIT (CROP), "crop"},
+};
+
+gboolean
+gst_pirl_train_settings_check_views (const GstPirlTrainSettings * settings,
+    const GstPirlViews * views, GError ** error)
+{
+  if (!(needs[settings->objective].transforms >> views->transform & 1)) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "objective=%s needs pirljigsaw transform=%s, and these views are of transform=%s",
+        objective_values[settings->objective].value_nick, needs[settings->objective].text,
+        pirl_transform_name (views->transform));
+    return FALSE;
+  }
+  if (settings->objective == PIRL_OBJECTIVE_JIGSAW && views->permutations < 2) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "objective=jigsaw tells the permutations of a set apart, and the views %s; set pirljigsaw "
+        "permutations, to 100 for example", views->permutations < 0 ? "do not say how many there are"
+        : views->permutations == 0 ? "are shuffled by any that there is" : "know one only");
+    return FALSE;
+  }
+  return TRUE;
+}
+
+#undef BIT
+
+/* ---- what they mean for a data set -------------------------------------------------------- */
 
 /* Steps of the whole run, 0 when nobody knows. An epoch's remainder is not trained. */
 static guint64
@@ -676,8 +831,36 @@ resolve_classes (const GstPirlDataset * dataset, PirlTrainerConfig * config, GEr
     return FALSE;
   }
   config->classes = dataset->n_classes;
-  config->bank_rows = 0;
   return TRUE;
+}
+
+/* Unless bank-size says it: a row for each sample, or a queue. */
+static guint64
+default_rows (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset)
+{
+  guint64 count = dataset ? dataset->count : 0;
+
+  if (settings->objective == PIRL_OBJECTIVE_MOCO) {
+    count = count > 0 ? MIN (QUEUE_ROWS, count / 2) : CAMERA_BANK_ROWS;
+    return MAX (count / settings->batch_size, 1) * settings->batch_size;
+  }
+  /* Shards share one numbering: indices go up to the total. */
+  return count > 0 ? MAX (count, dataset->total) : CAMERA_BANK_ROWS;
+}
+
+/* A step's keys take the place of as many old ones. */
+static gboolean
+check_queue (const GstPirlTrainSettings * settings, guint64 rows_n, GError ** error)
+{
+  const guint64 less = rows_n / settings->batch_size * settings->batch_size;
+
+  if (rows_n == less)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "a queue of %" G_GUINT64_FORMAT " keys is no multiple of the batch-size %u; set bank-size to "
+      "%" G_GUINT64_FORMAT " or %" G_GUINT64_FORMAT, rows_n, settings->batch_size, less,
+      less + settings->batch_size);
+  return FALSE;
 }
 
 /* Rows of the bank, and how many of them a sample is compared with. */
@@ -685,20 +868,17 @@ static gboolean
 resolve_bank (const GstPirlTrainSettings * settings, const GstPirlDataset * dataset,
     PirlTrainerConfig * config, GError ** error)
 {
-  guint64 count = dataset ? dataset->count : 0;
-  guint64 rows_n = settings->bank_size;
+  const guint64 rows_n = settings->bank_size > 0 ? settings->bank_size
+      : default_rows (settings, dataset);
 
-  /* Shards share one numbering: indices go up to the total. */
-  if (rows_n == 0 && count > 0)
-    rows_n = MAX (count, dataset->total);
-  else if (rows_n == 0)
-    rows_n = CAMERA_BANK_ROWS;
   if (rows_n > G_MAXUINT32 || rows_n < settings->batch_size || rows_n < 2) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
         "a memory bank of %" G_GUINT64_FORMAT " rows does not go with batches of %u; set bank-size "
         "between the batch-size and %u", rows_n, settings->batch_size, G_MAXUINT32);
     return FALSE;
   }
+  if (settings->objective == PIRL_OBJECTIVE_MOCO && !check_queue (settings, rows_n, error))
+    return FALSE;
   if (settings->negatives > rows_n - 1) {
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
         "negatives is %" G_GUINT64_FORMAT ", but a memory bank of %" G_GUINT64_FORMAT " rows has "
@@ -708,8 +888,29 @@ resolve_bank (const GstPirlTrainSettings * settings, const GstPirlDataset * data
   }
   config->bank_rows = rows_n;
   config->negatives = settings->negatives > 0 ? settings->negatives
-      : MIN (MAX_NEGATIVES, rows_n - 1);
+      : settings->objective == PIRL_OBJECTIVE_MOCO ? rows_n - 1 : MIN (MAX_NEGATIVES, rows_n - 1);
   return TRUE;
+}
+
+/* The classes or the bank that the objective has. */
+static gboolean
+resolve_objective (const GstPirlTrainSettings * settings, const GstPirlViews * views,
+    const GstPirlDataset * dataset, PirlTrainerConfig * config, GError ** error)
+{
+  config->objective = settings->objective;
+  config->bank_rows = 0;
+  switch (config->objective) {
+    case PIRL_OBJECTIVE_SUPERVISED:
+      return resolve_classes (dataset, config, error);
+    case PIRL_OBJECTIVE_JIGSAW:
+      config->classes = (guint) views->permutations;
+      return TRUE;
+    case PIRL_OBJECTIVE_ROTATION:
+      config->classes = ROTATIONS;
+      return TRUE;
+    default:
+      return resolve_bank (settings, dataset, config, error);
+  }
 }
 
 gboolean
@@ -722,15 +923,13 @@ gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
   if (!pirl_trunk_from_name (settings->arch, settings->base_width, settings->width,
           &config->trunk, error)
       || !check_count (settings, dataset, error)
-      || !(settings->objective == PIRL_OBJECTIVE_SUPERVISED
-          ? resolve_classes (dataset, config, error)
-          : resolve_bank (settings, dataset, config, error)))
+      || !resolve_objective (settings, views, dataset, config, error))
     return FALSE;
   resolve_schedule (settings, run_length (settings, dataset), &config->schedule);
-  config->objective = settings->objective;
   config->optimizer = settings->optimizer;
   config->head = settings->head;
   config->dim = settings->embedding_dim;
+  config->hidden = (gint) settings->hidden;
   config->image_size = views->image;
   config->patch_size = views->patch;
   config->patches = views->patches;
@@ -740,10 +939,14 @@ gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
   config->z = settings->z;
   config->temperature = settings->temperature;
   config->exclude_positive = settings->exclude_positive;
+  config->near = settings->near_threshold;
+  config->near_weight = settings->near_weight;
   config->lambda = settings->lambda;
   config->bank_momentum = settings->bank_momentum;
   config->bank_update = settings->bank_update;
+  config->key_momentum = settings->key_momentum;
   config->momentum = settings->momentum;
+  config->nesterov = settings->nesterov;
   config->weight_decay = settings->weight_decay;
   config->bn_statistics = settings->bn_statistics;
   config->seed = settings->seed;

@@ -235,6 +235,21 @@ load (GstPirlTraining * self, const GstPirlDataset * dataset, GError ** error)
   return ok;
 }
 
+/* "64 px, jigsaw of 9 x 18 px out of 100 permutations, rendered here" */
+static gchar *
+views_text (const GstPirlViews * views)
+{
+  GString *text = g_string_new (NULL);
+
+  g_string_append_printf (text, "%d px, %s of %d x %d px", views->image,
+      pirl_transform_name (views->transform), views->patches, views->patch);
+  if (views->permutations > 0)
+    g_string_append_printf (text, " out of %d permutations", views->permutations);
+  if (views->frames)
+    g_string_append (text, ", rendered here");
+  return g_string_free (text, FALSE);
+}
+
 static void
 log_plan (GstPirlTraining * self)
 {
@@ -246,15 +261,15 @@ log_plan (GstPirlTraining * self)
       : g_strdup ("constant after warm-up, as the length of the run is not known");
 
   g_autofree gchar *trunk = pirl_trunk_describe (&c->trunk);
+  g_autofree gchar *views = views_text (&self->planned);
 
-  GST_INFO_OBJECT (self->element, "training %s on %s in %s, from %s: views of %d and %d x %d "
-      "px, batches of %u, memory bank of %" G_GUINT64_FORMAT " rows, %" G_GUINT64_FORMAT
-      " negatives, learning rate %g after %" G_GUINT64_FORMAT " steps of warm-up, %s; %.1f MiB",
+  GST_INFO_OBJECT (self->element, "training %s on %s in %s, from %s: views of %s, batches of %u, "
+      "memory bank of %" G_GUINT64_FORMAT " rows, %" G_GUINT64_FORMAT " negatives, learning rate %g "
+      "after %" G_GUINT64_FORMAT " steps of warm-up, %s; %.1f MiB",
       trunk, pirl_trainer_device (self->trainer), pirl_trainer_precision (self->trainer),
       self->resumed ? self->settings.checkpoint_file
-      : model && *model ? model : "random weights", c->image_size, c->patches, c->patch_size,
-      c->batch, c->bank_rows, c->negatives, s->base, s->warmup, length,
-      pirl_trainer_bytes (self->trainer) / (1024.0 * 1024.0));
+      : model && *model ? model : "random weights", views, c->batch, c->bank_rows, c->negatives,
+      s->base, s->warmup, length, pirl_trainer_bytes (self->trainer) / (1024.0 * 1024.0));
   if (gst_pirl_auto_reason (self->settings.device))
     GST_INFO_OBJECT (self->element, "device=auto is the CPU: %s",
         gst_pirl_auto_reason (self->settings.device));
@@ -709,8 +724,8 @@ gst_pirl_training_new (GstElement * element, const GstPirlTrainSettings * settin
   g_mutex_init (&self->lock);
   g_cond_init (&self->cond);
   gst_pirl_sample_queue_init (&self->queue, QUEUE_BATCHES * settings->batch_size);
-  gst_pirl_sample_batch_init (&self->batch.samples, settings->batch_size);
-  gst_pirl_sample_batch_init (&self->next.samples, settings->batch_size);
+  gst_pirl_sample_batch_init (&self->batch.samples, settings->batch_size, settings->objective);
+  gst_pirl_sample_batch_init (&self->next.samples, settings->batch_size, settings->objective);
   gst_pirl_report_init (&self->report, element, settings);
   self->shown.knn = NAN;
   self->shown.eta = -1;
@@ -759,29 +774,40 @@ gst_pirl_training_free (GstPirlTraining * self)
 
 /* ---- from outside: what the stream is ------------------------------------------------------- */
 
-static const gchar *
-rendered_by (const GstPirlViews * views)
+gboolean
+gst_pirl_training_check_views (GstPirlTraining * self, const GstPirlViews * views,
+    GError ** error)
 {
-  return views->frames ? ", rendered here" : "";
+  return gst_pirl_train_settings_check_views (&self->settings, views, error);
+}
+
+static gboolean
+same_views (const GstPirlViews * a, const GstPirlViews * b)
+{
+  return a->image == b->image && a->patch == b->patch && a->patches == b->patches
+      && a->transform == b->transform && a->permutations == b->permutations
+      && a->frames == b->frames;
 }
 
 gboolean
 gst_pirl_training_set_views (GstPirlTraining * self, const GstPirlViews * views, GError ** error)
 {
-  gboolean ok = TRUE;
+  gboolean ok = gst_pirl_training_check_views (self, views, error);
 
+  if (!ok)
+    return FALSE;
   g_mutex_lock (&self->lock);
   if (self->phase == PHASE_WAITING) {
     self->views = *views;
     self->have_views = TRUE;
-  } else if (self->have_views && (views->image != self->views.image
-          || views->patch != self->views.patch || views->patches != self->views.patches
-          || views->frames != self->views.frames)) {
+  } else if (self->have_views && !same_views (views, &self->views)) {
+    g_autofree gchar *before = views_text (&self->views);
+    g_autofree gchar *now = views_text (views);
+
     g_set_error (error, PIRL_ERROR, PIRL_ERROR_MISMATCH,
-        "the views changed from %d px and %d patches of %d px%s to %d px and %d patches of "
-        "%d px%s; a training keeps its sizes: set pirljigsaw's image-size and patch-size",
-        self->views.image, self->views.patches, self->views.patch, rendered_by (&self->views),
-        views->image, views->patches, views->patch, rendered_by (views));
+        "the views changed from %s to %s; a training keeps its views: leave pirljigsaw's "
+        "image-size, patch-size, transform and permutations as they were",
+        before, now);
     ok = FALSE;
   }
   g_mutex_unlock (&self->lock);

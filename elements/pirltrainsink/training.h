@@ -24,7 +24,10 @@ void gst_pirl_training_stop (GstPirlTraining * training);
 /** Stops, if that has not been done. */
 void gst_pirl_training_free (GstPirlTraining * training);
 
-/** FALSE when a training that has begun cannot go on with these. */
+/** FALSE when the objective cannot learn from these: of frames, before their sizes are known. */
+gboolean gst_pirl_training_check_views (GstPirlTraining * training, const GstPirlViews * views,
+    GError ** error);
+/** The same, and FALSE when a training that has begun cannot go on with them. */
 gboolean gst_pirl_training_set_views (GstPirlTraining * training, const GstPirlViews * views,
     GError ** error);
 gboolean gst_pirl_training_set_dataset (GstPirlTraining * training,

@@ -258,12 +258,15 @@ prepare_whole (PirlRenderer *self, Whole *whole, guint8 *data)
 static void
 prepare_patches (PirlRenderer *self, guint n, guint8 *data)
 {
-  const PirlImage crop = pirl_view_crop (self->patch);
+  const PirlView *view = self->patch;
+  PirlImage crop;
 
   self->patches = data;
   self->n_patches = data ? n : 0;
-  if (data)
-    pirl_resizer_plan (self->patch_plan, &crop, self->patch->scaled, self->patch->scaled);
+  if (!data)
+    return;
+  crop = pirl_view_crop (view);
+  pirl_resizer_plan (self->patch_plan, &crop, view->scaled, view->scaled);
 }
 
 void
@@ -274,7 +277,7 @@ pirl_renderer_run (PirlRenderer *self, const PirlPretextConfig *config, const Pi
   Whole *whole = self->whole;
 
   g_mutex_lock (&self->lock);
-  pirl_pretext_views (config, pretext, src, &whole[IMAGE].view, self->patch);
+  pirl_pretext_views (config, pretext, src, &whole[IMAGE].view, patches ? self->patch : NULL);
   whole[SECOND].view = self->patch[0];
   prepare_whole (self, &whole[IMAGE], image);
   prepare_whole (self, &whole[SECOND], cells == 1 ? patches : NULL);

@@ -566,6 +566,248 @@ GST_START_TEST (strengths_change_while_playing)
 
 GST_END_TEST;
 
+/* ---- transforms --------------------------------------------------------------------------- */
+
+/* The second view: the side of its pictures and how many there are. */
+static const struct
+{
+  const gchar *properties, *name;
+  gint patch, patches, permutations;
+} transforms[] = {
+  {"", "jigsaw", PATCH, PATCHES, 0},
+  {"transform=jigsaw permutations=20", "jigsaw", PATCH, PATCHES, 20},
+  {"transform=rotation", "rotation", SIZE, 1, 0},
+  /* Of a jigsaw's settings nothing is left. */
+  {"transform=rotation permutations=20 permutation=13 grid=5 crop-size=77 patch-size=8", "rotation",
+      SIZE, 1, 0},
+  {"transform=both permutations=20 rotation=3", "both", PATCH, PATCHES, 20},
+  {"transform=crop", "crop", SIZE, 1, 0},
+};
+
+static gint
+degrees_of (GstBuffer * buffer)
+{
+  gint degrees = -1;
+
+  fail_unless (gst_structure_get_int (pretext_of (buffer), "rotation", &degrees));
+  return degrees;
+}
+
+GST_START_TEST (transforms_have_their_caps_and_metas)
+{
+  for (guint i = 0; i < G_N_ELEMENTS (transforms); i++) {
+    for (guint frames = 0; frames < 2; frames++) {
+      GstHarness *h = harness_new (transforms[i].properties);
+      const gint patch = transforms[i].patch, patches = transforms[i].patches;
+      g_autofree gchar *fields = g_strdup_printf ("transform=(string)%s,permutations=(int)%d,"
+          "framerate=25/1", transforms[i].name, transforms[i].permutations);
+      g_autofree gchar *want = frames
+          ? g_strconcat ("video/x-raw(meta:PirlPretext),format=RGB,", fields, NULL)
+          : g_strdup_printf ("other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\","
+          "dimensions=\"3:32:32:1,3:%d:%d:%d\",%s", patch, patch, patches, fields);
+      GstCaps *caps, *expected = gst_caps_from_string (want);
+
+      if (frames)
+        gst_harness_set_sink_caps_str (h, "video/x-raw(meta:PirlPretext)");
+      set_size (h, 50, 37);
+      for (guint n = 0; n < 6; n++) {
+        GstBuffer *out = push_pull (h, sample (50, 37, n, 0, n));
+        GstPirlViews views = { 0 };
+        gint permutation, turns;
+
+        fail_unless_equals_string (gst_structure_get_string (pretext_of (out), "transform"),
+            transforms[i].name);
+        fail_unless (gst_pirl_pretext_get_sizes (out, &views, NULL));
+        fail_unless (views.image == SIZE && views.patch == patch && views.patches == patches);
+        fail_unless (gst_pirl_pretext_get_numbers (out, &permutation, &turns, NULL));
+        fail_unless_equals_int (degrees_of (out), 90 * turns);
+        fail_unless (transforms[i].permutations > 0 ? permutation >= 0
+            && permutation < transforms[i].permutations : permutation == -1);
+        if (!frames)
+          fail_unless_equals_int (gst_memory_get_sizes (gst_buffer_peek_memory (out, 1), NULL,
+                  NULL), patches * patch * patch * 3);
+        gst_buffer_unref (out);
+      }
+      caps = gst_pad_get_current_caps (h->sinkpad);
+      fail_unless (gst_caps_is_equal (caps, expected), "%s: %" GST_PTR_FORMAT, want, caps);
+      gst_caps_unref (caps);
+      gst_caps_unref (expected);
+      gst_harness_teardown (h);
+    }
+  }
+}
+
+GST_END_TEST;
+
+/* The same views whether they are rendered here or from the meta; pictures of any shape. */
+GST_START_TEST (transforms_are_rendered_from_their_metas)
+{
+  static const gint sizes[][2] = { {50, 37}, {1, 1}, {1, 90}, {90, 1}, {3, 200}, {300, 200} };
+
+  for (guint i = 0; i < G_N_ELEMENTS (transforms); i++) {
+    g_autofree gchar *properties = g_strconcat ("photometric=0.5 blur=0.5 ",
+        transforms[i].properties, NULL);
+    GstHarness *rendering = harness_new (properties), *sending = harness_new (properties);
+    const gsize bytes = 3 * transforms[i].patches * transforms[i].patch * transforms[i].patch;
+
+    gst_harness_set_sink_caps_str (sending, "video/x-raw(meta:PirlPretext)");
+    for (guint j = 0; j < 2 * G_N_ELEMENTS (sizes); j++) {
+      const gint width = sizes[j / 2][0], height = sizes[j / 2][1];
+      guint8 image_view[SIZE * SIZE * 3], second[PATCHES * SIZE * SIZE * 3];
+      GstBuffer *frame, *views;
+
+      set_size (rendering, width, height);
+      set_size (sending, width, height);
+      views = push_pull (rendering, sample (width, height, j, 1, j));
+      frame = push_pull (sending, sample (width, height, j, 1, j));
+      fail_unless_equals_int (degrees_of (views), degrees_of (frame));
+      render_from_meta (frame, image_view, second);
+      fail_unless_equals_int (gst_buffer_get_size (views), sizeof (image_view) + bytes);
+      fail_unless (gst_buffer_memcmp (views, 0, image_view, sizeof (image_view)) == 0);
+      fail_unless (gst_buffer_memcmp (views, sizeof (image_view), second, bytes) == 0);
+      gst_buffer_unref (views);
+      gst_buffer_unref (frame);
+    }
+    gst_harness_teardown (rendering);
+    gst_harness_teardown (sending);
+  }
+}
+
+GST_END_TEST;
+
+#define UNTOUCHED "flip=false brightness=0 contrast=0 saturation=0 hue=0 grayscale=0 " \
+  "crop-scale-min=1 patch-crop-scale-min=1 "
+/* Colours of the corners: top left, top right, bottom right, bottom left. */
+static const guint8 corners[4][3] = { {200, 0, 0}, {0, 200, 0}, {0, 0, 200}, {200, 200, 0} };
+
+/* A picture of 60 x 60 in four quarters of one colour each. */
+static GstBuffer *
+coloured_corners (void)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, 60 * 180, NULL);
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_WRITE));
+  for (gint y = 0; y < 60; y++)
+    for (gint x = 0; x < 60; x++)
+      memcpy (map.data + 180 * y + 3 * x, corners[y < 30 ? x >= 30 : 2 + (x < 30)], 3);
+  gst_buffer_unmap (buffer, &map);
+  return buffer;
+}
+
+/* The corner's number at (x, y) of that picture when it has been turned: each quarter of a turn,
+ * counter-clockwise, brings the top right corner to the top left. */
+static gint
+corner_at (gint x, gint y, gint turns)
+{
+  return ((y < 30 ? x >= 30 : 2 + (x < 30)) + turns) % 4;
+}
+
+/* What is to see in the second view, as tensor or as mosaic, at (x, y). */
+static void
+assert_corner (const guint8 * pixel, gint x, gint y, gint turns)
+{
+  fail_unless (memcmp (pixel, corners[corner_at (x, y, turns)], 3) == 0,
+      "(%d,%d), turned by %d: %d %d %d", x, y, turns, pixel[0], pixel[1], pixel[2]);
+}
+
+GST_START_TEST (rotation_turns_counter_clockwise)
+{
+  for (gint i = 0; i < 8; i++) {
+    const gint turns = i / 2;
+    const gboolean mosaic = i % 2;
+    g_autofree gchar *line = g_strdup_printf ("pirljigsaw transform=rotation image-size=60 "
+        UNTOUCHED "rotation=%d", turns);
+    GstHarness *h = gst_harness_new_parse (line);
+    GstBuffer *out;
+    GstMapInfo map;
+
+    if (mosaic)
+      gst_harness_set_sink_caps_str (h, "video/x-raw,format=RGB");
+    set_size (h, 60, 60);
+    out = push_pull (h, coloured_corners ());
+    fail_unless_equals_int (degrees_of (out), 90 * turns);
+    fail_unless (gst_buffer_map (out, &map, GST_MAP_READ));
+    fail_unless_equals_int (map.size, (mosaic ? 1 : 2) * 60 * 180);
+    for (gint y = 0; y < 60; y++)
+      for (gint x = 0; x < 60; x++) {
+        const guint8 *image = map.data + 180 * y + 3 * x;
+
+        if (!mosaic)
+          assert_corner (image, x, y, 0);
+        assert_corner (mosaic ? image : image + 60 * 180, x, y, turns);
+      }
+    gst_buffer_unmap (out, &map);
+    gst_buffer_unref (out);
+    gst_harness_teardown (h);
+  }
+}
+
+GST_END_TEST;
+
+/* Patches that fill their cells, in order, are the turned picture, cut. */
+GST_START_TEST (both_turns_before_it_cuts)
+{
+  for (gint turns = 0; turns < 4; turns++) {
+    g_autofree gchar *line = g_strdup_printf ("pirljigsaw transform=both image-size=60 grid=4 "
+        "crop-size=60 patch-size=15 permutation=0 " UNTOUCHED "rotation=%d", turns);
+    GstHarness *h = gst_harness_new_parse (line);
+    GstBuffer *out;
+    GstMapInfo map;
+
+    set_size (h, 60, 60);
+    out = push_pull (h, coloured_corners ());
+    fail_unless_equals_int (degrees_of (out), 90 * turns);
+    fail_unless (gst_buffer_map (out, &map, GST_MAP_READ));
+    for (gint i = 0; i < 60 * 60; i++) {
+      const gint cell = i / (15 * 15), x = cell % 4 * 15 + i % 15, y = cell / 4 * 15 + i / 15 % 15;
+
+      assert_corner (map.data + 60 * 180 + 3 * i, x, y, turns);
+    }
+    gst_buffer_unmap (out, &map);
+    gst_buffer_unref (out);
+    gst_harness_teardown (h);
+  }
+}
+
+GST_END_TEST;
+
+/* Every turn comes, as the seed, the epoch and the index say; with turns asked for, all else is as
+ * without. */
+GST_START_TEST (turns_are_drawn)
+{
+  GstHarness *drawing = harness_new ("transform=rotation"), *again = harness_new
+      ("transform=rotation"), *fixed = harness_new ("transform=rotation rotation=2");
+  GstHarness *harnesses[] = { drawing, again, fixed };
+  guint seen[4] = { 0 };
+
+  for (guint k = 0; k < G_N_ELEMENTS (harnesses); k++)
+    set_size (harnesses[k], 50, 37);
+  for (guint i = 0; i < 60; i++) {
+    GstBuffer *a = push_pull (drawing, sample (50, 37, 0, i % 2, i));
+    GstBuffer *b = push_pull (again, sample (50, 37, 0, i % 2, i));
+    GstBuffer *c = push_pull (fixed, sample (50, 37, 0, i % 2, i));
+
+    fail_unless (same_bytes (a, b));
+    fail_unless_equals_int (degrees_of (a), degrees_of (b));
+    fail_unless_equals_int (degrees_of (c), 180);
+    fail_unless (same_bytes (a, c) == (degrees_of (a) == 180));
+    for (guint k = 0; k < 8; k++)
+      fail_unless_equals_int (nth_int (pretext_of (a), "crops", k), nth_int (pretext_of (c),
+              "crops", k));
+    seen[degrees_of (a) / 90]++;
+    gst_buffer_unref (a);
+    gst_buffer_unref (b);
+    gst_buffer_unref (c);
+  }
+  for (guint t = 0; t < 4; t++)
+    fail_unless (seen[t] > 0, "no picture was turned by %u quarters", t);
+  for (guint k = 0; k < G_N_ELEMENTS (harnesses); k++)
+    gst_harness_teardown (harnesses[k]);
+}
+
+GST_END_TEST;
+
 /* ---- metas -------------------------------------------------------------------------------- */
 
 GST_START_TEST (metas_are_kept_and_added)
@@ -666,7 +908,8 @@ GST_START_TEST (bad_metas_are_refused)
     {"crops", -1, 0}, {"offsets", 3, -1}, {"offsets", 3, 4}, {"permutation", 0, 9},
     {"permutation", -1, 0}, {"orders", 7, 4}, {"orders", 0, -1}, {"flips", -1, 0},
     {"jitter", -1, 0}, {"photometric", -1, 0}, {"grid", -2, 9}, {"patch-size", -2, 40},
-    {"image-size", -1, 0}, {"crop-size", -2, 35},
+    {"image-size", -1, 0}, {"crop-size", -2, 35}, {"transform", -1, 0}, {"transform", -2, 1},
+    {"rotation", -1, 0}, {"rotation", -2, 90}, {"rotation", -2, -90}, {"rotation", -2, 45},
   };
   PirlPretextConfig c = default_config (), read;
   PirlPretext p, q;
@@ -876,17 +1119,17 @@ GST_START_TEST (grids_have_their_caps)
     g_autofree gchar *want = g_strdup_printf ("other/tensors,dimensions=\"%s\"",
         cases[i].dimensions);
     GstBuffer *out;
-    gint size, patch, patches;
+    GstPirlViews views;
     GstCaps *caps;
 
     set_size (h, 50, 37);
     out = push_pull (h, packed_picture (50, 37, 0));
     assert_caps (h, want);
     caps = gst_pad_get_current_caps (h->sinkpad);
-    fail_unless (gst_pirl_views_caps_parse (caps, &size, &patch, &patches, NULL));
+    fail_unless (gst_pirl_views_caps_parse (caps, &views, NULL));
     gst_caps_unref (caps);
     fail_unless_equals_int (gst_buffer_get_size (out),
-        size * size * 3 + patches * patch * patch * 3);
+        views.image * views.image * 3 + views.patches * views.patch * views.patch * 3);
     gst_buffer_unref (out);
     gst_harness_teardown (h);
   }
@@ -1114,7 +1357,9 @@ views_of_threads (guint n_threads, const gchar * peer, const gchar * strengths)
 GST_START_TEST (threads_change_no_byte)
 {
   static const gchar *peers[] = { "other/tensors", "video/x-raw,format=RGB" };
-  static const gchar *strengths[] = { "", "photometric=0.5 blur=0.5" };
+  static const gchar *strengths[] = { "", "photometric=0.5 blur=0.5", "transform=rotation",
+    "transform=both photometric=0.5 blur=0.5", "transform=crop photometric=0.5"
+  };
 
   for (guint p = 0; p < G_N_ELEMENTS (peers); p++) {
     for (guint s = 0; s < G_N_ELEMENTS (strengths); s++) {
@@ -1169,6 +1414,11 @@ pirljigsaw_suite (void)
   tcase_add_test (tc, fixed_permutation_is_the_set_s);
   tcase_add_test (tc, identity_permutation_without_augmentation_shows_the_picture);
   tcase_add_test (tc, strengths_change_while_playing);
+  tcase_add_test (tc, transforms_have_their_caps_and_metas);
+  tcase_add_test (tc, transforms_are_rendered_from_their_metas);
+  tcase_add_test (tc, rotation_turns_counter_clockwise);
+  tcase_add_test (tc, both_turns_before_it_cuts);
+  tcase_add_test (tc, turns_are_drawn);
   tcase_add_test (tc, metas_are_kept_and_added);
   tcase_add_test (tc, meta_describes_the_draws);
   tcase_add_test (tc, bad_metas_are_refused);

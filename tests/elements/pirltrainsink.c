@@ -10,6 +10,7 @@
 
 #include "base/safetensors.h"
 #include "meta.h"
+#include "pretext.h"
 #include "../kernels/fake-cuda.h"
 
 #define SIZE 32
@@ -98,7 +99,9 @@ make_sink (const gchar * settings, GstBus ** bus)
 static void
 rig_caps (Rig * rig, gint size, gint fps)
 {
-  gst_harness_set_src_caps (rig->harness, gst_pirl_views_caps (size, PATCH, PATCHES, fps, 1));
+  const GstPirlViews views = { size, PATCH, PATCHES, PIRL_TRANSFORM_JIGSAW, 0, FALSE };
+
+  gst_harness_set_src_caps (rig->harness, gst_pirl_views_caps (&views, fps, 1));
 }
 
 /* @count 0: a camera, no data set. */
@@ -1230,7 +1233,8 @@ GST_START_TEST (test_caps_that_are_no_views)
   GstElement *sink = make_sink ("", &bus);
   GstPad *pad = gst_element_get_static_pad (sink, "sink");
   GstCaps *video = gst_caps_from_string ("video/x-raw,format=RGB,width=32,height=32");
-  GstCaps *views = gst_pirl_views_caps (32, 16, 9, 0, 1);
+  GstCaps *views = gst_caps_from_string ("other/tensors,format=static,num_tensors=2,"
+      "types=\"uint8,uint8\",dimensions=\"3:32:32:1,3:16:16:9\",framerate=0/1");
 
   fail_if (gst_pad_query_accept_caps (pad, video));
   fail_unless (gst_pad_query_accept_caps (pad, views));

@@ -6,6 +6,7 @@
 
 #include "leaks.h"
 #include "meta.h"
+#include "pretext.h"
 
 /* ---- every element ------------------------------------------------------------------------- */
 
@@ -245,17 +246,29 @@ GST_END_TEST;
 
 GST_START_TEST (tensor_caps_are_those_of_nnstreamer)
 {
+  static const GstPirlViews shuffled = { 64, 18, 9, PIRL_TRANSFORM_JIGSAW, 100, FALSE };
+  static const GstPirlViews turned = { 64, 64, 1, PIRL_TRANSFORM_ROTATION, 0, FALSE };
+  static const GstPirlViews frames = { 0, 0, 0, PIRL_TRANSFORM_BOTH, 7, TRUE };
+  static const GstPirlViews unknown = { 8, 4, 4, PIRL_TRANSFORM_JIGSAW, -1, FALSE };
   const struct
   {
     GstCaps *caps;
     const gchar *want;
   } cases[] = {
-    {gst_pirl_views_caps (64, 18, 9, 30, 1), "other/tensors, format=(string)static, "
+    {gst_pirl_views_caps (&shuffled, 30, 1), "other/tensors, format=(string)static, "
           "num_tensors=(int)2, types=(string)\"uint8,uint8\", "
-          "dimensions=(string)\"3:64:64:1,3:18:18:9\", framerate=(fraction)30/1"},
-    {gst_pirl_views_caps (64, 18, 9, 0, 0), "other/tensors, format=(string)static, "
+          "dimensions=(string)\"3:64:64:1,3:18:18:9\", framerate=(fraction)30/1, "
+          "transform=(string)jigsaw, permutations=(int)100"},
+    {gst_pirl_views_caps (&turned, 0, 0), "other/tensors, format=(string)static, "
           "num_tensors=(int)2, types=(string)\"uint8,uint8\", "
-          "dimensions=(string)\"3:64:64:1,3:18:18:9\", framerate=(fraction)0/1"},
+          "dimensions=(string)\"3:64:64:1,3:64:64:1\", framerate=(fraction)0/1, "
+          "transform=(string)rotation, permutations=(int)0"},
+    {gst_pirl_views_caps (&frames, 25, 1), "video/x-raw(meta:PirlPretext), format=(string)RGB, "
+          "framerate=(fraction)25/1, transform=(string)both, permutations=(int)7"},
+    {gst_pirl_views_caps (&unknown, 0, 0), "other/tensors, format=(string)static, "
+          "num_tensors=(int)2, types=(string)\"uint8,uint8\", "
+          "dimensions=(string)\"3:8:8:1,3:4:4:4\", framerate=(fraction)0/1, "
+          "transform=(string)jigsaw"},
     {gst_pirl_embedding_caps (128, 25, 2), "other/tensors, format=(string)static, "
           "num_tensors=(int)1, types=(string)float32, dimensions=(string)128:1:1:1, "
           "framerate=(fraction)25/2"},
@@ -305,17 +318,50 @@ GST_START_TEST (view_caps_are_read_back_and_others_refused)
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
     GstCaps *caps = gst_caps_from_string (cases[i].caps);
-    gint size = 0, patch = 0, patches = 0;
     gchar *reason = NULL;
+    GstPirlViews views;
 
-    fail_unless (gst_pirl_views_caps_parse (caps, &size, &patch, &patches, &reason)
-        == cases[i].good, "%s", cases[i].caps);
+    fail_unless (gst_pirl_views_caps_parse (caps, &views, &reason) == cases[i].good, "%s",
+        cases[i].caps);
     if (cases[i].good)
-      fail_unless (size == 64 && patch == 18 && patches == 9 && reason == NULL);
+      fail_unless (views.image == 64 && views.patch == 18 && views.patches == 9 && reason == NULL
+          && views.transform == PIRL_TRANSFORM_JIGSAW && views.permutations == -1
+          && !views.frames);
     else
       fail_unless (reason != NULL && strstr (reason, "pirljigsaw") != NULL);
     g_free (reason);
     gst_caps_unref (caps);
+  }
+}
+
+GST_END_TEST;
+
+/* What is sent is what is read; a consumer that knows nothing of transforms takes it as well. */
+GST_START_TEST (view_caps_say_the_transform)
+{
+  for (guint i = 0; i < 2 * PIRL_N_TRANSFORMS; i++) {
+    const gboolean frames = i % 2;
+    const GstPirlViews sent = { frames ? 0 : 32, frames ? 0 : 9, frames ? 0 : 4, i / 2,
+      (gint) i - 1, frames
+    };
+    GstCaps *caps = gst_pirl_views_caps (&sent, 30, 1);
+    GstCaps *old = gst_caps_from_string (frames ? "video/x-raw(meta:PirlPretext),format=RGB"
+        : "other/tensors,format=static,num_tensors=2,types=\"uint8,uint8\","
+        "dimensions=\"3:32:32:1,3:9:9:4\"");
+    GstCaps *nonsense = gst_caps_copy (caps);
+    GstPirlViews views;
+    gchar *reason = NULL;
+
+    fail_unless (gst_pirl_views_caps_parse (caps, &views, NULL));
+    fail_unless (memcmp (&views, &sent, sizeof (views)) == 0);
+    fail_unless (gst_caps_can_intersect (caps, old));
+    gst_caps_set_simple (nonsense, "transform", G_TYPE_STRING, "upside-down", NULL);
+    fail_if (gst_pirl_views_caps_parse (nonsense, &views, &reason));
+    fail_unless (strstr (reason, "upside-down") != NULL);
+    g_free (reason);
+    gst_caps_unref (caps);
+    gst_caps_unref (old);
+    gst_caps_unref (nonsense);
   }
 }
 
@@ -339,6 +385,7 @@ plugin_suite (void)
   tcase_add_test (tc, resume_query_is_recognised_and_answered);
   tcase_add_test (tc, tensor_caps_are_those_of_nnstreamer);
   tcase_add_test (tc, view_caps_are_read_back_and_others_refused);
+  tcase_add_test (tc, view_caps_say_the_transform);
   return s;
 }
 

@@ -45,7 +45,7 @@ typedef struct {
 } Views;
 
 static void
-views_init (Views *views, gint width, gint height, gint size, gint grid,
+views_init (Views *views, gint width, gint height, gint size, gint grid, PirlTransform transform,
     const PirlAugment *augment, guint first)
 {
   g_autoptr (PirlResizer) resizer = pirl_resizer_new ();
@@ -54,7 +54,8 @@ views_init (Views *views, gint width, gint height, gint size, gint grid,
 
   pirl_pretext_config_defaults (config, size, grid);
   config->augment = *augment;
-  views->cells = grid * grid;
+  pirl_pretext_config_transform (config, transform);
+  views->cells = config->grid * config->grid;
   image = 3 * (gsize) size * size;
   patches = 3 * (gsize) views->cells * config->patch_size * config->patch_size;
   views->images = g_malloc (SAMPLES * image);
@@ -165,6 +166,7 @@ test_pixels (void)
     gint width, height, size, grid;
     const PirlAugment *augment;
     PirlDType dtype;
+    PirlTransform transform;
   } cases[] = {
     { 160, 120, 64, 3, &none, PIRL_DTYPE_F32 },
     { 250, 187, 96, 3, &colours, PIRL_DTYPE_F32 },
@@ -175,6 +177,12 @@ test_pixels (void)
     { 900, 700, 32, 2, &everything, PIRL_DTYPE_F32 },
     { 64, 64, 64, 1, &colours, PIRL_DTYPE_F32 },
     { 200, 150, 80, 5, &everything, PIRL_DTYPE_F32 },
+    { 160, 120, 64, 3, &everything, PIRL_DTYPE_F32, PIRL_TRANSFORM_ROTATION },
+    { 60, 90, 33, 3, &everything, PIRL_DTYPE_F16, PIRL_TRANSFORM_ROTATION },
+    { 160, 120, 64, 3, &everything, PIRL_DTYPE_F32, PIRL_TRANSFORM_BOTH },
+    { 70, 30, 45, 2, &everything, PIRL_DTYPE_BF16, PIRL_TRANSFORM_BOTH },
+    { 1, 1, 16, 2, &everything, PIRL_DTYPE_F32, PIRL_TRANSFORM_BOTH },
+    { 100, 80, 48, 3, &everything, PIRL_DTYPE_F32, PIRL_TRANSFORM_CROP },
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
@@ -182,7 +190,7 @@ test_pixels (void)
     Views views;
 
     views_init (&views, cases[i].width, cases[i].height, cases[i].size, cases[i].grid,
-        cases[i].augment, 10 * i);
+        cases[i].transform, cases[i].augment, 10 * i);
     input_init (&images, SAMPLES, cases[i].size, cases[i].dtype);
     input_init (&patches, SAMPLES * views.cells, views.config.patch_size, cases[i].dtype);
     input_run (&images, PIRL_PASS_FORWARD, views.image);
@@ -222,8 +230,8 @@ test_steps (void)
     expected = g_steal_pointer (&staged);
     /* Twice: what was staged and not used is forgotten. */
     for (gint again = 0; again < 2; again++) {
-      views_init (&views, 40 + 30 * next, 50 + 20 * next, 32, 2, &everything,
-          100 + 10 * next + 5 * again);
+      views_init (&views, 40 + 30 * next, 50 + 20 * next, 32, 2, PIRL_TRANSFORM_JIGSAW,
+          &everything, 100 + 10 * next + 5 * again);
       input_run (&input, PIRL_PASS_STAGE, views.image);
       g_clear_pointer (&staged, g_free);
       staged = g_memdup2 (views.images, SAMPLES * 3 * 32 * 32);
@@ -260,7 +268,7 @@ test_refusals (void)
   Input input;
   Views views;
 
-  views_init (&views, 60, 50, 32, 2, &none, 3);
+  views_init (&views, 60, 50, 32, 2, PIRL_TRANSFORM_JIGSAW, &none, 3);
   input_init (&input, SAMPLES, 32, PIRL_DTYPE_F32);
   refused (&input, NULL, "none staged");
   views.image[2].left = 1;
@@ -268,6 +276,9 @@ test_refusals (void)
   views.image[2].left = 0;
   views.image[1].crop.width = 0;
   refused (&input, views.image, "view 1");
+  views.image[1].crop.width = 1;
+  views.image[3].turns = 4;
+  refused (&input, views.image, "turned by 4");
   refused (&input, views.patch, "be 32 x 32");
   input_clear (&input);
   views_clear (&views);
@@ -299,7 +310,7 @@ test_training (void)
     gsize patch_bytes;
     Views views;
 
-    views_init (&views, 50, 40, SIZE, grid, &everything, 20 * step);
+    views_init (&views, 50, 40, SIZE, grid, PIRL_TRANSFORM_BOTH, &everything, 20 * step);
     g_assert_cmpint (views.config.patch_size, ==, config.patch_size);
     patch_bytes = 3 * (gsize) views.cells * config.patch_size * config.patch_size;
     for (guint i = 0; i < SAMPLES; i++) {
