@@ -231,7 +231,7 @@ static const GstPirlProperty rows[] = {
    */
   {"near-threshold", "Near threshold",
         "Negatives with a larger cosine count with near-weight only (1 = none)", GST_PIRL_DOUBLE,
-      AT (near_threshold), -1, 1},
+      AT (near_threshold), 0, 1},
   /**
    * GstPirlTrainSink:near-weight:
    *
@@ -933,6 +933,7 @@ gst_pirl_train_settings_resolve (const GstPirlTrainSettings * settings,
   config->image_size = views->image;
   config->patch_size = views->patch;
   config->patches = views->patches;
+  config->transform = (gchar *) pirl_transform_name (views->transform);
   config->batch = settings->batch_size;
   config->loss = settings->loss;
   config->z_mode = settings->z_mode;

@@ -68,6 +68,7 @@ static const Setting settings[] = {
   {"mean", SETTING_TRIPLE, FIELD (mean)},
   {"std", SETTING_TRIPLE, FIELD (std)},
   {"objective", SETTING_ENUM, FIELD (objective), objective_names},
+  {"transform", SETTING_STRING, FIELD (transform), .otherwise = "jigsaw", .of = SECOND},
   {"classes", SETTING_UINT, FIELD (classes), .otherwise = "0"},
   {"hidden", SETTING_INT, FIELD (hidden), .otherwise = "0"},
   {"optimizer", SETTING_ENUM, FIELD (optimizer), optimizer_names, "sgd"},

@@ -42,6 +42,7 @@ pirl_trainer_config_defaults (PirlTrainerConfig *config)
     .image_size = 224,
     .patch_size = 64,
     .patches = 9,
+    .transform = (gchar *) "jigsaw",
     .batch = batch,
     .loss = PIRL_LOSS_INFONCE,
     .z_mode = PIRL_Z_EMA,
@@ -336,6 +337,7 @@ trainer_copy_config (PirlTrainer *trainer, const PirlTrainerConfig *config)
 
   *copy = *config;
   copy->device = g_strdup (config->device ? config->device : "auto");
+  copy->transform = g_strdup (config->transform ? config->transform : "jigsaw");
   copy->precision = g_strdup (config->precision);
   copy->bank_precision = g_strdup (config->bank_precision);
   if (pirl_has_bank (config) && copy->negatives == 0)
@@ -509,6 +511,7 @@ pirl_trainer_free (PirlTrainer *trainer)
   g_free (trainer->now.rows);
   g_free (trainer->now.labels);
   g_free (trainer->now.momentum);
+  g_free (trainer->config.transform);
   g_free (trainer->config.device);
   g_free (trainer->config.precision);
   g_free (trainer->config.bank_precision);

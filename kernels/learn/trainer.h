@@ -72,6 +72,7 @@ typedef struct {
   gint dim;                     /* of the embedding: 128 */
   gint image_size;              /* S */
   gint patch_size, patches;     /* P and N of the second view; NPID, SUPERVISED: not looked at */
+  gchar *transform;             /* what the second view is ("jigsaw", ...): a checkpoint keeps it */
   guint batch;
   PirlLoss loss;
   PirlZMode z_mode;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "backends/backend.h"
-#include "base/safetensors.h"
+#include "checkpoints.h"
 #include "meta.h"
 #include "pretext.h"
 
@@ -44,10 +44,11 @@ caps_of_sink (GstElement * pipeline)
 
 /* Trains to the end; returns whether the sink was given frames. */
 static gboolean
-train (const gchar * between, const gchar * path)
+train (const gchar * transform, const gchar * between, const gchar * objective,
+    const gchar * path)
 {
-  g_autofree gchar *line = g_strdup_printf (SOURCE "! " JIGSAW "! %s " SINK
-      "device=cuda checkpoint-file=%s", between, path);
+  g_autofree gchar *line = g_strdup_printf (SOURCE "! " JIGSAW "%s ! %s " SINK
+      "device=cuda %s checkpoint-file=%s", transform, between, objective, path);
   GstElement *pipeline = launch (line);
   g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
   g_autoptr (GstCaps) caps = NULL;
@@ -69,37 +70,35 @@ train (const gchar * between, const gchar * path)
   return gst_caps_features_contains (gst_caps_get_features (caps, 0), GST_PIRL_PRETEXT_FEATURE);
 }
 
-static void
-expect_same_tensors (const gchar * path_a, const gchar * path_b)
-{
-  g_autoptr (PirlSafetensors) a = pirl_safetensors_open (path_a, NULL);
-  g_autoptr (PirlSafetensors) b = pirl_safetensors_open (path_b, NULL);
-
-  fail_unless (a != NULL && b != NULL);
-  fail_unless_equals_int (g_ascii_strtoull (pirl_safetensors_metadata (a, "state.step"), NULL, 10),
-      STEPS);
-  fail_unless_equals_int (pirl_safetensors_count (a), pirl_safetensors_count (b));
-  for (guint i = 0; i < pirl_safetensors_count (a); i++) {
-    const PirlTensor *ta = pirl_safetensors_nth (a, i);
-    const PirlTensor *tb = pirl_safetensors_lookup (b, ta->name);
-
-    fail_unless (tb != NULL && tb->size == ta->size, "tensor %s", ta->name);
-    fail_unless (memcmp (ta->data, tb->data, ta->size) == 0, "tensor %s differs", ta->name);
-  }
-}
-
 GST_START_TEST (training_from_frames_is_training_from_views)
 {
+  static const struct
+  {
+    const gchar *transform, *objective;
+  } cases[] = {
+    {"", ""},
+    {"transform=rotation", "objective=rotation"},
+    {"transform=both", "objective=pirl"},
+    {"permutations=20", "objective=jigsaw hidden=32"},
+    {"transform=crop", "objective=moco"},
+  };
   g_autofree gchar *folder = g_dir_make_tmp ("pirl-XXXXXX", NULL);
   g_autofree gchar *frames = g_build_filename (folder, "frames.safetensors", NULL);
   g_autofree gchar *views = g_build_filename (folder, "views.safetensors", NULL);
   g_autofree gchar *queued = g_build_filename (folder, "queued.safetensors", NULL);
 
-  fail_unless (train ("", frames));
-  fail_unless (train ("queue !", queued));
-  fail_if (train ("other/tensors !", views));
-  expect_same_tensors (frames, views);
-  expect_same_tensors (queued, views);
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    const gchar *transform = cases[i].transform, *objective = cases[i].objective;
+
+    fail_unless (train (transform, "", objective, frames));
+    fail_if (train (transform, "other/tensors !", objective, views));
+    fail_unless_equals_uint64 (checkpoint_step (frames), STEPS);
+    expect_same_checkpoint (frames, views);
+    if (i == 0) {
+      fail_unless (train (transform, "queue !", objective, queued));
+      expect_same_checkpoint (queued, views);
+    }
+  }
   g_remove (frames);
   g_remove (views);
   g_remove (queued);
@@ -138,24 +137,25 @@ GST_START_TEST (the_device_decides_what_the_sink_takes)
 
 GST_END_TEST;
 
-/* The meta of another frame: its crop reaches beyond this one. */
+/* With the meta of a jigsaw of a frame of that size, whose crop may reach beyond this one. */
 static GstBuffer *
-frame_with_foreign_meta (void)
+frame_with_meta (gint width, gint height)
 {
   GstBuffer *buffer = gst_buffer_new_allocate (NULL, 3 * 8 * 8, NULL);
   PirlPretextConfig config;
   PirlPretext pretext;
 
   pirl_pretext_config_defaults (&config, 32, 3);
-  pirl_pretext_draw (&config, NULL, -1, 400, 300, 1, 1, 1, &pretext);
+  pirl_pretext_draw (&config, NULL, -1, width, height, 1, 1, 1, &pretext);
   gst_pirl_pretext_add (buffer, &config, &pretext);
   gst_buffer_add_video_meta (buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_FORMAT_RGB, 8, 8);
   return buffer;
 }
 
 static gchar *
-error_after (GstBuffer * first, guint copies)
+error_after (const gchar * fields, GstBuffer * first, guint copies)
 {
+  g_autofree gchar *caps = g_strconcat (GST_PIRL_FRAMES_CAPS ",framerate=25/1", fields, NULL);
   GstHarness *h = gst_harness_new_parse (SINK "device=cuda batch-size=2 bank-size=8");
   GstBus *bus = gst_bus_new ();
   GstMessage *message;
@@ -163,7 +163,7 @@ error_after (GstBuffer * first, guint copies)
   gchar *text;
 
   gst_element_set_bus (h->element, bus);
-  gst_harness_set_src_caps_str (h, GST_PIRL_FRAMES_CAPS ",framerate=25/1");
+  gst_harness_set_src_caps_str (h, caps);
   for (guint i = 0; i < copies; i++)
     gst_harness_push (h, gst_buffer_copy (first));
   gst_buffer_unref (first);
@@ -181,11 +181,15 @@ error_after (GstBuffer * first, guint copies)
 
 GST_START_TEST (frames_that_cannot_be_rendered_are_errors)
 {
-  g_autofree gchar *bare = error_after (gst_buffer_new_allocate (NULL, 3 * 8 * 8, NULL), 1);
-  g_autofree gchar *foreign = error_after (frame_with_foreign_meta (), 4);
+  g_autofree gchar *bare = error_after ("", gst_buffer_new_allocate (NULL, 3 * 8 * 8, NULL), 1);
+  g_autofree gchar *foreign = error_after ("", frame_with_meta (400, 300), 4);
+  g_autofree gchar *other = error_after (",transform=both", frame_with_meta (8, 8), 4);
+  g_autofree gchar *wrong = error_after (",transform=crop", frame_with_meta (8, 8), 1);
 
   fail_unless (strstr (bare, "no meta pirl-pretext") != NULL, "%s", bare);
   fail_unless (strstr (foreign, "not about this frame") != NULL, "%s", foreign);
+  fail_unless (strstr (other, "not about these views") != NULL, "%s", other);
+  fail_unless (strstr (wrong, "objective=pirl needs pirljigsaw transform=") != NULL, "%s", wrong);
 }
 
 GST_END_TEST;

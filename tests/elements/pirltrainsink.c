@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/safetensors.h"
+#include "checkpoints.h"
 #include "meta.h"
 #include "pretext.h"
 #include "../kernels/fake-cuda.h"
@@ -264,39 +265,6 @@ static gchar *
 path_of (const gchar * name)
 {
   return g_build_filename (folder, name, NULL);
-}
-
-static guint64
-checkpoint_step (const gchar * path)
-{
-  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, NULL);
-
-  fail_unless (file != NULL, "no checkpoint %s", path);
-  return g_ascii_strtoull (pirl_safetensors_metadata (file, "state.step"), NULL, 10);
-}
-
-/* Every tensor and the place in the data set, bit for bit. */
-static void
-expect_same_checkpoint (const gchar * path_a, const gchar * path_b)
-{
-  static const gchar *const keys[] = { "state.step", "state.z", "position.epoch",
-    "position.index", "position.samples", "position.hash", "position.seed", "class_names"
-  };
-  g_autoptr (PirlSafetensors) a = pirl_safetensors_open (path_a, NULL);
-  g_autoptr (PirlSafetensors) b = pirl_safetensors_open (path_b, NULL);
-
-  fail_unless (a != NULL && b != NULL);
-  fail_unless_equals_int (pirl_safetensors_count (a), pirl_safetensors_count (b));
-  for (guint i = 0; i < pirl_safetensors_count (a); i++) {
-    const PirlTensor *ta = pirl_safetensors_nth (a, i);
-    const PirlTensor *tb = pirl_safetensors_lookup (b, ta->name);
-
-    fail_unless (tb != NULL && tb->size == ta->size, "tensor %s", ta->name);
-    fail_unless (memcmp (ta->data, tb->data, ta->size) == 0, "tensor %s differs", ta->name);
-  }
-  for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
-    fail_unless_equals_string (pirl_safetensors_metadata (a, keys[i]),
-        pirl_safetensors_metadata (b, keys[i]));
 }
 
 static gboolean

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/safetensors.h"
+#include "checkpoints.h"
 #include "meta.h"
 
 /* 40 samples in batches of 8: 5 steps an epoch. Small enough for a step in milliseconds. */
@@ -26,42 +26,6 @@ static gchar *
 path_of (const gchar * name)
 {
   return g_build_filename (folder, name, NULL);
-}
-
-/* ---- checkpoints ------------------------------------------------------------------------------- */
-
-static guint64
-checkpoint_step (const gchar * path)
-{
-  GError *error = NULL;
-  g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, &error);
-
-  fail_unless (file != NULL, "%s", error ? error->message : path);
-  return g_ascii_strtoull (pirl_safetensors_metadata (file, "state.step"), NULL, 10);
-}
-
-/* Every tensor, bit for bit, and the place where the run stands. */
-static void
-expect_same_checkpoint (const gchar * path_a, const gchar * path_b)
-{
-  static const gchar *const keys[] = { "state.step", "state.z", "position.epoch",
-    "position.index", "position.samples", "position.hash"
-  };
-  g_autoptr (PirlSafetensors) a = pirl_safetensors_open (path_a, NULL);
-  g_autoptr (PirlSafetensors) b = pirl_safetensors_open (path_b, NULL);
-
-  fail_unless (a != NULL && b != NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (keys); i++)
-    fail_unless_equals_string (pirl_safetensors_metadata (a, keys[i]),
-        pirl_safetensors_metadata (b, keys[i]));
-  fail_unless_equals_int (pirl_safetensors_count (a), pirl_safetensors_count (b));
-  for (guint i = 0; i < pirl_safetensors_count (a); i++) {
-    const PirlTensor *ta = pirl_safetensors_nth (a, i);
-    const PirlTensor *tb = pirl_safetensors_lookup (b, ta->name);
-
-    fail_unless (tb != NULL && tb->size == ta->size, "tensor %s", ta->name);
-    fail_unless (memcmp (ta->data, tb->data, ta->size) == 0, "tensor %s differs", ta->name);
-  }
 }
 
 /* ---- in this process ------------------------------------------------------------------------------ */
