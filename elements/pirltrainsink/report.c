@@ -155,6 +155,7 @@ static const struct
   {"spread", G_STRUCT_OFFSET (PirlStepStats, spread)},
   {"positive/images", G_STRUCT_OFFSET (PirlStepStats, positive_image)},
   {"positive/patches", G_STRUCT_OFFSET (PirlStepStats, positive_patches)},
+  {"near", G_STRUCT_OFFSET (PirlStepStats, near)},
   {"loss-scale", G_STRUCT_OFFSET (PirlStepStats, loss_scale)},
 };
 
@@ -173,7 +174,7 @@ log_step (GstPirlReport * report)
     if (value != 0)
       log_scalar (report, scalars[i].tag, value);
   }
-  if (report->labels)
+  if (report->answers)
     log_scalar (report, "accuracy", report->last.accuracy);
   if (report->images_per_second > 0)
     log_scalar (report, "images-per-second", report->images_per_second);

@@ -439,7 +439,7 @@ static const GstPirlProperty rows[] = {
    * GstPirlTrainSink:log-dir:
    *
    * A folder for TensorBoard (`tensorboard --logdir DIR`): each run writes an events file with loss,
-   * learning rate, images a second, cosines, spread, Z, loss scale and the bank's accuracy, once an
+   * learning rate, images a second, cosines, spread, Z, loss scale and the accuracies, once an
    * interval. The folder is made where it is missing. What cannot be written is a warning, and
    * training goes on.
    */

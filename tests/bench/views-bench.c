@@ -4,7 +4,8 @@
  *   views-bench [ROUNDS]        prints CPU microseconds a sample: the image view, the nine patches
  *
  * The views are pirljigsaw's (224; nine patches of 64 from 255) of a 500x375 picture, 16 drawn
- * samples a round, at the element's default strengths, and without any colour. Every single step is
+ * samples a round, at the element's default strengths, with each other transform's second view in
+ * place of the patches, and without any colour. Every single step is
  * done to finished views of 224 and of 64 pixels; what copying them costs is taken off, and is the
  * row "copy". Then both views by teams of threads: wall clock, and CPU time of the whole process, a
  * sample. Medians of the rounds (31).
@@ -152,6 +153,16 @@ print_views (Bench *bench, const gchar *name, gint rounds)
 }
 
 static void
+print_transform (Bench *bench, PirlTransform transform, gint rounds)
+{
+  Bench other = *bench;
+  g_autofree gchar *name = g_strdup_printf ("transform=%s", pirl_transform_name (transform));
+
+  pirl_pretext_config_transform (&other.config, transform);
+  print_views (&other, name, rounds);
+}
+
+static void
 print_step (Bench *bench, const Step *step, gint rounds)
 {
   gdouble cost[2][MAX_ROUNDS];
@@ -203,11 +214,13 @@ main (int argc, char **argv)
   bench.config.crop_scale_min = 0.2f;
   draw_picture (&bench.picture);
   bench.view = g_malloc (3 * 224 * 224);
-  bench.patches = g_malloc (3 * 64 * 64 * 9);
+  bench.patches = g_malloc (3 * 224 * 224);
   bench.scratch = g_malloc (3 * 224 * 224);
   printf ("%-20s %9s %9s\n", "CPU us a sample", "image", "patches");
   bench.config.augment = strengths;
   print_views (&bench, "all, by default", rounds);
+  for (PirlTransform t = PIRL_TRANSFORM_ROTATION; t < PIRL_N_TRANSFORMS; t++)
+    print_transform (&bench, t, rounds);
   bench.config.augment = (PirlAugment) { 0 };
   bench.config.flip = FALSE;
   print_views (&bench, "crop and resize", rounds);

@@ -465,27 +465,26 @@ mean (const gdouble * values, guint n)
   return sum / n;
 }
 
-/* From log 4 downwards, with more right answers than one of four. */
+/* From log 4 down, on few pictures that are the same in every epoch but for what is to be told. */
 GST_START_TEST (rotations_and_permutations_are_learnt)
 {
-  enum { EPOCHS = 50, END = 10 };
-  static const gchar *const lines[] = {
-    SOURCE "epochs=50 ! " JIGSAW PLAIN "transform=rotation ! " SINK "objective=rotation",
-    SOURCE "epochs=50 ! " JIGSAW PLAIN "grid=2 crop-size=32 patch-size=16 permutations=4 ! " SINK
-        "objective=jigsaw hidden=32",
+  enum { EPOCHS = 100, END = 10 };
+  static const gchar *const cases[][2] = {
+    {"transform=rotation", "objective=rotation"},
+    {"grid=2 crop-size=32 patch-size=16 permutations=4", "objective=jigsaw hidden=32"},
   };
-  static const gdouble most[] = { 1.1, 0.3 };
 
-  for (guint i = 0; i < G_N_ELEMENTS (lines); i++) {
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree gchar *line = g_strdup_printf ("pirldatasetsrc seed=3 epochs=%d "
+        "location=\"synthetic:shapes?count=24&classes=4&size=32\" ! " JIGSAW PLAIN "%s ! " SINK
+        "learning-rate=0.1 %s", EPOCHS, cases[i][0], cases[i][1]);
     gdouble losses[EPOCHS], accuracies[EPOCHS], end, right;
 
-    fail_unless_equals_int (train (lines[i], losses, accuracies, EPOCHS), EPOCHS);
+    fail_unless_equals_int (train (line, losses, accuracies, EPOCHS), EPOCHS);
     end = mean (losses + EPOCHS - END, END);
     right = mean (accuracies + EPOCHS - END, END);
-    GST_INFO ("losses from %g to %g, %g answered rightly", losses[0], end, right);
-    fail_unless (fabs (losses[0] - log (4)) < 0.4, "the first loss is %g", losses[0]);
-    fail_unless (end < most[i] && right > 0.5, "%s ends with loss %g, accuracy %g", lines[i], end,
-        right);
+    fail_unless (fabs (losses[0] - log (4)) < 0.5, "%s: the first loss is %g", line, losses[0]);
+    fail_unless (end < 0.7 && right > 0.75, "%s ends with loss %g, accuracy %g", line, end, right);
   }
 }
 GST_END_TEST
