@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "checkpoints.h"
+#include "crop.h"
 #include "meta.h"
 #include "pretext.h"
 
@@ -172,6 +173,31 @@ GST_START_TEST (objectives_take_their_views)
       else
         expect_words (text, words, settings);
     }
+}
+GST_END_TEST
+
+/* pirljigsaw leaves second views out where nobody looks at them, and nowhere else. */
+GST_START_TEST (second_views_are_asked_for)
+{
+  static const struct
+  {
+    const gchar *objective;
+    gboolean image_only;
+  } cases[] = {
+    {"pirl", FALSE}, {"npid", TRUE}, {"supervised", TRUE}, {"jigsaw", FALSE}, {"rotation", FALSE},
+    {"moco", FALSE},
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree gchar *line = g_strdup_printf (SINK "device=cpu objective=%s", cases[i].objective);
+    GstElement *sink = launch (line);
+    GstHarness *h = gst_harness_new_with_element (sink, "sink", NULL);
+
+    fail_unless (gst_pirl_ask_image_only (h->srcpad) == cases[i].image_only, "%s",
+        cases[i].objective);
+    gst_harness_teardown (h);
+    gst_object_unref (sink);
+  }
 }
 GST_END_TEST
 
@@ -523,6 +549,7 @@ objectives_suite (void)
   tcase_set_timeout (tc, 240);
   tcase_add_checked_fixture (tc, make_folder, remove_folder);
   tcase_add_test (tc, objectives_take_their_views);
+  tcase_add_test (tc, second_views_are_asked_for);
   tcase_add_test (tc, jigsaw_needs_a_set_of_permutations);
   tcase_add_test (tc, other_producers_send_jigsaws);
   tcase_add_test (tc, moco_has_a_queue_of_whole_batches);
