@@ -309,6 +309,14 @@ gst_pirl_dimension_parse (const gchar * text, gint dim[4])
   return TRUE;
 }
 
+gboolean
+gst_pirl_same_list (const gchar * list, const gchar * want)
+{
+  g_autofree gchar *copy = g_strdup (list);
+
+  return g_strcmp0 (copy ? g_strdelimit (copy, ".", ',') : NULL, want) == 0;
+}
+
 guint
 gst_pirl_dimensions_parse (const gchar * dimensions,
     GstPirlFeatures features[GST_PIRL_MAX_TENSORS])
@@ -349,7 +357,7 @@ gst_pirl_features_caps_parse (const GstCaps * caps,
     count = gst_pirl_dimensions_parse (dimensions, features);
     for (guint i = 0; i < count; i++)
       g_string_append (types, i ? ",float32" : "float32");
-    if ((gint) count != n || !same_list (gst_structure_get_string (s, "types"), types->str))
+    if ((gint) count != n || !gst_pirl_same_list (gst_structure_get_string (s, "types"), types->str))
       count = 0;
   }
   if (count == 0 && reason) {

@@ -114,6 +114,8 @@ GstCaps *gst_pirl_tensors_caps (gint n, const gchar * types, const gchar * dimen
     gint fps_d);
 /** One of them, "3:64:64:1", as four numbers; missing outer ones are 1. */
 gboolean gst_pirl_dimension_parse (const gchar * text, gint dim[4]);
+/** Whether @list is @want, whichever of NNStreamer's two separators it uses. */
+gboolean gst_pirl_same_list (const gchar * list, const gchar * want);
 /** One float32 tensor dim:1:1:1. */
 GstCaps *gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d);
 /** As many float32 tensors as @dimensions lists: "256:3:3:1,512:1:1:1". */

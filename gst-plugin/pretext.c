@@ -404,15 +404,6 @@ gst_pirl_views_caps (const GstPirlViews * views, gint fps_n, gint fps_d)
   return caps;
 }
 
-/* The same list as @want, whatever of NNStreamer's two separators it uses. */
-static gboolean
-same_list (const gchar * list, const gchar * want)
-{
-  g_autofree gchar *copy = g_strdup (list);
-
-  return g_strcmp0 (copy ? g_strdelimit (copy, ".", ',') : NULL, want) == 0;
-}
-
 static gboolean
 parse_tensors (const GstStructure * s, GstPirlViews * views)
 {
@@ -422,7 +413,7 @@ parse_tensors (const GstStructure * s, GstPirlViews * views)
 
   if (!gst_structure_get_int (s, "num_tensors", &n) || n != 2 || dimensions == NULL
       || g_strcmp0 (gst_structure_get_string (s, "format"), "static") != 0
-      || !same_list (gst_structure_get_string (s, "types"), "uint8,uint8"))
+      || !gst_pirl_same_list (gst_structure_get_string (s, "types"), "uint8,uint8"))
     return FALSE;
   lists = g_strsplit_set (dimensions, ",.", -1);
   if (g_strv_length (lists) != 2 || !gst_pirl_dimension_parse (lists[0], image)

@@ -44,16 +44,17 @@
  *
  * ## Meta
  *
- * Buffers keep `pirl-sample` and get `pirl-pretext`, all that was drawn: `transform` (string, as the
- * property), `permutation` (array of int: position i shows cell permutation[i]),
- * `permutation-index` (int, the number in the set of `permutations`, -1 when it was drawn from all),
- * `rotation` (int, degrees counter-clockwise), `crops` (array of int: x, y, width, height of the
- * image view's crop, then of the second view's), `image-size`, `crop-size`, `patch-size`, `grid` (int), `offsets` (array
- * of int: x, y of the patch in every cell), `flips` (array of int: the image view, then every cell),
- * `jitter` (array of double: brightness, contrast, saturation, hue, grayscale, blur radius of the
- * image view, then of every cell), `orders` (array of int: 0 brightness, 1 contrast, 2 saturation,
- * 3 hue, as they are applied, for each likewise), `photometric` (array of double: whether, posterize
- * bits, solarize threshold, sharpness, for each likewise).
+ * Buffers keep `pirl-sample` and get `pirl-pretext`, all that was drawn: `transform` (string, as
+ * the property), `permutation` (array of int: position i shows cell permutation[i]),
+ * `permutation-index` (int, the number in the set of `permutations`, -1 when it was drawn from
+ * all), `rotation` (int, degrees counter-clockwise), `crops` (array of int: x, y, width, height of
+ * the image view's crop, then of the second view's), `image-size`, `crop-size`, `patch-size`,
+ * `grid` (int), `offsets` (array of int: x, y of the patch in every cell), `flips` (array of int:
+ * the image view, then every cell), `jitter` (array of double: brightness, contrast, saturation,
+ * hue, grayscale, blur radius of the image view, then of every cell), `orders` (array of int:
+ * 0 brightness, 1 contrast, 2 saturation, 3 hue, as they are applied, for each likewise),
+ * `photometric` (array of double: whether, posterize bits, solarize threshold, sharpness, for each
+ * likewise).
  *
  * Quality of service is off by default, because a frame skipped is a sample not trained.
  *
