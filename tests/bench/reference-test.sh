@@ -52,12 +52,17 @@ for a, b in zip(whole, halves):
 result = json.load(open(scratch / "result.json"))
 assert result["steps"] == 8 and result["pictures"] == 64, result
 assert [row["setting"] for row in result["rows"]] == ["defaults", "published"]
-# The draws differ, and steps of 16 samples are noisy; another temperature, loss or number of
-# negatives is further off.
-for row, allowed in zip(result["rows"], (0.12, 0.25)):
+# The draws differ and steps of 16 samples are noisy, the more the further the weights part (NCE with
+# its first Z leaps at the third step): the first steps and the mean of all are compared. Another
+# temperature, loss or number of negatives is further off.
+def near(a, b):
+    return abs(a / b - 1) < 0.1
+
+for row in result["rows"]:
     ours, peer = row["ours"]["loss"][0], row["peer"]["loss"][0]
     assert len(ours) == len(peer) == 8, row
-    assert all(abs(a / b - 1) < allowed for a, b in zip(ours, peer)), (ours, peer)
+    assert near(ours[0], peer[0]) and near(ours[1], peer[1]), (ours, peer)
+    assert near(sum(ours), sum(peer)), (ours, peer)
     for side in ("ours", "peer"):
         of = row[side]
         assert of["cpu_seconds"][0] > 0, of
