@@ -38,6 +38,15 @@ fill (gfloat * row, guint index, gint label)
   row[7] = 2;
 }
 
+/* A copy of @size bytes. */
+static GstMemory *
+copy_memory (gconstpointer from, gsize size)
+{
+  gpointer data = g_memdup2 (from, size);
+
+  return gst_memory_new_wrapped (0, data, size, 0, size, data, g_free);
+}
+
 /* Both layers in one memory each, or in the meta of a frame. */
 static GstBuffer *
 make_sample (const Kind * kind, gboolean tensors)
@@ -56,10 +65,8 @@ make_sample (const Kind * kind, gboolean tensors)
       kind->model ? kind->model : "a model", kind->age);
   g_bytes_unref (bytes);
   if (tensors) {
-    gst_buffer_append_memory (buffer, gst_memory_new_wrapped (0, g_memdup2 (row, 24), 24, 0, 24,
-            NULL, NULL));
-    gst_buffer_append_memory (buffer, gst_memory_new_wrapped (0, g_memdup2 (row + 6, 8), 8, 0, 8,
-            NULL, NULL));
+    gst_buffer_append_memory (buffer, copy_memory (row, 24));
+    gst_buffer_append_memory (buffer, copy_memory (row + 6, 8));
   } else {
     gst_buffer_append_memory (buffer, gst_allocator_alloc (NULL, 16 * 16 * 3, NULL));
   }
