@@ -49,8 +49,8 @@
  * ## Samples
  *
  * Every buffer has the meta `pirl-sample`: `index` (uint64, the sample's number in the listing
- * from start-index on, whatever the order and the shard), `count` (uint64, samples between
- * start-index and stop-index), `epoch` (uint, from 0), `position` (uint64, in this shard's
+ * from start-index on, whatever the order and the shard; `fraction` leaves others out before that),
+ * `count` (uint64, samples between start-index and stop-index), `epoch` (uint, from 0), `position` (uint64, in this shard's
  * order of the epoch), `label` (int, -1 = none), `split` ("train", "test" or ""), `name` (path
  * relative to the location, in tars behind the tar's name: `shard-000000.tar/7.jpg`). Offset and position in %GST_FORMAT_DEFAULT are the sample's
  * number n in the stream, epochs one after the other; the timestamp is n / framerate. Both
@@ -303,7 +303,8 @@ take_listing (GstPirlDatasetSrc * self, GError ** error)
     return FALSE;
   if (warning)
     GST_ELEMENT_WARNING (self, RESOURCE, OPEN_READ, ("%s", warning), (NULL));
-  if (!resolve_range (self, error)) {
+  if ((self->run.fraction < 1 && !gst_pirl_listing_keep (self->listing, self->run.fraction,
+              self->run.seed, error)) || !resolve_range (self, error)) {
     g_clear_pointer (&self->listing, gst_pirl_listing_unref);
     return FALSE;
   }
@@ -340,8 +341,8 @@ check_resume (GstPirlDatasetSrc * self, guint64 epoch, guint64 index, guint64 se
   if (g_strcmp0 (hash, self->hash) != 0) {
     g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
         "cannot resume: the checkpoint was made with data set %s, location \"%s\" is %s; names, "
-        "labels, start-index, stop-index, shuffle and world-size must be those of that run", hash,
-        self->run.location, self->hash);
+        "labels, fraction, start-index, stop-index, shuffle and world-size must be those of that "
+        "run", hash, self->run.location, self->hash);
     return FALSE;
   }
   if (seed != self->run.seed) {

@@ -6,6 +6,7 @@
 
 #include "listing.h"
 #include "tarlist.h"
+#include "learn/probe.h"
 #include "vision/synthetic.h"
 
 #include <errno.h>
@@ -58,6 +59,7 @@ gst_pirl_listing_unref (GstPirlListing * listing)
   g_array_unref (listing->entries);
   g_strfreev (listing->class_names);
   g_clear_pointer (&listing->tars, gst_pirl_tars_free);
+  g_free (listing->kept);
   g_free (listing);
 }
 
@@ -359,10 +361,17 @@ gst_pirl_listing_new (const gchar * location, GstPirlLabels labels, gint * cance
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
+/* The number that sample @i had before others were left out. */
+static guint64
+number_of (const GstPirlListing * listing, guint64 i)
+{
+  return listing->kept ? listing->kept[i] : i;
+}
+
 static const GstPirlEntry *
 entry_at (const GstPirlListing * listing, guint64 i)
 {
-  return &g_array_index (listing->entries, GstPirlEntry, i);
+  return &g_array_index (listing->entries, GstPirlEntry, number_of (listing, i));
 }
 
 guint64
@@ -387,7 +396,7 @@ gint
 gst_pirl_listing_label (const GstPirlListing * listing, guint64 i)
 {
   if (listing->synthetic)
-    return pirl_synthetic_label (i, listing->n_classes);
+    return pirl_synthetic_label (number_of (listing, i), listing->n_classes);
   return entry_at (listing, i)->label;
 }
 
@@ -402,8 +411,37 @@ gst_pirl_listing_dup_name (const GstPirlListing * listing, guint64 i)
 {
   if (listing->synthetic)
     return g_strdup_printf ("%s/%06" G_GUINT64_FORMAT,
-        listing->class_names[gst_pirl_listing_label (listing, i)], i);
+        listing->class_names[gst_pirl_listing_label (listing, i)], number_of (listing, i));
   return g_strdup (gst_pirl_listing_name (listing, entry_at (listing, i)));
+}
+
+gboolean
+gst_pirl_listing_keep (GstPirlListing * listing, gdouble fraction, guint64 seed, GError ** error)
+{
+  const guint64 n = listing->count;
+  g_autofree gboolean *keep = NULL;
+  g_autofree gint *labels = NULL;
+
+  if (n > G_MAXUINT32) {
+    g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS,
+        "a fraction of %" G_GUINT64_FORMAT " samples cannot be drawn; of at most %u it can", n,
+        G_MAXUINT32);
+    return FALSE;
+  }
+  labels = g_new (gint, n);
+  keep = g_new (gboolean, n);
+  for (guint64 i = 0; i < n; i++) {
+    const gint label = gst_pirl_listing_label (listing, i);
+
+    /* Those without one are drawn from like a class. */
+    labels[i] = label >= 0 ? label : (gint) listing->n_classes;
+  }
+  listing->count = pirl_probe_subset (labels, n, fraction, seed, keep);
+  listing->kept = g_new (guint32, listing->count);
+  for (guint32 i = 0, left = 0; i < n; i++)
+    if (keep[i])
+      listing->kept[left++] = i;
+  return TRUE;
 }
 
 static void
@@ -416,6 +454,8 @@ void
 gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start, guint64 stop,
     GChecksum * sum)
 {
+  gchar number[16];
+
   for (guint i = 0; listing->class_names && i < listing->n_classes; i++)
     update_string (sum, listing->class_names[i]);
   if (listing->synthetic) {
@@ -424,6 +464,10 @@ gst_pirl_listing_update_hash (const GstPirlListing * listing, guint64 start, gui
         listing->n_classes, listing->size, listing->seed);
 
     update_string (sum, text);
+    for (guint64 i = start; listing->kept && i < stop; i++) {
+      g_snprintf (number, sizeof (number), "%u", listing->kept[i]);
+      update_string (sum, number);
+    }
     return;
   }
   for (guint64 i = start; i < stop; i++) {
@@ -517,7 +561,8 @@ load_from_tars (const GstPirlListing * listing, guint64 i, GstPirlReader * reade
     PirlImage * image, PirlDecodeInfo * info, GError ** error)
 {
   gsize size;
-  g_autofree guint8 *data = gst_pirl_tars_read (listing->tars, i, &size, error);
+  g_autofree guint8 *data = gst_pirl_tars_read (listing->tars, number_of (listing, i), &size,
+      error);
 
   if (data != NULL && pirl_image_decode_with (data, size, &reader->options, image, info, error))
     return TRUE;
@@ -538,7 +583,8 @@ draw (const GstPirlListing * listing, guint64 i, GstPirlReader * reader, PirlIma
         listing->size, listing->size);
     return FALSE;
   }
-  pirl_synthetic_draw (i, listing->n_classes, listing->size, listing->seed, &reader->drawn);
+  pirl_synthetic_draw (number_of (listing, i), listing->n_classes, listing->size, listing->seed,
+      &reader->drawn);
   for (gint y = 0; y < image->height; y++)
     memcpy (image->data + y * image->stride, reader->drawn.data + y * reader->drawn.stride, row);
   return TRUE;

@@ -35,6 +35,13 @@ void gst_pirl_listing_unref (GstPirlListing * listing);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstPirlListing, gst_pirl_listing_unref)
 
 guint64 gst_pirl_listing_count (const GstPirlListing * listing);
+/**
+ * Leaves @fraction of the samples of each class (at least one) and of those without a label, drawn
+ * from @seed as pirl_probe_subset() draws; a larger fraction has all samples of a smaller one. Only
+ * before any thread reads the listing, and once.
+ */
+gboolean gst_pirl_listing_keep (GstPirlListing * listing, gdouble fraction, guint64 seed,
+    GError ** error);
 /** 0 where there are no labels. */
 guint gst_pirl_listing_n_classes (const GstPirlListing * listing);
 /** NULL-terminated, or NULL where classes have no names (a list with numbers). */
@@ -83,6 +90,7 @@ struct _GstPirlListing {
   guint n_classes;
   gchar **class_names;
   GstPirlTars *tars;            /* what the samples lie in, NULL = in files */
+  guint32 *kept;                /* [count] numbers of the samples that were left; NULL = all */
   /* a drawn set has no entries */
   gboolean synthetic;
   guint64 count, seed;

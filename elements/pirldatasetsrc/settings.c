@@ -71,11 +71,22 @@ static const GstPirlProperty rows[] = {
   /**
    * GstPirlDatasetSrc:seed:
    *
-   * Seed of the order. The pictures of a drawn set have a seed of their own in `location`.
+   * Seed of the order and of `fraction`. The pictures of a drawn set have a seed of their own in
+   * `location`.
    */
   {"seed", "Seed",
-        "Seed of the order",
+        "Seed of the order, and of the fraction",
         GST_PIRL_UINT64, AT (seed)},
+  /**
+   * GstPirlDatasetSrc:fraction:
+   *
+   * Part of each class's samples to send, at least one of each, as semi-supervised learning wants
+   * (0.01, 0.1); of samples without a label as much. Which, `seed` decides, and a larger part has
+   * all samples of a smaller one. `start-index` and the samples' numbers count those that are left.
+   */
+  {"fraction", "Fraction",
+        "Part of each class's samples to send (0.01: one in a hundred, at least one)",
+        GST_PIRL_DOUBLE, AT (fraction), 0, 1},
   /**
    * GstPirlDatasetSrc:start-index:
    *
@@ -167,6 +178,7 @@ gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings)
   settings->epochs = 1;
   settings->shuffle = TRUE;
   settings->stop = G_MAXUINT64;
+  settings->fraction = 1;
   settings->world_size = 1;
   settings->fps_n = 30;
   settings->fps_d = 1;

@@ -22,6 +22,7 @@ typedef struct {
   guint epochs;                 /* 0 = endless */
   gboolean shuffle;
   guint64 seed, start, stop;
+  gdouble fraction;
   guint rank, world_size, n_threads;
   gint fps_n, fps_d;            /* of one property */
   gint max_size, size;

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "dataset-run.h"
 
+#include "learn/probe.h"
+
 #include <gio/gio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -421,6 +423,128 @@ GST_START_TEST (hash_is_of_names_labels_and_range_not_of_the_place)
 
 GST_END_TEST;
 
+/* ---- a part of the samples ------------------------------------------------------------------- */
+
+/* 40 pictures of the class a, 20 of b, 3 of c and 10 without a class. */
+static void
+write_classes (void)
+{
+  static const struct {
+    const gchar *folder;
+    guint n;
+  } classes[] = { {"a/", 40}, {"b/", 20}, {"c/", 3}, {"", 10} };
+  guint shade = 0;
+
+  for (guint c = 0; c < G_N_ELEMENTS (classes); c++)
+    for (guint i = 0; i < classes[c].n; i++) {
+      g_autofree gchar *name = g_strdup_printf ("%s%02u.png", classes[c].folder, i);
+
+      write_picture (name, 4, 4, shade++);
+    }
+}
+
+/* Whether @run has a frame like @frame: name, label and pixels. */
+static gboolean
+has_frame (const Run * run, const Frame * frame)
+{
+  for (guint i = 0; i < run->frames->len; i++) {
+    const Frame *other = frame_at (run, i);
+
+    if (strcmp (other->name, frame->name) == 0 && other->label == frame->label
+        && strcmp (other->sum, frame->sum) == 0)
+      return TRUE;
+  }
+  return FALSE;
+}
+
+static void
+assert_part_of (const Run * part, const Run * whole)
+{
+  for (guint i = 0; i < part->frames->len; i++)
+    fail_unless (has_frame (whole, frame_at (part, i)), "%s is not in the whole",
+        frame_at (part, i)->name);
+}
+
+GST_START_TEST (a_fraction_has_its_part_of_each_class)
+{
+  guint labels[4] = { 0 };      /* the last one: none */
+  Run *run, *more, *all;
+
+  write_classes ();
+  run = run_well ("labels=folder seed=3 fraction=0.1 epochs=2");
+  fail_unless_equals_uint64 (run->dataset.count, 4 + 2 + 1 + 1);
+  fail_unless_equals_int (run->frames->len, 2 * 8);
+  for (guint i = 0; i < 8; i++) {
+    const Frame *frame = frame_at (run, i);
+
+    labels[frame->label >= 0 ? frame->label : 3]++;
+    fail_unless (frame->index < 8 && frame->count == 8);
+  }
+  fail_unless (labels[0] == 4 && labels[1] == 2 && labels[2] == 1 && labels[3] == 1);
+
+  more = run_well ("labels=folder seed=3 fraction=0.3");
+  all = run_well ("labels=folder seed=3");
+  fail_unless_equals_int (more->frames->len, 12 + 6 + 1 + 3);
+  fail_unless_equals_int (all->frames->len, 73);
+  assert_part_of (run, more);
+  assert_part_of (more, all);
+  run_free (run);
+  run_free (more);
+  run_free (all);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (a_fraction_is_drawn_as_the_probes_draw_theirs)
+{
+  g_autoptr (GString) want = g_string_new (NULL);
+  g_autofree gchar *names = NULL;
+  gint labels[40] = { 0 };
+  gboolean keep[40];
+  Run *run;
+
+  write_pictures (40, 4, 4);
+  pirl_probe_subset (labels, 40, .2, 9, keep);
+  for (guint i = 0; i < 40; i++)
+    if (keep[i])
+      g_string_append_printf (want, "%s%03u.png", want->len ? " " : "", i);
+  run = run_well ("shuffle=false seed=9 fraction=0.2");
+  names = names_of (run);
+  fail_unless_equals_string (names, want->str);
+  run_free (run);
+
+  /* Places are counted in what is left. */
+  run = run_well ("shuffle=false seed=9 fraction=0.2 start-index=7");
+  fail_unless_equals_int (run->frames->len, 1);
+  fail_unless (g_str_has_suffix (want->str, frame_at (run, 0)->name));
+  fail_unless_equals_uint64 (frame_at (run, 0)->index, 0);
+  run_free (run);
+}
+
+GST_END_TEST;
+
+GST_START_TEST (a_fraction_of_a_drawn_set_is_of_its_pictures)
+{
+  const gchar *location = "synthetic:shapes?count=60&classes=3&size=8";
+  Run *part = run_new_at (location, "fraction=0.1 seed=1", "fakesink");
+  Run *other = run_new_at (location, "fraction=0.1 seed=2", "fakesink");
+  Run *all = run_new_at (location, "", "fakesink");
+
+  run_through (part);
+  run_through (other);
+  run_through (all);
+  fail_unless_equals_int (part->frames->len, 6);
+  assert_part_of (part, all);
+  /* Other samples are another data set. */
+  fail_unless (strcmp (part->dataset.hash, other->dataset.hash) != 0);
+  fail_unless (strcmp (part->dataset.hash, all->dataset.hash) != 0);
+  run_free (part);
+  run_free (other);
+  run_free (all);
+}
+
+GST_END_TEST;
+
 static Suite *
 listing_suite (void)
 {
@@ -445,6 +569,9 @@ listing_suite (void)
   tcase_add_test (tc, drawn_set_has_balanced_labels_and_names);
   tcase_add_test (tc, drawn_pictures_depend_on_the_locations_seed_only);
   tcase_add_test (tc, hash_is_of_names_labels_and_range_not_of_the_place);
+  tcase_add_test (tc, a_fraction_has_its_part_of_each_class);
+  tcase_add_test (tc, a_fraction_is_drawn_as_the_probes_draw_theirs);
+  tcase_add_test (tc, a_fraction_of_a_drawn_set_is_of_its_pictures);
   return s;
 }
 

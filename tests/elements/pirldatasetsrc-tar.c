@@ -367,6 +367,24 @@ GST_START_TEST (shuffled_epochs_do_not_depend_on_threads)
 
 GST_END_TEST;
 
+GST_START_TEST (a_fraction_of_tars_is_of_their_pictures)
+{
+  g_autofree gchar *path = write_numbered ("f.tar", 20, 2);
+  Run *run = run_at (path, "fraction=0.2");
+
+  fail_unless_equals_int (run->frames->len, 4);
+  for (guint i = 0; i < 4; i++) {
+    const Frame *frame = frame_at (run, i);
+    const guint number = (guint) atoi (frame->name + strlen ("f.tar/"));
+
+    fail_unless_equals_int (frame->label, number % 2);
+    assert_shade (frame, number);
+  }
+  run_free (run);
+}
+
+GST_END_TEST;
+
 static GstPadProbeReturn
 answer_resume (GstPad * pad, GstPadProbeInfo * info, gpointer hash)
 {
@@ -859,6 +877,7 @@ tar_suite (void)
   tcase_add_test (tc, patterns_name_tars_in_order);
   tcase_add_test (tc, splits_are_in_the_names_of_all_tars);
   tcase_add_test (tc, shuffled_epochs_do_not_depend_on_threads);
+  tcase_add_test (tc, a_fraction_of_tars_is_of_their_pictures);
   tcase_add_test (tc, resumes_in_the_same_tars_wherever_they_lie);
   tcase_add_test (tc, seeks_to_any_sample);
   tcase_add_test (tc, index_is_kept_beside_the_tar_and_used);
