@@ -188,8 +188,19 @@ embedder_setup (PirlEmbedder *embedder, const PirlSafetensors *file, guint64 see
   return TRUE;
 }
 
-PirlEmbedder *
-pirl_embedder_new (const gchar *model_file, const gchar *layer, const gchar *device,
+static gboolean
+check_side (gint side, GError **error)
+{
+  if (side >= 1 && side <= PIRL_MAX_INPUT_SIZE)
+    return TRUE;
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+      "an image size of %d cannot be planned; 1 to %d can", side, PIRL_MAX_INPUT_SIZE);
+  return FALSE;
+}
+
+/* @side 0: as the file says. */
+static PirlEmbedder *
+embedder_open (const gchar *model_file, gint side, const gchar *layer, const gchar *device,
     const gchar *precision, guint n_threads, guint batch, GError **error)
 {
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (model_file, error);
@@ -197,12 +208,30 @@ pirl_embedder_new (const gchar *model_file, const gchar *layer, const gchar *dev
   g_autofree gchar *hash = NULL;
 
   embedder->batch = batch;
-  if (!file || !pirl_model_info_read (&embedder->info, file, error)
-      || !embedder_setup (embedder, file, 0, layer, device, precision, n_threads, error))
+  if (!file || !pirl_model_info_read (&embedder->info, file, error))
+    return NULL;
+  if (side > 0)
+    embedder->info.input_size = embedder->info.resize = side;
+  if (!embedder_setup (embedder, file, 0, layer, device, precision, n_threads, error))
     return NULL;
   hash = pirl_model_hash (file);
   embedder->model = g_strdup_printf ("%s, %s", pirl_trunk_name (&embedder->info.trunk), hash);
   return g_steal_pointer (&embedder);
+}
+
+PirlEmbedder *
+pirl_embedder_new (const gchar *model_file, const gchar *layer, const gchar *device,
+    const gchar *precision, guint n_threads, guint batch, GError **error)
+{
+  return embedder_open (model_file, 0, layer, device, precision, n_threads, batch, error);
+}
+
+PirlEmbedder *
+pirl_embedder_new_at (const gchar *model_file, gint side, const gchar *layer,
+    const gchar *device, const gchar *precision, guint n_threads, guint batch, GError **error)
+{
+  return check_side (side, error) ? embedder_open (model_file, side, layer, device, precision,
+      n_threads, batch, error) : NULL;
 }
 
 PirlEmbedder *
@@ -213,11 +242,8 @@ pirl_embedder_new_random (const gchar *arch, gint base_width, gdouble width, gin
   g_autoptr (PirlEmbedder) embedder = g_new0 (PirlEmbedder, 1);
 
   embedder->batch = batch;
-  if (image_size < 1 || image_size > PIRL_MAX_INPUT_SIZE) {
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
-        "an image size of %d cannot be planned; 1 to %d can", image_size, PIRL_MAX_INPUT_SIZE);
+  if (!check_side (image_size, error))
     return NULL;
-  }
   pirl_model_info_init (&embedder->info, image_size);
   if (!pirl_trunk_from_name (arch, base_width, width, &embedder->info.trunk, error)
       || !embedder_setup (embedder, NULL, seed, layer, device, precision, n_threads, error))

@@ -22,6 +22,12 @@ typedef struct _PirlEmbedder PirlEmbedder;
  */
 PIRL_API PirlEmbedder *pirl_embedder_new (const gchar *model_file, const gchar *layer,
     const gchar *device, const gchar *precision, guint n_threads, guint batch, GError **error);
+/** The same for pictures of another size than the file says: the short side becomes @side pixels, and
+ * the centre square is embedded; of a square picture of @side all of it as it is (patches, in the
+ * size that they were trained in). */
+PIRL_API PirlEmbedder *pirl_embedder_new_at (const gchar *model_file, gint side,
+    const gchar *layer, const gchar *device, const gchar *precision, guint n_threads, guint batch,
+    GError **error);
 /** An untrained network (for comparison): random weights from @seed, no file.
  * @base_width and @width as of pirl_trunk_from_name(). */
 PIRL_API PirlEmbedder *pirl_embedder_new_random (const gchar *arch, gint base_width,

@@ -390,6 +390,40 @@ test_checkpoint_layers (void)
   g_unlink (path);
 }
 
+/* A checkpoint's network for pictures of another size: all of such a picture goes into it, as it is. */
+static void
+test_other_size (void)
+{
+  enum { SIDE = 20 };
+  g_autofree gchar *path = temporary_path ("size.safetensors");
+  g_autofree guint8 *bytes = test_pictures (1, SIDE, 8);
+  const PirlImage picture = { SIDE, SIDE, 3 * SIDE, bytes }, *pointer = &picture;
+  static const gfloat mean[] = { .485f, .456f, .406f }, std[] = { .229f, .224f, .225f };
+  g_autoptr (PirlTrainer) trainer = small_trainer (PIRL_HEAD_BN);
+  g_autoptr (PirlEmbedder) embedder = NULL, random = NULL;
+  gfloat input[3 * SIDE * SIDE], a[64], b[64];
+  g_autoptr (GError) error = NULL;
+
+  pirl_trainer_save (trainer, path, NULL, &error);
+  g_assert_no_error (error);
+  embedder = pirl_embedder_new_at (path, SIDE, "features", "cpu", "f32", 1, 1, &error);
+  g_assert_no_error (error);
+  g_assert_cmpint (pirl_embedder_short_side (embedder), ==, SIDE);
+  g_assert_cmpint (pirl_embedder_crop (embedder), ==, SIDE);
+  g_assert_true (pirl_embedder_run (embedder, &pointer, 1, a, &error));
+  random = pirl_embedder_new_random ("resnet18", 8, 0, SIDE, 5, "features", "cpu", "f32", 1, 1,
+      &error);
+  g_assert_no_error (error);
+  for (guint c = 0; c < 3; c++)
+    for (guint i = 0; i < SIDE * SIDE; i++)
+      input[c * SIDE * SIDE + i] = (bytes[3 * i + c] / 255.f - mean[c]) / std[c];
+  g_assert_true (pirl_embedder_run_floats (random, input, b, &error));
+  g_assert_cmpfloat (test_relative (a, b, 64), <, 1e-5);
+  g_assert_null (pirl_embedder_new_at (path, 0, NULL, "cpu", "f32", 1, 1, &error));
+  g_assert_error (error, PIRL_ERROR, PIRL_ERROR_INVALID);
+  g_unlink (path);
+}
+
 static void
 test_errors (void)
 {
@@ -506,6 +540,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/embedder/threads-crop", test_threads_crop);
   g_test_add_func ("/embedder/checkpoint-layers", test_checkpoint_layers);
+  g_test_add_func ("/embedder/other-size", test_other_size);
   g_test_add_func ("/embedder/errors", test_errors);
   g_test_add_func ("/embedder/metadata", test_metadata);
   g_test_add_func ("/embedder/hollow-file", test_hollow_file);
