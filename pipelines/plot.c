@@ -11,7 +11,7 @@ enum { TILE = 72, GAP = 6, HEAD = 34 };
 
 static const double colours[][3] = {
   { .12, .38, .66 }, { .85, .37, .01 }, { .20, .55, .24 }, { .55, .25, .55 }, { .45, .35, .20 },
-  { .35, .35, .35 },
+  { .35, .35, .35 }, { .90, .62, .00 }, { .00, .60, .60 }, { .80, .20, .40 }, { .55, .65, .10 },
 };
 
 typedef struct {
@@ -171,7 +171,7 @@ pirl_plot_curves (const gchar *path, const gchar *title, const gchar *x_label,
   return save (surface, path, error);
 }
 
-/* --- logarithmic axes --- */
+/* --- panels --- */
 
 /* Of log10 of what is drawn, out to the next 1, 2 or 5 times a power of ten. */
 static double
@@ -189,27 +189,44 @@ log_edge (double value, gboolean up)
 }
 
 static gboolean
-can_be_drawn (const PirlCurve *curve, gsize i)
+can_be_drawn (const PirlPanel *panel, const PirlCurve *curve, gsize i)
 {
-  return isfinite (curve->x[i]) && isfinite (curve->y[i]) && curve->x[i] > 0 && curve->y[i] > 0;
+  return isfinite (curve->x[i]) && isfinite (curve->y[i])
+      && (panel->linear || (curve->x[i] > 0 && curve->y[i] > 0));
+}
+
+static gboolean
+has_interval (const PirlCurve *curve, gsize i)
+{
+  return curve->low && curve->high && isfinite (curve->low[i]) && isfinite (curve->high[i]);
 }
 
 static Range
-log_range (const PirlLogPanel *panel)
+drawn_range (const PirlPanel *panel)
 {
   Range r = { INFINITY, -INFINITY, INFINITY, -INFINITY };
 
   for (guint c = 0; c < panel->n_curves; c++) {
     const PirlCurve *curve = &panel->curves[c];
     for (gsize i = 0; i < curve->n; i++) {
-      if (!can_be_drawn (curve, i))
+      const gboolean interval = has_interval (curve, i);
+
+      if (!can_be_drawn (panel, curve, i))
         continue;
       r.x0 = fmin (r.x0, curve->x[i]);
       r.x1 = fmax (r.x1, curve->x[i]);
-      r.y0 = fmin (r.y0, curve->y[i]);
-      r.y1 = fmax (r.y1, curve->y[i]);
+      r.y0 = fmin (r.y0, interval ? curve->low[i] : curve->y[i]);
+      r.y1 = fmax (r.y1, interval ? curve->high[i] : curve->y[i]);
     }
   }
+  return r;
+}
+
+static Range
+log_range (const PirlPanel *panel)
+{
+  Range r = drawn_range (panel);
+
   if (!isfinite (r.x0))
     return (Range) { 0, 1, 0, 1 };
   r = (Range) { log_edge (r.x0, FALSE), log_edge (r.x1, TRUE), log_edge (r.y0, FALSE),
@@ -218,6 +235,43 @@ log_range (const PirlLogPanel *panel)
   r.x1 = fmax (r.x1, r.x0 + 1);
   r.y1 = fmax (r.y1, r.y0 + 1);
   return r;
+}
+
+static void
+widen (double *from, double *to)
+{
+  const double room = *to > *from ? .05 * (*to - *from) : .5;
+
+  *from -= room;
+  *to += room;
+}
+
+static Range
+linear_range (const PirlPanel *panel)
+{
+  Range r = drawn_range (panel);
+
+  if (!isfinite (r.x0))
+    r = (Range) { 0, 1, 0, 1 };
+  widen (&r.x0, &r.x1);
+  widen (&r.y0, &r.y1);
+  if (panel->ticks) {
+    r.x0 = .5;
+    r.x1 = .5 + g_strv_length ((gchar **) panel->ticks);
+  }
+  return r;
+}
+
+static double
+panel_x (const PirlPanel *panel, Range r, double x)
+{
+  return place_x (r, panel->linear ? x : log10 (x));
+}
+
+static double
+panel_y (const PirlPanel *panel, Range r, double y)
+{
+  return place_y (r, panel->linear ? y : log10 (y));
 }
 
 static void
@@ -231,21 +285,18 @@ log_label (gchar *label, gsize size, double value)
     g_snprintf (label, size, "%g", value);
 }
 
-/* A line of the grid at @value (its logarithm at @at), across the one axis or the other. */
+/* A line of the grid at @at, across the one axis or the other; faint without a @label. */
 static void
-draw_log_tick (cairo_t *cr, Range r, gboolean of_x, double at, double value, gboolean named)
+draw_tick (cairo_t *cr, Range r, gboolean of_x, double at, const gchar *label)
 {
-  gchar label[32];
-
   cairo_set_source_rgb (cr, .88, .88, .88);
-  cairo_set_line_width (cr, named ? 1 : .4);
+  cairo_set_line_width (cr, label ? 1 : .4);
   cairo_move_to (cr, of_x ? place_x (r, at) : LEFT, of_x ? TOP : place_y (r, at));
   cairo_line_to (cr, of_x ? place_x (r, at) : WIDTH - RIGHT,
       of_x ? HEIGHT - BOTTOM : place_y (r, at));
   cairo_stroke (cr);
-  if (!named)
+  if (!label)
     return;
-  log_label (label, sizeof label, value);
   cairo_set_source_rgb (cr, .3, .3, .3);
   text (cr, of_x ? place_x (r, at) : LEFT - 8, of_x ? HEIGHT - BOTTOM + 18 : place_y (r, at) + 4,
       of_x ? .5 : 1, label);
@@ -261,15 +312,86 @@ draw_log_axis (cairo_t *cr, Range r, gboolean of_x)
       const double value = digit * pow (10, decade), at = log10 (value);
       /* On a short axis 2 and 5 have numbers too. */
       const gboolean named = digit == 1 || (to - from < 3 && (digit == 2 || digit == 5));
+      gchar label[32];
+
+      log_label (label, sizeof label, value);
       if (at >= from - 1e-9 && at <= to + 1e-9)
-        draw_log_tick (cr, r, of_x, at, value, named);
+        draw_tick (cr, r, of_x, at, named ? label : NULL);
     }
 }
 
 static void
-draw_log_curve (cairo_t *cr, Range r, const PirlCurve *curve, guint number)
+draw_linear_axis (cairo_t *cr, Range r, gboolean of_x)
+{
+  const double from = of_x ? r.x0 : r.y0, to = of_x ? r.x1 : r.y1;
+  const double step = nice_step (to - from);
+
+  for (double n = ceil (from / step); n * step <= to; n++) {
+    gchar label[32];
+
+    g_snprintf (label, sizeof label, "%g", n * step + 0.);
+    draw_tick (cr, r, of_x, n * step, label);
+  }
+}
+
+static void
+draw_panel_axes (cairo_t *cr, const PirlPanel *panel, Range r)
+{
+  cairo_set_font_size (cr, 12);
+  if (!panel->linear) {
+    draw_log_axis (cr, r, TRUE);
+    draw_log_axis (cr, r, FALSE);
+    return;
+  }
+  for (guint i = 0; panel->ticks && panel->ticks[i]; i++)
+    draw_tick (cr, r, TRUE, i + 1, panel->ticks[i]);
+  if (!panel->ticks)
+    draw_linear_axis (cr, r, TRUE);
+  draw_linear_axis (cr, r, FALSE);
+}
+
+/* Curves over names stand side by side, so that their intervals can be told apart. */
+static double
+aside (const PirlPanel *panel, guint number)
+{
+  return panel->ticks ? .07 * (number - (panel->n_curves - 1) / 2.) : 0;
+}
+
+static void
+draw_interval (cairo_t *cr, double x, double low, double high)
+{
+  cairo_set_line_width (cr, 1.2);
+  cairo_move_to (cr, x, low);
+  cairo_line_to (cr, x, high);
+  cairo_move_to (cr, x - 4, low);
+  cairo_line_to (cr, x + 4, low);
+  cairo_move_to (cr, x - 4, high);
+  cairo_line_to (cr, x + 4, high);
+  cairo_stroke (cr);
+}
+
+static void
+draw_marks (cairo_t *cr, const PirlPanel *panel, Range r, guint number)
+{
+  const PirlCurve *curve = &panel->curves[number];
+
+  for (gsize i = 0; i < curve->n; i++) {
+    const double x = panel_x (panel, r, curve->x[i] + aside (panel, number));
+
+    if (!can_be_drawn (panel, curve, i))
+      continue;
+    if (has_interval (curve, i))
+      draw_interval (cr, x, panel_y (panel, r, curve->low[i]), panel_y (panel, r, curve->high[i]));
+    cairo_arc (cr, x, panel_y (panel, r, curve->y[i]), 3.5, 0, 2 * G_PI);
+    cairo_fill (cr);
+  }
+}
+
+static void
+draw_panel_curve (cairo_t *cr, const PirlPanel *panel, Range r, guint number)
 {
   static const double dashes[] = { 6, 4 };
+  const PirlCurve *curve = &panel->curves[number];
   const double *c = colours[number % G_N_ELEMENTS (colours)];
 
   cairo_set_source_rgb (cr, c[0], c[1], c[2]);
@@ -277,22 +399,18 @@ draw_log_curve (cairo_t *cr, Range r, const PirlCurve *curve, guint number)
   cairo_set_dash (cr, dashes, curve->dashed ? 2 : 0, 0);
   /* What was written last has left a point. */
   cairo_new_path (cr);
-  for (gsize i = 0; i < curve->n; i++)
-    if (can_be_drawn (curve, i))
-      cairo_line_to (cr, place_x (r, log10 (curve->x[i])), place_y (r, log10 (curve->y[i])));
+  for (gsize i = 0; curve->form != PIRL_CURVE_POINTS && i < curve->n; i++)
+    if (can_be_drawn (panel, curve, i))
+      cairo_line_to (cr, panel_x (panel, r, curve->x[i] + aside (panel, number)),
+          panel_y (panel, r, curve->y[i]));
   cairo_stroke (cr);
   cairo_set_dash (cr, NULL, 0, 0);
-  for (gsize i = 0; !curve->dashed && i < curve->n; i++) {
-    if (!can_be_drawn (curve, i))
-      continue;
-    cairo_arc (cr, place_x (r, log10 (curve->x[i])), place_y (r, log10 (curve->y[i])), 3.5, 0,
-        2 * G_PI);
-    cairo_fill (cr);
-  }
+  if (!curve->dashed && curve->form != PIRL_CURVE_LINE)
+    draw_marks (cr, panel, r, number);
 }
 
 static void
-draw_log_legend (cairo_t *cr, const PirlCurve *curve, guint number)
+draw_panel_legend (cairo_t *cr, const PirlCurve *curve, guint number)
 {
   static const double dashes[] = { 6, 4 };
   const double *c = colours[number % G_N_ELEMENTS (colours)];
@@ -310,23 +428,20 @@ draw_log_legend (cairo_t *cr, const PirlCurve *curve, guint number)
 }
 
 static void
-draw_log_panel (cairo_t *cr, const PirlLogPanel *panel)
+draw_panel (cairo_t *cr, const PirlPanel *panel)
 {
-  const Range r = log_range (panel);
+  const Range r = panel->linear ? linear_range (panel) : log_range (panel);
 
-  cairo_set_font_size (cr, 12);
-  draw_log_axis (cr, r, TRUE);
-  draw_log_axis (cr, r, FALSE);
+  draw_panel_axes (cr, panel, r);
   draw_labels (cr, panel->title, panel->x_label, panel->y_label);
   for (guint c = 0; c < panel->n_curves; c++) {
-    draw_log_curve (cr, r, &panel->curves[c], c);
-    draw_log_legend (cr, &panel->curves[c], c);
+    draw_panel_curve (cr, panel, r, c);
+    draw_panel_legend (cr, &panel->curves[c], c);
   }
 }
 
 gboolean
-pirl_plot_log_panels (const gchar *path, const PirlLogPanel *panels, guint n_panels,
-    GError **error)
+pirl_plot_panels (const gchar *path, const PirlPanel *panels, guint n_panels, GError **error)
 {
   const guint lines = (n_panels + PANELS_A_LINE - 1) / PANELS_A_LINE;
   cairo_surface_t *surface = cairo_image_surface_create (CAIRO_FORMAT_RGB24,
@@ -339,7 +454,7 @@ pirl_plot_log_panels (const gchar *path, const PirlLogPanel *panels, guint n_pan
   for (guint p = 0; p < n_panels; p++) {
     cairo_save (cr);
     cairo_translate (cr, (WIDTH + LEGEND) * (p % PANELS_A_LINE), HEIGHT * (p / PANELS_A_LINE));
-    draw_log_panel (cr, &panels[p]);
+    draw_panel (cr, &panels[p]);
     cairo_restore (cr);
   }
   cairo_destroy (cr);

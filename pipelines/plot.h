@@ -4,27 +4,33 @@
 
 #include "vision/image.h"
 
+typedef enum { PIRL_CURVE_BOTH, PIRL_CURVE_LINE, PIRL_CURVE_POINTS } PirlCurveForm;
+
 /** One line of a plot: y over x, @n points. */
 typedef struct {
   const gchar *name;
   const gdouble *x, *y;
   gsize n;
   gboolean dashed;              /* what would be expected; without marks where the points are */
+  PirlCurveForm form;           /* in panels */
+  const gdouble *low, *high;    /* in panels: ends of intervals, NaN = none; may be NULL */
 } PirlCurve;
 
 /** Draws @curves over one pair of axes into a PNG. Points that are not finite are left out. */
 gboolean pirl_plot_curves (const gchar *path, const gchar *title, const gchar *x_label,
     const gchar *y_label, const PirlCurve *curves, guint n_curves, GError **error);
 
-/** A pair of axes, both logarithmic. */
+/** A pair of axes. */
 typedef struct {
   const gchar *title, *x_label, *y_label;
   const PirlCurve *curves;
   guint n_curves;
-} PirlLogPanel;
+  gboolean linear;              /* else both are logarithmic, and only what is above 0 is drawn */
+  const gchar *const *ticks;    /* linear: what x = 1, 2, ... are called, NULL-terminated; or NULL */
+} PirlPanel;
 
-/** Draws @panels, two a line, into a PNG. Only points that are finite and above 0 are drawn. */
-gboolean pirl_plot_log_panels (const gchar *path, const PirlLogPanel *panels, guint n_panels,
+/** Draws @panels, two a line, into a PNG. Only points that are finite are drawn. */
+gboolean pirl_plot_panels (const gchar *path, const PirlPanel *panels, guint n_panels,
     GError **error);
 
 /** A picture of the mosaic; @agrees: 1 = same class as the row's query (green), 0 = another (red),

@@ -30,6 +30,6 @@ PY
   && fail "no programs, and no complaint"
 grep -q 'scaling-bench.*is it built' "$scratch/log" || fail "no reason: $(cat "$scratch/log")"
 printf 'curve\tbefore any panel\n' \
-  | "$PIRL_BUILD/tests/bench/scaling-plot" "$scratch/none.png" 2>/dev/null \
+  | "$PIRL_BUILD/pipelines/pirl-plot" "$scratch/none.png" 2>/dev/null \
   && fail "a curve without a panel is accepted"
 exit 0
