@@ -1,0 +1,118 @@
+#!/bin/sh
+# pipelines/compare, in its short form, on pictures that are drawn: it is interrupted and goes on, does
+# nothing twice but what other settings ask for, and leaves table, JSON, plots and a page.
+. "$(dirname "$0")/common.sh"
+
+compare="$PIRL_SOURCE/pipelines/compare"
+cd "$scratch" || fail "no scratch folder"
+gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=112&classes=4&size=40' shuffle=false \
+  ! videoconvert ! jpegenc ! multifilesink location=%03d.jpg || fail "drawing pictures"
+i=0
+for picture in *.jpg; do
+  split=train; [ $i -lt 80 ] || split=val
+  mkdir -p "set/$split/class-$((i % 4))" "classes/class-$((i % 4))" flat
+  cp "$picture" "classes/class-$((i % 4))"
+  cp "$picture" flat
+  mv "$picture" "set/$split/class-$((i % 4))"
+  i=$((i + 1))
+done
+
+short='--quick --size 32 --batch-size 8'
+# shellcheck disable=SC2086
+run() { "$compare" "$@" $short; }
+
+# Interrupted in the middle of a training: tried again where the training was faster than the signal.
+for try in 1 2 3; do
+  rm -rf first
+  # shellcheck disable=SC2086
+  "$compare" set --out first --epochs 16 --only pirl --parts linear $short >log 2>&1 &
+  driver=$!
+  until grep -q 'pirl-training,' first/logs/pirl.log 2>/dev/null; do
+    kill -0 $driver 2>/dev/null || fail "it ended by itself: $(tail -n 12 log)"
+    sleep 0.05
+  done
+  kill -INT $driver
+  wait $driver
+  [ $? -eq 130 ] && break
+done
+grep -q '^interrupted' log || fail "no word of the interruption: $(tail -n 12 log)"
+cat >state.py <<'PY'
+import json
+import sys
+
+out, name = sys.argv[1:]
+with open(f"{out}/models/{name}.safetensors", "rb") as file:
+    metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+saved = json.load(open(f"{out}/results/{name}.json"))
+print(metadata["state.step"], metadata["total_steps"], saved["done"])
+PY
+set -- $(python3 state.py first pirl)
+[ "$1" -gt 0 ] && [ "$1" -lt 160 ] && [ "$2" -eq 160 ] && [ "$3" = False ] || fail "interrupted at $*"
+run set --out first --epochs 16 --only pirl --parts linear >log 2>&1 || fail "not continued: $(tail -n 12 log)"
+[ "$(python3 state.py first pirl)" = '160 160 True' ] || fail "continued to $(python3 state.py first pirl)"
+[ "$(grep -c '^# cpu' first/logs/pirl.log)" -eq 2 ] || fail "not two runs: $(cat first/logs/pirl.log)"
+
+# Nothing is done twice; other settings are another training.
+run set --out first --epochs 16 --only pirl --parts linear >log 2>&1 || fail "again: $(tail -n 12 log)"
+! grep -q gst-launch log || fail "done twice: $(tail -n 12 log)"
+run set --out first --epochs 1 --only pirl --parts linear >log 2>&1 || fail "shorter: $(tail -n 12 log)"
+[ "$(python3 state.py first pirl)" = '10 10 True' ] || fail "not trained anew: $(python3 state.py first pirl)"
+
+# Every analysis.
+run set --out all --epochs 1 --only pirl,npid,jigsaw,random --transfer classes >log 2>&1 \
+  || fail "all parts: $(tail -n 12 log)"
+for plot in layers ablations distances curves semi speed; do
+  is_png "all/$plot.png" || fail "no plot $plot"
+done
+grep -q 'Linear probes by layer' log || fail "no table: $(tail -n 12 log)"
+python3 - <<'PY' || fail "the results are not what they should be"
+import json
+
+found = json.load(open("all/compare.json"))
+objectives = {"pirl", "npid", "jigsaw", "random"}
+layers = {f"res{i}" for i in range(1, 6)}
+
+
+def is_figure(figure):
+    return 0 <= figure["low"] <= figure["mean"] <= figure["high"] <= 1
+
+
+assert set(found["linear"]) == objectives
+for linear in found["linear"].values():
+    assert set(linear["by_layer"]) == layers and all(map(is_figure, linear["by_layer"].values()))
+    best = max(figure["mean"] for figure in linear["by_layer"].values())
+    assert linear["mean"] == best == linear["by_layer"][linear["layer"]]["mean"]
+    assert linear["spread"] > 0 and linear["spread_of"] == "bootstrap"
+assert all(is_figure(figure) for by in found["knn"].values() for figure in by.values())
+assert set(found["speed"]) == objectives - {"random"}
+assert all(speed["pictures_per_second"] > 0 and speed["cpu_ms_per_picture"] > 0
+           for speed in found["speed"].values())
+assert {name: [p["value"] for p in points] for name, points in found["ablations"].items()} == {
+    "lambda": [0, .5, 1], "permutations": [10, 500, 362880], "negatives": [1, 4, 27]}
+assert all(is_figure(p) for points in found["ablations"].values() for p in points)
+assert set(found["distances"]) == objectives
+for distances in found["distances"].values():
+    for kind in ("same", "other"):
+        assert 0 < distances[kind]["q5"] <= distances[kind]["mean"] < 2 ** .5
+        assert abs(sum(distances[kind]["histogram"]) - 1) < 1e-9
+    assert 0 <= distances["nearer"] <= 1
+assert set(found["bn_statistics"]) == {"pirl", "jigsaw"}
+assert set(found["semi"]) == objectives
+assert all(is_figure(by[part]["top1"]) and by[part]["top5"]["mean"] == 1
+           for by in found["semi"].values() for part in ("1%", "10%"))
+assert all(set(by) == {"classes"} for by in found["transfer"].values())
+page = open("all/compare.html").read()
+assert page.count("data:image/png;base64,") == 6 and "gst-launch-1.0 -m pirldatasetsrc" in page
+PY
+
+# One folder of classes is split; without classes there is what needs none.
+run classes --out split --epochs 1 --only random --parts linear >log 2>&1 || fail "split: $(tail -n 12 log)"
+grep -q '"n_test": 20' split/results/random-probe.json || fail "$(cat split/results/random-probe.json)"
+run flat --out flat-out --epochs 1 --only pirl >log 2>&1 || fail "no classes: $(tail -n 12 log)"
+grep -q 'There are no classes' log || fail "not said: $(tail -n 12 log)"
+python3 -c 'import json; assert set(json.load(open("flat-out/compare.json"))) >= {"speed", "distances"}' \
+  || fail "no results without classes"
+mkdir empty
+run empty --out none >log 2>&1 && fail "an empty folder is compared on"
+grep -q 'no pictures' log || fail "no reason: $(tail -n 12 log)"
+exit 0
