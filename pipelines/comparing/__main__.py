@@ -72,6 +72,19 @@ def facts_of(options, data):
             "batch_size": options.batch_size, "seeds": options.seeds, "cores": os.cpu_count()}
 
 
+def run_step(step, place, position, failed):
+    """What fails (an objective that diverges) keeps others from their turn only where they need
+    it."""
+    missing = next((before.name for before in step.after if before.name in failed), None)
+    try:
+        if missing:
+            raise Failed(f"{missing} is missing")
+        place.run(step, position)
+    except Failed as error:
+        failed[step.name] = str(error)
+        place.echo.say("\n      ".join([f"    {step.name} failed: {error}", *error.words]))
+
+
 def compare(options, place):
     """Runs what is not done yet; returns the report."""
     data = Data(options.folder, options.out)
@@ -89,12 +102,13 @@ def compare(options, place):
         # How long they took tells how long the others will.
         place.spent += place.saved(step.name)["seconds"]
         place.passed += step.cost
+    failed = {}
     for i, step in enumerate(plan.steps):
         place.left = sum(later.cost for later in plan.steps[i:] if later in todo)
-        place.run(step, f"{i + 1}/{len(plan.steps)}")
+        run_step(step, place, f"{i + 1}/{len(plan.steps)}", failed)
         if step in todo:
-            Report(plan, place, facts).write()
-    report = Report(plan, place, facts)
+            Report(plan, place, facts, failed).write()
+    report = Report(plan, place, facts, failed)
     report.write()
     return report
 
@@ -115,6 +129,7 @@ def main():
         sys.exit(f"compare: {error}")
     report.print()
     print(f"\n{options.out}/compare.html, compare.json; it took {span(place.spent)}")
+    sys.exit(1 if report.failed else 0)
 
 
 if __name__ == "__main__":

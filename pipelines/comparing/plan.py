@@ -65,7 +65,7 @@ def training_result(name, objective):
         total = int(metadata.get("total_steps", 0))
         done = int(metadata.get("state.step", 0))
         if done == 0 or done < total:
-            raise steps.Failed(f"{name}: training ended at step {done} of {total}")
+            raise steps.Failed(f"the training ended at step {done} of {total}")
         speeds, cpu, epochs, batch = [], 0.0, {}, int(metadata["batch_size"])
         for line in place.log(name).read_text().splitlines():
             said = fields(line)
@@ -81,7 +81,8 @@ def training_result(name, objective):
         speed = statistics.median([value for value in speeds if value > 0] or [0.0])
         return {"objective": objective, "steps": done, "batch": batch, "pictures_per_second": speed,
                 "steps_per_second": speed / batch, "cpu_ms_per_picture": 1e3 * cpu / done / batch,
-                "epochs": [epochs[key] for key in sorted(epochs)]}
+                "epochs": [epochs[key] for key in sorted(epochs)],
+                "warnings": steps.warnings_in(place.log(name))}
     return read
 
 

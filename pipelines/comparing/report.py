@@ -38,10 +38,10 @@ def interval(figure):
 
 
 class Report:
-    """Gathers the results of the steps of @plan that are done."""
+    """Gathers the results of the steps of @plan that are done; @failed: name -> why."""
 
-    def __init__(self, plan, place, facts):
-        self.plan, self.place = plan, place
+    def __init__(self, plan, place, facts, failed):
+        self.plan, self.place, self.failed = plan, place, failed
         self.done = {}
         for step in plan.steps:
             result = place.result_of(step)
@@ -104,6 +104,9 @@ class Report:
                 if f"{objective}-on-{target.name}" in self.done:
                     found["transfer"].setdefault(objective, {})[target.name] = self._by_layer(
                         [self.done[f"{objective}-on-{target.name}"]], "linear")
+        found["warnings"] = {name: result["warnings"] for name, result in self.done.items()
+                             if result.get("warnings")}
+        found["failed"] = self.failed
         found["ablations"] = self._ablations()
         found["bn_statistics"] = self._bn_statistics()
         if "pirl-video-probe" in self.done:
@@ -169,6 +172,10 @@ class Report:
         if "video" in found:
             tables.append(("PIRL trained on the frames of the video, linear, %", list(LAYERS),
                            [[interval(found["video"]["by_layer"][layer]) for layer in LAYERS]]))
+        rows = [[name, text] for name, texts in found.get("warnings", {}).items() for text in texts]
+        rows += [[name, f"failed: {text}"] for name, text in found.get("failed", {}).items()]
+        if rows:
+            tables.append(("What went wrong", ["step", ""], rows))
         return tables
 
     def _linear_table(self):
@@ -198,8 +205,9 @@ class Report:
             widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
             print(f"\n{title}")
             for row in [head, *rows]:
-                print("  " + "  ".join(str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
-                                       for i, (cell, width) in enumerate(zip(row, widths))))
+                print("  " + "  ".join(
+                    str(cell).ljust(width) if i == 0 or not head[i] else str(cell).rjust(width)
+                    for i, (cell, width) in enumerate(zip(row, widths))))
 
     # ---- plots ----
 

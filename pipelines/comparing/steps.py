@@ -23,7 +23,11 @@ PATIENCE = 60                   # seconds between two lines of progress where no
 
 
 class Failed(Exception):
-    """A step ended badly; the text has its last words."""
+    """A step ended badly; the text says why, @words are the last ones of its program."""
+
+    def __init__(self, text, words=()):
+        super().__init__(text)
+        self.words = words
 
 
 class Interrupted(Exception):
@@ -48,6 +52,12 @@ def write_json(path, value):
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(value, indent=1) + "\n")
     part.replace(path)
+
+
+def warnings_in(path):
+    """What elements warned of in the log of a step, each once."""
+    found = re.findall(r"^WARNING: from element [^:]*: (.*)$", path.read_text(), re.MULTILINE)
+    return list(dict.fromkeys(found))[:10]
 
 
 def checkpoint_metadata(path):
@@ -177,7 +187,7 @@ class Place:
                 # It came between the check and here.
                 os.kill(self.child.pid, signal.SIGINT)
             for text in self.child.stdout:
-                tail = (tail + [text.rstrip()])[-8:]
+                tail = (tail + [text.rstrip()])[-12:]
                 if any(word in text for word in KEPT):
                     log.write(text)
                 if "pirl-training," in text:
@@ -190,7 +200,8 @@ class Place:
         code, self.child = self.child.returncode, None
         self._check()
         if code != 0:
-            raise Failed(f"{step.name}: {words[0]} ended with {code}\n  " + "\n  ".join(tail))
+            reason = next((text for text in tail if text.startswith("ERROR")), "see its log")
+            raise Failed(f"{words[0]} ended with {code}: {reason}", tail)
 
     def _check(self):
         if self.stop:

@@ -59,7 +59,9 @@ run set --out first --epochs 1 --only pirl --parts linear >log 2>&1 || fail "sho
 [ "$(python3 state.py first pirl)" = '10 10 True' ] || fail "not trained anew: $(python3 state.py first pirl)"
 
 # Every analysis.
-run set --out all --epochs 1 --only pirl,npid,jigsaw,random --transfer classes >log 2>&1 \
+gst-launch-1.0 -q videotestsrc pattern=ball num-buffers=90 ! video/x-raw,width=48,height=48 ! jpegenc \
+  ! avimux ! filesink location=clip.avi || fail "drawing a video"
+run set --out all --epochs 1 --only pirl,npid,jigsaw,random --transfer classes --video clip.avi >log 2>&1 \
   || fail "all parts: $(tail -n 12 log)"
 for plot in layers ablations distances curves semi speed; do
   is_png "all/$plot.png" || fail "no plot $plot"
@@ -101,6 +103,7 @@ assert set(found["semi"]) == objectives
 assert all(is_figure(by[part]["top1"]) and by[part]["top5"]["mean"] == 1
            for by in found["semi"].values() for part in ("1%", "10%"))
 assert all(set(by) == {"classes"} for by in found["transfer"].values())
+assert set(found["video"]["by_layer"]) == layers and "failed" not in found
 page = open("all/compare.html").read()
 assert page.count("data:image/png;base64,") == 6 and "gst-launch-1.0 -m pirldatasetsrc" in page
 PY
@@ -112,6 +115,13 @@ run flat --out flat-out --epochs 1 --only pirl >log 2>&1 || fail "no classes: $(
 grep -q 'There are no classes' log || fail "not said: $(tail -n 12 log)"
 python3 -c 'import json; assert set(json.load(open("flat-out/compare.json"))) >= {"speed", "distances"}' \
   || fail "no results without classes"
+# What fails is said, and others have their turn.
+run set --out failing --epochs 1 --only pirl,random --parts video,distances --video flat/000.jpg >log 2>&1 \
+  && fail "a video that is none is no failure"
+python3 -c 'import json
+found = json.load(open("failing/compare.json"))
+assert set(found["failed"]) == {"pirl-video", "pirl-video-probe"}, found["failed"]
+assert set(found["distances"]) == set(found["linear"]) == {"pirl", "random"}' || fail "$(tail -n 12 log)"
 mkdir empty
 run empty --out none >log 2>&1 && fail "an empty folder is compared on"
 grep -q 'no pictures' log || fail "no reason: $(tail -n 12 log)"
