@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 sys.dont_write_bytecode = True
-# pylint: disable=wrong-import-position
+# What is imported from here on leaves no files in the source.
 from data import Data, Unusable
 from plan import DEFAULT, OBJECTIVES, PARTS, Plan
 from report import Report

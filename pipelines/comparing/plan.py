@@ -243,7 +243,7 @@ class Plan:
             if OBJECTIVES[objective].counted:
                 step = self.calibrate(f"{name}-counted", step, seed)
         self.networks[objective, seed] = step
-        if self.data.labelled():
+        if self.data.labelled() and "linear" in self.options.parts:
             self.probe(f"{name}-probe", step, MAPS)
 
     def distances(self, objective):

@@ -116,7 +116,7 @@ grep -q 'There are no classes' log || fail "not said: $(tail -n 12 log)"
 python3 -c 'import json; assert set(json.load(open("flat-out/compare.json"))) >= {"speed", "distances"}' \
   || fail "no results without classes"
 # What fails is said, and others have their turn.
-run set --out failing --epochs 1 --only pirl,random --parts video,distances --video flat/000.jpg >log 2>&1 \
+run set --out failing --epochs 1 --only pirl,random --parts linear,video,distances --video flat/000.jpg >log 2>&1 \
   && fail "a video that is none is no failure"
 python3 -c 'import json
 found = json.load(open("failing/compare.json"))
