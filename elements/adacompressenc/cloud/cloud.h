@@ -70,6 +70,15 @@ typedef enum {
 #define ADA_CLOUD_ERROR (ada_cloud_error_quark ())
 GQuark ada_cloud_error_quark (void);
 
+/** What a request would be, for people: secrets are "***". */
+typedef struct {
+  gchar *method, *url;          /* NULL: a cloud without a wire (local, replay, the application) */
+  gchar **headers;              /* "Name: value", those that libcurl adds by itself left out */
+  gsize body;                   /* bytes */
+} AdaPreview;
+void ada_preview_clear (AdaPreview * preview);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AdaPreview, ada_preview_clear)
+
 #define ADA_TYPE_CLOUD (ada_cloud_get_type ())
 G_DECLARE_INTERFACE (AdaCloud, ada_cloud, ADA, CLOUD, GObject)
 
@@ -80,15 +89,22 @@ struct _AdaCloudInterface {
       GError ** error);
   /* FALSE where it cannot say anything of (name, quality): recordings. NULL = it always can. */
   gboolean (*knows) (AdaCloud * cloud, const gchar * name, gint quality);
+  /* See ada_cloud_preview(); NULL = this cloud has no wire. */
+  gboolean (*preview) (AdaCloud * cloud, const AdaRequest * request, AdaPreview * preview,
+      GError ** error);
 };
 
-/** @uri: "local:MODEL.safetensors", "replay:FILE.json[#SERVICE]", "oip+http://HOST[:PORT]/v2/models/NAME",
- * "oip+https://...". NULL with an error (PIRL_ERROR_INVALID, ...) that lists the known forms; no
- * credentials in any text. @n_threads, @device: for local models. */
+/** @uri: "local:MODEL.safetensors", "replay:FILE.json[#SERVICE]", or a service's: "oip+http://...",
+ * "rekognition:REGION", ... NULL with an error (PIRL_ERROR_INVALID, ...) that lists the known forms;
+ * no credentials in any text. @n_threads, @device: for local models. */
 AdaCloud *ada_cloud_new (const gchar * uri, const gchar * device, guint n_threads, GError ** error);
 /** As the interface has it: blocks; transfer full, NULL with an #AdaCloudError. */
 AdaAnswer *ada_cloud_classify (AdaCloud * cloud, const AdaRequest * request,
     GCancellable * cancellable, GError ** error);
+/** What classify() would send for @request, without sending anything and without asking for tokens
+ * first. FALSE with an #AdaCloudError where it would not be sent (a picture too large). */
+gboolean ada_cloud_preview (AdaCloud * cloud, const AdaRequest * request, AdaPreview * preview,
+    GError ** error);
 /** FALSE where it is known beforehand that nothing can be said of (@name, @quality). */
 gboolean ada_cloud_knows (AdaCloud * cloud, const gchar * name, gint quality);
 

@@ -147,6 +147,12 @@ member_of (JsonObject * object, const gchar * member)
   return object ? json_object_get_member (object, member) : NULL;
 }
 
+JsonObject *
+ada_json_object (JsonObject * object, const gchar * member)
+{
+  return ada_json_as_object (member_of (object, member));
+}
+
 JsonArray *
 ada_json_array (JsonObject * object, const gchar * member)
 {

@@ -21,6 +21,7 @@ const gchar *ada_json_as_string (JsonNode * node);
 gboolean ada_json_as_number (JsonNode * node, gdouble * number);
 
 /** The members of @object called @member, as above: NULL or FALSE where there is none of that kind. */
+JsonObject *ada_json_object (JsonObject * object, const gchar * member);
 JsonArray *ada_json_array (JsonObject * object, const gchar * member);
 const gchar *ada_json_string (JsonObject * object, const gchar * member);
 gboolean ada_json_number (JsonObject * object, const gchar * member, gdouble * number);

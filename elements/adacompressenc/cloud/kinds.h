@@ -1,11 +1,12 @@
-/* adacompressenc: the constructors of the clouds that a URI can name (the table is in cloud.c).
+/* adacompressenc: the clouds that a URI can name (the table is in cloud.c).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Each takes the whole URI; errors name what would be right and never repeat a query or user part.
+ * Constructors take the whole URI; errors name what would be right and never repeat a query or user
+ * part. Services are rows of functions (service.h), a file each.
  */
 #pragma once
 
-#include "cloud.h"
+#include "service.h"
 
 typedef AdaCloud *(*AdaCloudConstructor) (const gchar * uri, const gchar * device,
     guint n_threads, GError ** error);
@@ -16,3 +17,6 @@ AdaCloud *ada_replay_cloud_new (const gchar * uri, const gchar * device, guint n
     GError ** error);
 AdaCloud *ada_oip_cloud_new (const gchar * uri, const gchar * device, guint n_threads,
     GError ** error);
+
+extern const AdaServiceKind ada_oip_service, ada_rekognition_service, ada_facepp_service,
+    ada_baidu_service, ada_google_service, ada_azure_service, ada_torchserve_service;
