@@ -8,16 +8,21 @@
 
 G_DEFINE_INTERFACE (AdaCloud, ada_cloud, G_TYPE_OBJECT)
 
+/* Either a constructor of its own and its form, or a kind of service. */
 static const struct
 {
   const gchar *prefix;
+  const AdaServiceKind *service;
   const gchar *form;
   AdaCloudConstructor construct;
 } kinds[] = {
-  {"local:", "local:MODEL.safetensors", ada_local_cloud_new},
-  {"replay:", "replay:FILE.json[#SERVICE]", ada_replay_cloud_new},
-  {"oip+http:", "oip+http://HOST[:PORT]/v2/models/NAME", ada_oip_cloud_new},
-  {"oip+https:", "oip+https://HOST[:PORT]/v2/models/NAME", ada_oip_cloud_new},
+  {"local:", NULL, "local:MODEL.safetensors", ada_local_cloud_new},
+  {"replay:", NULL, "replay:FILE.json[#SERVICE]", ada_replay_cloud_new},
+  {"oip+http:", &ada_oip_service},
+  {"oip+https:", &ada_oip_service},
+  {"rekognition:", &ada_rekognition_service},
+  {"google:", &ada_google_service},
+  {"azure:", &ada_azure_service},
 };
 
 static void
@@ -32,7 +37,9 @@ set_unknown (GError ** error)
   g_autoptr (GString) forms = g_string_new (NULL);
 
   for (guint i = 0; i < G_N_ELEMENTS (kinds); i++)
-    g_string_append_printf (forms, "%s%s", i ? ", " : "", kinds[i].form);
+    if (i == 0 || !kinds[i].service || kinds[i].service != kinds[i - 1].service)
+      g_string_append_printf (forms, "%s%s", i ? ", " : "",
+          kinds[i].service ? kinds[i].service->form : kinds[i].form);
   g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID,
       "the cloud's URI begins with no known scheme; there are %s", forms->str);
 }
@@ -40,9 +47,13 @@ set_unknown (GError ** error)
 AdaCloud *
 ada_cloud_new (const gchar * uri, const gchar * device, guint n_threads, GError ** error)
 {
-  for (guint i = 0; uri && i < G_N_ELEMENTS (kinds); i++)
-    if (g_ascii_strncasecmp (uri, kinds[i].prefix, strlen (kinds[i].prefix)) == 0)
-      return kinds[i].construct (uri, device, n_threads, error);
+  for (guint i = 0; uri && i < G_N_ELEMENTS (kinds); i++) {
+    if (g_ascii_strncasecmp (uri, kinds[i].prefix, strlen (kinds[i].prefix)) != 0)
+      continue;
+    if (kinds[i].service)
+      return ada_service_new (kinds[i].service, uri, error);
+    return kinds[i].construct (uri, device, n_threads, error);
+  }
   set_unknown (error);
   return NULL;
 }
@@ -77,4 +88,22 @@ ada_cloud_knows (AdaCloud * cloud, const gchar * name, gint quality)
   AdaCloudInterface *iface = ADA_CLOUD_GET_IFACE (cloud);
 
   return !iface->knows || iface->knows (cloud, name, quality);
+}
+
+gboolean
+ada_cloud_preview (AdaCloud * cloud, const AdaRequest * request, AdaPreview * preview,
+    GError ** error)
+{
+  AdaCloudInterface *iface = ADA_CLOUD_GET_IFACE (cloud);
+
+  *preview = (AdaPreview) { 0 };
+  return !iface->preview || iface->preview (cloud, request, preview, error);
+}
+
+void
+ada_preview_clear (AdaPreview * preview)
+{
+  g_clear_pointer (&preview->method, g_free);
+  g_clear_pointer (&preview->url, g_free);
+  g_clear_pointer (&preview->headers, g_strfreev);
 }

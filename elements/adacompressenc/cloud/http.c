@@ -26,12 +26,14 @@
 #define CONNECT_MS 30000
 #define POLL_MS 1000
 #define SAID_LENGTH 160
+/* So many characters of a secret tell something. */
+#define TELLING 6
 
 struct _AdaHttp {
   CURL *easy;
   CURLM *multi;
-  gchar *bearer;                /* the whole header line */
-  const gchar *secret;          /* the token inside it */
+  GPtrArray *hidden;            /* gchar *: secrets in all their spellings */
+  gchar *ca, *certificate, *key;        /* file names */
   gchar *shown;                 /* the address of the request, without user part and query */
   GByteArray *sending, *body;
   GHashTable *headers;
@@ -108,6 +110,7 @@ ada_http_new (void)
   http->sending = g_byte_array_new ();
   http->body = g_byte_array_new ();
   http->headers = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
+  http->hidden = g_ptr_array_new_with_free_func (g_free);
   return http;
 }
 
@@ -121,30 +124,81 @@ ada_http_free (AdaHttp * http)
   g_byte_array_unref (http->sending);
   g_byte_array_unref (http->body);
   g_hash_table_unref (http->headers);
-  g_free (http->bearer);
+  g_ptr_array_unref (http->hidden);
+  ada_http_set_files (http, NULL, NULL, NULL);
   g_free (http->shown);
   g_free (http);
 }
 
-gboolean
-ada_http_set_bearer (AdaHttp * http, const gchar * token, const gchar * where, GError ** error)
+void
+ada_http_set_files (AdaHttp * http, const gchar * ca, const gchar * certificate,
+    const gchar * key)
 {
-  static const gchar prefix[] = "Authorization: Bearer ";
+  g_free (http->ca);
+  g_free (http->certificate);
+  g_free (http->key);
+  http->ca = g_strdup (ca);
+  http->certificate = g_strdup (certificate);
+  http->key = g_strdup (key);
+}
 
-  for (const gchar * c = token; c && *c; c++) {
-    if (g_ascii_isgraph (*c))
+/* ---- secrets -------------------------------------------------------------------------------- */
+
+/* "a/b" as some write it in JSON. */
+static gchar *
+escape_slashes (const gchar * text)
+{
+  g_auto (GStrv) pieces = g_strsplit (text, "/", -1);
+
+  return g_strjoinv ("\\/", pieces);
+}
+
+void
+ada_http_hide (AdaHttp * http, const gchar * const *secrets, guint n)
+{
+  g_ptr_array_set_size (http->hidden, 0);
+  for (guint i = 0; i < n; i++) {
+    if (!secrets[i] || !*secrets[i])
       continue;
-    g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "%s has a character that a token cannot "
-        "have (a space, a line end, or one beyond ASCII)", where);
-    return FALSE;
+    g_ptr_array_add (http->hidden, g_strdup (secrets[i]));
+    g_ptr_array_add (http->hidden, g_uri_escape_string (secrets[i], NULL, FALSE));
+    g_ptr_array_add (http->hidden, escape_slashes (secrets[i]));
   }
-  g_clear_pointer (&http->bearer, g_free);
-  http->secret = NULL;
-  if (token && *token) {
-    http->bearer = g_strconcat (prefix, token, NULL);
-    http->secret = http->bearer + strlen (prefix);
+}
+
+/* Bytes at the beginning of @text that are those of a secret. */
+static gsize
+hidden_length (AdaHttp * http, const gchar * text)
+{
+  gsize longest = 0;
+
+  for (guint i = 0; i < http->hidden->len; i++) {
+    const gchar *secret = g_ptr_array_index (http->hidden, i);
+    gsize n = 0;
+
+    while (secret[n] && secret[n] == text[n])
+      n++;
+    if (!secret[n] || n >= TELLING)
+      longest = MAX (longest, n);
   }
-  return TRUE;
+  return longest;
+}
+
+gchar *
+ada_http_without_secrets (AdaHttp * http, const gchar * text)
+{
+  GString *clean = g_string_new (NULL);
+
+  while (*text) {
+    const gsize n = hidden_length (http, text);
+
+    if (n)
+      g_string_append (clean, "***");
+    else
+      g_string_append_c (clean, *text);
+    text += MAX (n, 1);
+  }
+  return g_string_free (clean, FALSE);
 }
 
 /* ---- errors --------------------------------------------------------------------------------- */
@@ -162,40 +216,47 @@ showable (const gchar * url)
 void
 ada_http_set_error (AdaHttp * http, AdaCloudError code, GError ** error, const gchar * format, ...)
 {
-  g_autofree gchar *text = NULL;
+  g_autofree gchar *text = NULL, *clean = NULL;
   va_list args;
 
   va_start (args, format);
   text = g_strdup_vprintf (format, args);
   va_end (args);
-  if (http->secret) {
-    g_auto (GStrv) pieces = g_strsplit (text, http->secret, -1);
-
-    g_free (text);
-    text = g_strjoinv ("***", pieces);
-  }
-  g_set_error (error, ADA_CLOUD_ERROR, code, "%s: %s", http->shown, text);
+  clean = ada_http_without_secrets (http, text);
+  g_set_error (error, ADA_CLOUD_ERROR, code, "%s: %s", http->shown, clean);
 }
 
 gboolean
-ada_http_check_status (AdaHttp * http, const gchar * said, GError ** error)
+ada_http_succeeded (AdaHttp * http)
+{
+  return http->status >= 200 && http->status < 300;
+}
+
+AdaCloudError
+ada_http_status_error (AdaHttp * http)
 {
   const guint status = http->status;
   const gboolean busy = status == 408 || status == 425 || status == 429 || status >= 500;
+
+  return busy ? ADA_CLOUD_ERROR_BUSY : ADA_CLOUD_ERROR_REFUSED;
+}
+
+void
+ada_http_set_status_error (AdaHttp * http, AdaCloudError code, const gchar * said,
+    GError ** error)
+{
+  const guint status = http->status;
   g_autofree gchar *excerpt = said ? ada_excerpt (said, strlen (said), SAID_LENGTH) : NULL;
   const gchar *hint = "";
 
-  if (status >= 200 && status < 300)
-    return TRUE;
   if (status >= 300 && status < 400)
     hint = " (it has moved; give the address where it is now)";
-  else if (status == 401 || status == 403)
+  else if (code == ADA_CLOUD_ERROR_REFUSED && (status == 401 || status == 403))
     hint = " (the credentials are missing, wrong, or not enough)";
   else if (status == 404)
     hint = " (there is no such model or path)";
-  ada_http_set_error (http, busy ? ADA_CLOUD_ERROR_BUSY : ADA_CLOUD_ERROR_REFUSED, error,
-      "HTTP status %u%s%s%s", status, hint, excerpt ? ": " : "", excerpt ? excerpt : "");
-  return FALSE;
+  ada_http_set_error (http, code, error, "HTTP status %u%s%s%s", status, hint,
+      excerpt ? ": " : "", excerpt ? excerpt : "");
 }
 
 static AdaCloudError
@@ -220,12 +281,30 @@ code_of_curl (CURLcode code)
   }
 }
 
+/* TRUE when the other side does not take our certificate, or wants one. TLS 1.3 says so only after
+ * the handshake, as OpenSSL's text of a failure to read. */
+static gboolean
+wants_certificate (AdaHttp * http)
+{
+  static const gchar *const alerts[] = { "alert certificate", "alert bad certificate",
+    "alert unknown ca", "alert handshake failure"
+  };
+
+  for (guint i = 0; i < G_N_ELEMENTS (alerts); i++)
+    if (strstr (http->reason, alerts[i]))
+      return TRUE;
+  return FALSE;
+}
+
 static gboolean
 fail (AdaHttp * http, CURLcode code, GError ** error)
 {
   if (http->too_long)
     ada_http_set_error (http, ADA_CLOUD_ERROR_GARBAGE, error, "the answer's %s is longer than %d "
         "bytes", http->too_long, http->too_long[0] == 'b' ? ADA_HTTP_MAX_ANSWER : MAX_HEADERS);
+  else if (wants_certificate (http))
+    ada_http_set_error (http, ADA_CLOUD_ERROR_REFUSED, error, "the service wants another "
+        "certificate of ours (cert=, key=): %s", http->reason);
   else
     ada_http_set_error (http, code_of_curl (code), error, "%s",
         http->reason[0] ? http->reason : curl_easy_strerror (code));
@@ -235,18 +314,23 @@ fail (AdaHttp * http, CURLcode code, GError ** error)
 /* ---- a request ------------------------------------------------------------------------------ */
 
 static void
-set_trust (CURL * easy)
+set_trust (AdaHttp * http)
 {
-  static const gchar *const variables[] = { "CURL_CA_BUNDLE", "SSL_CERT_FILE" };
+  const gchar *const paths[] = { http->ca, g_getenv ("CURL_CA_BUNDLE"),
+    g_getenv ("SSL_CERT_FILE")
+  };
 
-  for (guint i = 0; i < G_N_ELEMENTS (variables); i++) {
-    const gchar *path = g_getenv (variables[i]);
-
-    if (path && *path) {
-      curl_easy_setopt (easy, CURLOPT_CAINFO, path);
-      return;
+  for (guint i = 0; i < G_N_ELEMENTS (paths); i++)
+    if (paths[i] && *paths[i]) {
+      curl_easy_setopt (http->easy, CURLOPT_CAINFO, paths[i]);
+      break;
     }
-  }
+  if (!http->certificate)
+    return;
+  curl_easy_setopt (http->easy, CURLOPT_SSLCERT, http->certificate);
+  curl_easy_setopt (http->easy, CURLOPT_SSLKEY, http->key ? http->key : http->certificate);
+  /* Else OpenSSL would ask at the terminal for a passphrase, and wait. */
+  curl_easy_setopt (http->easy, CURLOPT_KEYPASSWD, "");
 }
 
 /* What is the same for every request; the handle was reset before. */
@@ -277,7 +361,7 @@ set_up (AdaHttp * http)
   curl_easy_setopt (easy, CURLOPT_DEBUGFUNCTION, count_bytes);
   curl_easy_setopt (easy, CURLOPT_DEBUGDATA, http);
   curl_easy_setopt (easy, CURLOPT_VERBOSE, 1L);
-  set_trust (easy);
+  set_trust (http);
 }
 
 static void
@@ -293,17 +377,30 @@ set_body (AdaHttp * http, const AdaHttpRequest * request)
   if (request->n_body == 0)
     return;
   curl_easy_setopt (http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) http->sending->len);
-  curl_easy_setopt (http->easy, CURLOPT_POSTFIELDS, http->sending->data);
+  /* Without data libcurl would ask for some. */
+  curl_easy_setopt (http->easy, CURLOPT_POSTFIELDS,
+      http->sending->len ? (const gchar *) http->sending->data : "");
+}
+
+/* libcurl signs what set_body() gave it, and the headers that set_headers() did: with 7.88.1 also
+ * one that is there to be left out, so that "Expect:" must not be, and the wait is made short. */
+static void
+set_signature (AdaHttp * http, const AdaHttpRequest * request)
+{
+  if (!request->sigv4)
+    return;
+  curl_easy_setopt (http->easy, CURLOPT_AWS_SIGV4, request->sigv4);
+  curl_easy_setopt (http->easy, CURLOPT_USERNAME, request->key_id);
+  curl_easy_setopt (http->easy, CURLOPT_PASSWORD, request->key);
+  curl_easy_setopt (http->easy, CURLOPT_EXPECT_100_TIMEOUT_MS, 1L);
 }
 
 static struct curl_slist *
 set_headers (AdaHttp * http, const AdaHttpRequest * request)
 {
   /* libcurl waits a second for "100 Continue" before a long body, which few servers send. */
-  struct curl_slist *list = curl_slist_append (NULL, "Expect:");
+  struct curl_slist *list = request->sigv4 ? NULL : curl_slist_append (NULL, "Expect:");
 
-  if (http->bearer)
-    list = curl_slist_append (list, http->bearer);
   for (guint i = 0; request->headers && request->headers[i]; i++)
     list = curl_slist_append (list, request->headers[i]);
   curl_easy_setopt (http->easy, CURLOPT_HTTPHEADER, list);
@@ -404,6 +501,7 @@ ada_http_run (AdaHttp * http, const AdaHttpRequest * request, AdaTraffic * traff
   curl_easy_setopt (http->easy, CURLOPT_URL, request->url);
   set_body (http, request);
   headers = set_headers (http, request);
+  set_signature (http, request);
   http->traffic = traffic;
   code = transfer_without_sigpipe (http, cancellable);
   http->traffic = NULL;

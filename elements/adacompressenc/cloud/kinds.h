@@ -15,8 +15,6 @@ AdaCloud *ada_local_cloud_new (const gchar * uri, const gchar * device, guint n_
     GError ** error);
 AdaCloud *ada_replay_cloud_new (const gchar * uri, const gchar * device, guint n_threads,
     GError ** error);
-AdaCloud *ada_oip_cloud_new (const gchar * uri, const gchar * device, guint n_threads,
-    GError ** error);
 
 extern const AdaServiceKind ada_oip_service, ada_rekognition_service, ada_facepp_service,
     ada_baidu_service, ada_google_service, ada_azure_service, ada_torchserve_service;

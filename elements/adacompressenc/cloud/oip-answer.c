@@ -6,13 +6,11 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "oip.h"
-#include "json.h"
+#include "parsers.h"
 
 #include <math.h>
 #include <string.h>
 
-/* 20,000 classes fit several times over. */
-#define MAX_VALUES 200000
 #define MAX_RANK 8
 #define EXCERPT 40
 
@@ -28,37 +26,6 @@ ada_oip_model_clear (AdaOipModel * model)
 {
   g_clear_pointer (&model->input, g_free);
   g_clear_pointer (&model->output, g_free);
-}
-
-G_GNUC_PRINTF (2, 3)
-static gboolean
-garbage (GError ** error, const gchar * format, ...)
-{
-  va_list args;
-
-  va_start (args, format);
-  if (error)
-    *error = g_error_new_valist (ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_GARBAGE, format, args);
-  va_end (args);
-  return FALSE;
-}
-
-/* The object that the whole of it is; @root owns it. */
-static JsonObject *
-parse (const gchar * data, gsize size, const gchar * what, JsonNode ** root, GError ** error)
-{
-  g_autoptr (GError) reason = NULL;
-  JsonObject *object;
-
-  *root = ada_json_parse (data, size, MAX_VALUES, &reason);
-  if (!*root) {
-    garbage (error, "%s cannot be read: %s", what, reason->message);
-    return NULL;
-  }
-  object = ada_json_as_object (*root);
-  if (!object)
-    garbage (error, "%s is no JSON object", what);
-  return object;
 }
 
 /* ---- the model ------------------------------------------------------------------------------ */
@@ -87,7 +54,7 @@ read_input (JsonObject * metadata, AdaOipModel * model, GError ** error)
   JsonArray *shape = ada_json_array (input, "shape");
 
   if (!inputs || json_array_get_length (inputs) == 0)
-    return garbage (error, "the model's metadata lists no inputs");
+    return ada_garbage (error, "the model's metadata lists no inputs");
   if (!input || g_strcmp0 (ada_json_string (input, "datatype"), "BYTES") != 0) {
     g_autofree gchar *wanted = model->input ? ada_excerpt (model->input, strlen (model->input),
         EXCERPT) : NULL;
@@ -99,7 +66,7 @@ read_input (JsonObject * metadata, AdaOipModel * model, GError ** error)
   }
   model->rank = shape ? json_array_get_length (shape) : 1;
   if (model->rank < 1 || model->rank > MAX_RANK)
-    return garbage (error, "the model's input has %u dimensions", model->rank);
+    return ada_garbage (error, "the model's input has %u dimensions", model->rank);
   if (!model->input)
     model->input = g_strdup (ada_json_string (input, "name"));
   return TRUE;
@@ -109,14 +76,14 @@ gboolean
 ada_oip_read_model (const gchar * data, gsize size, AdaOipModel * model, GError ** error)
 {
   g_autoptr (JsonNode) root = NULL;
-  JsonObject *metadata = parse (data, size, "the model's metadata", &root, error);
+  JsonObject *metadata = ada_parse_object (data, size, "the model's metadata", &root, error);
   JsonArray *outputs = ada_json_array (metadata, "outputs");
   JsonObject *output = find_tensor (outputs, model->output, NULL);
 
   if (!metadata || !read_input (metadata, model, error))
     return FALSE;
   if (!outputs || json_array_get_length (outputs) == 0)
-    return garbage (error, "the model's metadata lists no outputs");
+    return ada_garbage (error, "the model's metadata lists no outputs");
   if (!output) {
     g_set_error_literal (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_REFUSED,
         "the model has no output of the name that the URI asks for");
@@ -235,10 +202,11 @@ read_classes (JsonArray * data, GArray * classes, GError ** error)
     if (text && !read_class (text, &entry)) {
       g_autofree gchar *excerpt = ada_excerpt (text, strlen (text), EXCERPT);
 
-      return garbage (error, "\"%s\" is no class; value:index or value:index:label is", excerpt);
+      return ada_garbage (error, "\"%s\" is no class; value:index or value:index:label is",
+          excerpt);
     }
     if (!text && !ada_json_as_number (node, &entry.value))
-      return garbage (error, "element %u of the output is neither a class nor a finite number",
+      return ada_garbage (error, "element %u of the output is neither a class nor a finite number",
           classes->len);
     g_array_append_val (classes, entry);
   }
@@ -293,25 +261,12 @@ answer_of (GArray * classes)
   return answer;
 }
 
-/* @model_version is text by the protocol; some servers write a number. */
-static void
-read_version (JsonObject * object, AdaAnswer * answer)
-{
-  const gchar *version = ada_json_string (object, "model_version");
-  gdouble number;
-
-  if (version)
-    answer->model_version = ada_excerpt (version, strlen (version), EXCERPT);
-  else if (ada_json_number (object, "model_version", &number))
-    answer->model_version = g_strdup_printf ("%g", number);
-}
-
 AdaAnswer *
 ada_oip_read_answer (const gchar * data, gsize size, const gchar * output, GError ** error)
 {
   g_autoptr (JsonNode) root = NULL;
   g_autoptr (GArray) classes = g_array_new (FALSE, FALSE, sizeof (Class));
-  JsonObject *object = parse (data, size, "the answer", &root, error);
+  JsonObject *object = ada_parse_object (data, size, "the answer", &root, error);
   JsonArray *outputs = ada_json_array (object, "outputs");
   JsonObject *tensor = find_tensor (outputs, output, NULL);
   JsonArray *values = ada_json_array (tensor, "data");
@@ -320,20 +275,21 @@ ada_oip_read_answer (const gchar * data, gsize size, const gchar * output, GErro
   if (!object)
     return NULL;
   if (!values) {
-    garbage (error, "the answer has no \"%s\" with data", tensor ? "output" : "outputs");
+    ada_garbage (error, "the answer has no \"%s\" with data", tensor ? "output" : "outputs");
     return NULL;
   }
   if (!read_classes (values, classes, error))
     return NULL;
   answer = answer_of (classes);
-  read_version (object, answer);
+  /* Text by the protocol; some servers write a number. */
+  answer->model_version = ada_read_version (object, "model_version");
   return answer;
 }
 
 gchar *
 ada_oip_read_error (const gchar * data, gsize size)
 {
-  g_autoptr (JsonNode) root = ada_json_parse (data, size, MAX_VALUES, NULL);
+  g_autoptr (JsonNode) root = ada_json_parse (data, size, ADA_MAX_VALUES, NULL);
 
   return g_strdup (ada_json_string (ada_json_as_object (root), "error"));
 }

@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Pure functions of bytes that anybody may have written. Errors of read_answer: GARBAGE for what
- * cannot be understood, NO_ANSWER, BUSY (quota, throttling) and REFUSED (credentials, picture) where
- * the service says so in an answer. Errors' texts may repeat what was answered: the caller takes
- * secrets out (ada_service_explain()). The Open Inference Protocol's are in oip.h.
+ * cannot be understood, NO_ANSWER, BUSY (quota, throttling) and REFUSED (credentials, picture)
+ * where the service says so in an answer. Errors' texts may repeat what was answered: the caller
+ * takes secrets out (ada_service_explain()). The Open Inference Protocol's are in oip.h.
  */
 #pragma once
 
@@ -56,6 +56,9 @@ typedef struct {
  * %ADA_MAX_LABELS. */
 gboolean ada_read_labels (JsonArray * list, const AdaLabelFields * fields, AdaAnswer * answer,
     GError ** error);
+
+/** The text or number called @member, as AdaAnswer's model_version; NULL = there is none. */
+gchar *ada_read_version (JsonObject * object, const gchar * member);
 
 /** A row says what a service means by a word in its errors. */
 typedef struct {

@@ -15,19 +15,13 @@
 
 #include "http.h"
 #include "parsers.h"
+#include "secrets.h"
 
 G_BEGIN_DECLS
 
 #define ADA_SERVICE_SECRETS 3
 
 typedef struct _AdaService AdaService;
-
-/** One secret of a kind. */
-typedef struct {
-  const gchar *key;             /* in the group of the credentials file; NULL ends the list */
-  const gchar *const *variables;        /* of the environment, in order, NULL-terminated */
-  gboolean required;
-} AdaSecretKind;
 
 /** A request being written. */
 typedef struct {
@@ -69,16 +63,18 @@ struct _AdaService {
   gchar *target;                /* between "azure:" and "?"; of "oip+http://H?" it is "http://H" */
   gchar *endpoint;              /* NULL = the service's own */
   GHashTable *parameters;       /* name to value, both decoded; never an empty value */
+  gchar **environment;          /* as it was at the beginning */
   gchar *secret[ADA_SERVICE_SECRETS];   /* in the kind's order; NULL = not given */
   gchar *url;                   /* of a picture's request; configure() sets it */
   AdaHttp *http;
   gboolean renew;               /* see prepare(), after which it is FALSE */
+  gchar *obtained;              /* ada_service_hide() */
   gpointer state;               /* the kind's own; read() finds it in its hints */
   GDestroyNotify free_state;
 };
 
-/** @uri begins with the kind's scheme. Errors: PIRL_ERROR_INVALID or _IO; nothing of the URI's query
- * and no secret is in them. */
+/** @uri begins with the kind's scheme. Errors: PIRL_ERROR_INVALID, _IO or _FORMAT; nothing of the
+ * URI and no secret is in them, but the name of a credentials file that is one. */
 AdaCloud *ada_service_new (const AdaServiceKind * kind, const gchar * uri, GError ** error);
 
 /* ---- for configure() ------------------------------------------------------------------------ */
@@ -87,12 +83,14 @@ AdaCloud *ada_service_new (const AdaServiceKind * kind, const gchar * uri, GErro
 gboolean ada_service_invalid (AdaService * service, GError ** error, const gchar * reason);
 /** NULL = not given. */
 const gchar *ada_service_parameter (AdaService * service, const gchar * name);
+/** Of the environment; NULL = not set. */
+const gchar *ada_service_variable (AdaService * service, const gchar * name);
 /** A parameter that is a number in @least..@most; @value stays where it is not given. */
 gboolean ada_service_number (AdaService * service, const gchar * name, gdouble least, gdouble most,
     gdouble * value, GError ** error);
 /** @base ("https://host[:port]", with or without a path) or, where there is one, the endpoint in
- * place of its scheme, host and port; then @path. NULL with an error: no http(s) URL with a host, or
- * one that has a user or password in it. Queries and fragments of @base are left out. */
+ * place of its scheme, host and port; then @path. NULL with an error: no http(s) URL with a host,
+ * or one that has a user or password in it. Queries and fragments of @base are left out. */
 gchar *ada_service_url (AdaService * service, const gchar * base, const gchar * path,
     GError ** error);
 
@@ -117,7 +115,8 @@ gboolean ada_service_check_picture (AdaService * service, const AdaRequest * req
  * the error that status and read_error() say. */
 gboolean ada_service_exchange (AdaService * service, const AdaMessage * message,
     AdaTraffic * traffic, GCancellable * cancellable, GError ** error);
-/** A secret that was obtained on the way (a token): from now on in no error and no preview. */
+/** A secret that was obtained on the way (a token), and replaces the one before: from now on in no
+ * error and no preview. */
 void ada_service_hide (AdaService * service, const gchar * secret);
 /** @found, from a pure reader, with the address in front and without secrets; takes it. NULL does
  * nothing. */
