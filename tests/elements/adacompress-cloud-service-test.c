@@ -511,6 +511,48 @@ test_requests (void)
   }
 }
 
+/* What a service must not do, and what is made of it; afterwards it is asked as before. */
+static void
+test_misbehaviour (void)
+{
+  const struct {
+    const gchar *mode;
+    gint code;
+  } cases[] = {
+    {"html", ADA_CLOUD_ERROR_GARBAGE}, {"big 50", ADA_CLOUD_ERROR_GARBAGE},
+    {"body 7", ADA_CLOUD_ERROR_GARBAGE}, {"body {\"Labels\": {}}", ADA_CLOUD_ERROR_GARBAGE},
+    {"half", ADA_CLOUD_ERROR_NETWORK}, {"reset", ADA_CLOUD_ERROR_NETWORK},
+    {"status 307", ADA_CLOUD_ERROR_REFUSED}, {"status 403", ADA_CLOUD_ERROR_REFUSED},
+    {"status 429 7", ADA_CLOUD_ERROR_BUSY}, {"status 503", ADA_CLOUD_ERROR_BUSY},
+  };
+  const struct {
+    const gchar *uri, *answer;
+  } services[] = {
+    {"rekognition:eu-west-1?endpoint=http://127.0.0.1:PORT", "set answer " REKOGNITION ("")},
+    {"google:?endpoint=http://127.0.0.1:PORT", "set answer " GOOGLE ("")},
+    {"azure:http://127.0.0.1:PORT", "set answer " AZURE ("")},
+  };
+
+  for (guint s = 0; s < G_N_ELEMENTS (services); s++) {
+    g_autoptr (TestServer) server = test_server_new ("capture.py", NULL, NULL);
+    g_autoptr (AdaCloud) cloud = cloud_at (services[s].uri, server->port);
+
+    test_server_do (server, services[s].answer);
+    for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
+      g_autofree gchar *command = g_strconcat ("mode ", cases[i].mode, NULL);
+      g_autoptr (GError) error = NULL;
+      g_autoptr (AdaAnswer) answer = NULL;
+
+      test_server_do (server, command);
+      g_assert_null (classify (cloud, &error));
+      g_assert_error (error, ADA_CLOUD_ERROR, cases[i].code);
+      test_server_do (server, "mode ok");
+      answer = classify (cloud, NULL);
+      g_assert_nonnull (answer);
+    }
+  }
+}
+
 /* With a token instead of a key. */
 static void
 test_google_token (void)
@@ -899,6 +941,7 @@ main (int argc, char **argv)
     {"previews", test_previews},
     {"no-preview", test_no_preview},
     {"requests", test_requests},
+    {"misbehaviour", test_misbehaviour},
     {"google-token", test_google_token},
     {"limits", test_limits},
     {"repeated-secrets", test_repeated_secrets},

@@ -102,7 +102,8 @@ AdaCloud *ada_cloud_new (const gchar * uri, const gchar * device, guint n_thread
 AdaAnswer *ada_cloud_classify (AdaCloud * cloud, const AdaRequest * request,
     GCancellable * cancellable, GError ** error);
 /** What classify() would send for @request, without sending anything and without asking for tokens
- * first. FALSE with an #AdaCloudError where it would not be sent (a picture too large). */
+ * first; on the thread that calls classify(). FALSE with an #AdaCloudError where it would not be
+ * sent (a picture too large). */
 gboolean ada_cloud_preview (AdaCloud * cloud, const AdaRequest * request, AdaPreview * preview,
     GError ** error);
 /** FALSE where it is known beforehand that nothing can be said of (@name, @quality). */
