@@ -1,5 +1,5 @@
-/* gst-pirl: where secrets of services come from: environment and file, their order, the file's mode,
- * and that no message repeats any.
+/* gst-pirl: where secrets of services come from: environment and file, their order, the file's
+ * mode, and that no message repeats any.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <base/base.h>
 #include <errno.h>

@@ -20,8 +20,8 @@ static const Variable variables[] = {
   {"GOOGLE_API_KEY", SECRET}, {"VISION_KEY", SECRET}, {"GST_PIRL_OIP_TOKEN", SECRET}
 };
 static const gchar *const unset[] = { "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
-  "GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CLOUD_QUOTA_PROJECT", "VISION_ENDPOINT", "GST_PIRL_CREDENTIALS",
-  "CURL_CA_BUNDLE", "SSL_CERT_FILE"
+  "GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CLOUD_QUOTA_PROJECT", "VISION_ENDPOINT",
+  "GST_PIRL_CREDENTIALS", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
 };
 
 /* One secret for each service, nothing else. */
@@ -71,6 +71,21 @@ classify (AdaCloud * cloud, GError ** error)
       error);
 }
 
+/* JSON is written with single quotes here. */
+static gchar *
+json_of (const gchar * text)
+{
+  return g_strdelimit (g_strdup (text), "'", '"');
+}
+
+static void
+do_json (TestServer * server, const gchar * command)
+{
+  g_autofree gchar *json = json_of (command);
+
+  test_server_do (server, json);
+}
+
 /* "id=score id(text)=score". */
 static gchar *
 labels_of (const AdaAnswer * answer)
@@ -94,11 +109,11 @@ typedef AdaAnswer *(*ReadAnswer) (const gchar * data, gsize size, AdaAnswerHints
     GError ** error);
 typedef gchar *(*ReadError) (const gchar * data, gsize size, AdaCloudError * code);
 
-#define REKOGNITION(list) "{\"Labels\":[" list "],\"LabelModelVersion\":\"3.0\"," \
-    "\"OrientationCorrection\":null}"
-#define GOOGLE(list) "{\"responses\":[{\"labelAnnotations\":[" list "]}]}"
-#define AZURE(list) "{\"modelVersion\":\"2023-10-01\",\"metadata\":{\"width\":300,\"height\":200}," \
-    "\"tagsResult\":{\"values\":[" list "]}}"
+#define REKOGNITION(list) "{'Labels':[" list "],'LabelModelVersion':'3.0'," \
+    "'OrientationCorrection':null}"
+#define GOOGLE(list) "{'responses':[{'labelAnnotations':[" list "]}]}"
+#define AZURE(list) "{'modelVersion':'2023-10-01','metadata':{'width':300,'height':200}," \
+    "'tagsResult':{'values':[" list "]}}"
 
 static const struct
 {
@@ -106,42 +121,42 @@ static const struct
   const gchar *json, *labels, *version;
 } answers[] = {
   /* The examples of the documentations. */
-  {ada_rekognition_read_answer, REKOGNITION ("{\"Name\":\"Car\",\"Confidence\":98.5,\"Instances\":"
-          "[{\"BoundingBox\":{\"Width\":0.1},\"Confidence\":98.5}],\"Parents\":[{\"Name\":\"Vehicle\"}],"
-          "\"Aliases\":[{\"Name\":\"Automobile\"}],\"Categories\":[{\"Name\":\"Vehicles\"}]}"),
+  {ada_rekognition_read_answer, REKOGNITION ("{'Name':'Car','Confidence':98.5,'Instances':"
+          "[{'BoundingBox':{'Width':0.1},'Confidence':98.5}],'Parents':[{'Name':'Vehicle'}],"
+          "'Aliases':[{'Name':'Automobile'}],'Categories':[{'Name':'Vehicles'}]}"),
       "Car=0.985", "3.0"},
-  {ada_google_read_answer, GOOGLE ("{\"mid\":\"/m/01wydv\",\"description\":\"Beignet\",\"score\":0.95,"
-          "\"topicality\":0.95}"), "/m/01wydv(Beignet)=0.95", NULL},
-  {ada_azure_read_answer, AZURE ("{\"name\":\"grass\",\"confidence\":0.996}"), "grass=0.996",
+  {ada_google_read_answer, GOOGLE ("{'mid':'/m/01wydv','description':'Beignet','score':0.95,"
+          "'topicality':0.95}"), "/m/01wydv(Beignet)=0.95", NULL},
+  {ada_azure_read_answer, AZURE ("{'name':'grass','confidence':0.996}"), "grass=0.996",
       "2023-10-01"},
   /* Nothing to be seen; Google leaves out what is empty or zero. */
   {ada_rekognition_read_answer, REKOGNITION (""), "", "3.0"},
   {ada_google_read_answer, GOOGLE (""), "", NULL},
-  {ada_google_read_answer, "{\"responses\":[{}]}", "", NULL},
-  {ada_google_read_answer, GOOGLE ("{\"mid\":\"/m/1\"},{\"description\":\"x\",\"score\":1}"), "/m/1=0",
+  {ada_google_read_answer, "{'responses':[{}]}", "", NULL},
+  {ada_google_read_answer, GOOGLE ("{'mid':'/m/1'},{'description':'x','score':1}"), "/m/1=0",
       NULL},
   {ada_azure_read_answer, AZURE (""), "", "2023-10-01"},
   /* In any order, twice, without a name. */
-  {ada_rekognition_read_answer, REKOGNITION ("{\"Name\":\"b\",\"Confidence\":20},{\"Name\":\"a\","
-          "\"Confidence\":75},{\"Name\":\"b\",\"Confidence\":80},{\"Name\":\"\",\"Confidence\":99}"),
+  {ada_rekognition_read_answer, REKOGNITION ("{'Name':'b','Confidence':20},{'Name':'a',"
+          "'Confidence':75},{'Name':'b','Confidence':80},{'Name':'','Confidence':99}"),
       "b=0.8 a=0.75", "3.0"},
-  {ada_google_read_answer, GOOGLE ("{\"mid\":\"/m/2\",\"description\":\"low\",\"score\":0.25},"
-          "{\"mid\":\"/m/1\",\"description\":\"one\",\"score\":0.5},{\"mid\":\"/m/1\",\"description\":"
-          "\"Eins\",\"score\":0.75},{\"mid\":\"\",\"description\":\"?\",\"score\":1}"),
+  {ada_google_read_answer, GOOGLE ("{'mid':'/m/2','description':'low','score':0.25},"
+          "{'mid':'/m/1','description':'one','score':0.5},{'mid':'/m/1','description':"
+          "'Eins','score':0.75},{'mid':'','description':'?','score':1}"),
       "/m/1(one)=0.75 /m/2(low)=0.25", NULL},
-  {ada_azure_read_answer, AZURE ("{\"name\":\"x\",\"confidence\":0},{\"name\":\"y\",\"confidence\":1},"
-          "{\"name\":\"x\",\"confidence\":0.5}"), "y=1 x=0.5", "2023-10-01"},
+  {ada_azure_read_answer, AZURE ("{'name':'x','confidence':0},{'name':'y','confidence':1},"
+          "{'name':'x','confidence':0.5}"), "y=1 x=0.5", "2023-10-01"},
   /* In other languages, and scores out of their range. */
-  {ada_rekognition_read_answer, REKOGNITION ("{\"Name\":\"\346\261\275\350\275\246\",\"Confidence\":"
+  {ada_rekognition_read_answer, REKOGNITION ("{'Name':'\346\261\275\350\275\246','Confidence':"
           "250}"), "汽车=1", "3.0"},
-  {ada_google_read_answer, GOOGLE ("{\"mid\":\"/m/1\",\"description\":\"\\u72d7 \\ud83d\\udc15\","
-          "\"score\":-3}"), "/m/1(狗 🐕)=0", NULL},
-  {ada_azure_read_answer, AZURE ("{\"name\":\"Gr\\u00fcn\",\"confidence\":0.5}"), "Grün=0.5",
+  {ada_google_read_answer, GOOGLE ("{'mid':'/m/1','description':'\\u72d7 \\ud83d\\udc15',"
+          "'score':-3}"), "/m/1(狗 🐕)=0", NULL},
+  {ada_azure_read_answer, AZURE ("{'name':'Gr\\u00fcn','confidence':0.5}"), "Grün=0.5",
       "2023-10-01"},
   /* Versions of other kinds. */
-  {ada_rekognition_read_answer, "{\"Labels\":[],\"LabelModelVersion\":3.1}", "", "3.1"},
-  {ada_rekognition_read_answer, "{\"Labels\":[],\"LabelModelVersion\":[]}", "", NULL},
-  {ada_azure_read_answer, "{\"tagsResult\":{\"values\":[]}}", "", NULL},
+  {ada_rekognition_read_answer, "{'Labels':[],'LabelModelVersion':3.1}", "", "3.1"},
+  {ada_rekognition_read_answer, "{'Labels':[],'LabelModelVersion':[]}", "", NULL},
+  {ada_azure_read_answer, "{'tagsResult':{'values':[]}}", "", NULL},
 };
 
 static void
@@ -149,9 +164,9 @@ test_answers (void)
 {
   for (guint i = 0; i < G_N_ELEMENTS (answers); i++) {
     AdaAnswerHints hints = { 0 };
+    g_autofree gchar *json = json_of (answers[i].json);
     g_autoptr (GError) error = NULL;
-    g_autoptr (AdaAnswer) answer = answers[i].read (answers[i].json, strlen (answers[i].json), &hints,
-        &error);
+    g_autoptr (AdaAnswer) answer = answers[i].read (json, strlen (json), &hints, &error);
     g_autofree gchar *labels = NULL;
 
     g_assert_no_error (error);
@@ -183,32 +198,35 @@ assert_garbage (ReadAnswer read, const gchar * data, gsize size)
 static void
 test_hostile_answers (void)
 {
-  static const gchar *const bad[] = { "", "null", "[]", "7", "\"text\"", "{", "{}", "<html>",
-    "{\"Labels\":7}", "{\"Labels\":{}}", "{\"Labels\":null}", "{\"Labels\":[7]}", "{\"Labels\":[null]}",
-    "{\"Labels\":[[]]}", "{\"Labels\":[{}]}", "{\"Labels\":[{\"Name\":\"a\"}]}",
-    "{\"Labels\":[{\"Confidence\":1}]}", "{\"Labels\":[{\"Name\":7,\"Confidence\":1}]}",
-    "{\"Labels\":[{\"Name\":null,\"Confidence\":1}]}", REKOGNITION ("{\"Name\":\"a\",\"Confidence\":\"1\"}"),
-    REKOGNITION ("{\"Name\":\"a\",\"Confidence\":1e999}"), REKOGNITION ("") " more",
-    "{\"responses\":[]}", "{\"responses\":7}", "{\"responses\":[7]}", "{\"responses\":[{},{}]}",
-    "{\"responses\":[{\"labelAnnotations\":7}]}", "{\"responses\":[{\"labelAnnotations\":null}]}",
-    GOOGLE ("7"), GOOGLE ("{\"mid\":7}"), GOOGLE ("{\"mid\":null}"),
-    GOOGLE ("{\"mid\":\"/m/1\",\"score\":\"high\"}"), GOOGLE ("{\"mid\":\"/m/1\",\"score\":[1]}"),
-    "{\"tagsResult\":[]}", "{\"tagsResult\":{}}", "{\"tagsResult\":{\"values\":{}}}", AZURE ("7"),
-    AZURE ("{\"name\":\"a\"}"), AZURE ("{\"name\":true,\"confidence\":1}"),
-    AZURE ("{\"name\":\"a\",\"confidence\":null}"),
+  static const gchar *const bad[] = { "", "null", "[]", "7", "'text'", "{", "{}", "<html>",
+    "{'Labels':7}", "{'Labels':{}}", "{'Labels':null}", "{'Labels':[7]}", "{'Labels':[null]}",
+    "{'Labels':[[]]}", "{'Labels':[{}]}", "{'Labels':[{'Name':'a'}]}",
+    "{'Labels':[{'Confidence':1}]}", "{'Labels':[{'Name':7,'Confidence':1}]}",
+    "{'Labels':[{'Name':null,'Confidence':1}]}", REKOGNITION ("{'Name':'a','Confidence':'1'}"),
+    REKOGNITION ("{'Name':'a','Confidence':1e999}"), REKOGNITION ("") " more",
+    "{'responses':[]}", "{'responses':7}", "{'responses':[7]}", "{'responses':[{},{}]}",
+    "{'responses':[{'labelAnnotations':7}]}", "{'responses':[{'labelAnnotations':null}]}",
+    GOOGLE ("7"), GOOGLE ("{'mid':7}"), GOOGLE ("{'mid':null}"),
+    GOOGLE ("{'mid':'/m/1','score':'high'}"), GOOGLE ("{'mid':'/m/1','score':[1]}"),
+    "{'tagsResult':[]}", "{'tagsResult':{}}", "{'tagsResult':{'values':{}}}", AZURE ("7"),
+    AZURE ("{'name':'a'}"), AZURE ("{'name':true,'confidence':1}"),
+    AZURE ("{'name':'a','confidence':null}"),
   };
 
   for (guint k = 0; k < G_N_ELEMENTS (readers); k++)
-    for (guint i = 0; i < G_N_ELEMENTS (bad); i++)
-      assert_garbage (readers[k], bad[i], strlen (bad[i]));
+    for (guint i = 0; i < G_N_ELEMENTS (bad); i++) {
+      g_autofree gchar *json = json_of (bad[i]);
+
+      assert_garbage (readers[k], json, strlen (json));
+    }
 }
 
 /* What would take much time or stack, or is no text. */
 static void
 test_vast_answers (void)
 {
-  static const gchar *const heads[] = { "{\"Labels\":[", "{\"responses\":[{\"labelAnnotations\":[",
-    "{\"tagsResult\":{\"values\":["
+  static const gchar *const heads[] = { "{'Labels':[", "{'responses':[{'labelAnnotations':[",
+    "{'tagsResult':{'values':["
   }, *const tails[] = { "]}", "]}]}", "]}}" };
   static const gchar binary[] = "{\"Labels\":[{\"Name\":\"\0\377\",\"Confidence\":1}]}";
   g_autofree gchar *brackets = g_strnfill (200000, '[');
@@ -217,9 +235,10 @@ test_vast_answers (void)
     g_autoptr (GString) text = g_string_new (heads[k]);
 
     for (guint i = 0; i <= ADA_MAX_LABELS; i++)
-      g_string_append_printf (text, "%s{\"Name\":\"%u\",\"mid\":\"%u\",\"name\":\"%u\",\"Confidence\":1,"
-          "\"score\":1,\"confidence\":1}", i ? "," : "", i, i, i);
+      g_string_append_printf (text, "%s{'Name':'%u','mid':'%u','name':'%u','Confidence':1,"
+          "'score':1,'confidence':1}", i ? "," : "", i, i, i);
     g_string_append (text, tails[k]);
+    g_strdelimit (text->str, "'", '"');
     assert_garbage (readers[k], text->str, text->len);
     assert_garbage (readers[k], brackets, 200000);
     assert_garbage (readers[k], binary, sizeof binary - 1);
@@ -235,15 +254,16 @@ test_google_picture_errors (void)
     gint code;
     const gchar *says;
   } cases[] = {
-    {"{\"code\":3,\"message\":\"Bad image data.\"}", ADA_CLOUD_ERROR_REFUSED, "Bad image data."},
-    {"{\"code\":8,\"message\":\"Quota\"}", ADA_CLOUD_ERROR_BUSY, "error 8"},
-    {"{\"code\":14}", ADA_CLOUD_ERROR_BUSY, "(no text)"},
+    {"{'code':3,'message':'Bad image data.'}", ADA_CLOUD_ERROR_REFUSED, "Bad image data."},
+    {"{'code':8,'message':'Quota'}", ADA_CLOUD_ERROR_BUSY, "error 8"},
+    {"{'code':14}", ADA_CLOUD_ERROR_BUSY, "(no text)"},
     {"{}", ADA_CLOUD_ERROR_REFUSED, "error 0"},
-    {"{\"code\":-1e300,\"message\":7}", ADA_CLOUD_ERROR_REFUSED, "(no text)"},
+    {"{'code':-1e300,'message':7}", ADA_CLOUD_ERROR_REFUSED, "(no text)"},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
-    g_autofree gchar *json = g_strconcat ("{\"responses\":[{\"error\":", cases[i].error, "}]}", NULL);
+    g_autofree gchar *text = g_strconcat ("{'responses':[{'error':", cases[i].error, "}]}", NULL);
+    g_autofree gchar *json = json_of (text);
     AdaAnswerHints hints = { 0 };
     g_autoptr (GError) error = NULL;
 
@@ -265,43 +285,43 @@ test_errors (void)
     AdaCloudError status, code;
     const gchar *text;
   } cases[] = {
-    {ada_rekognition_read_error, "{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}",
+    {ada_rekognition_read_error, "{'__type':'ThrottlingException','message':'Rate exceeded'}",
         refused, busy, "ThrottlingException: Rate exceeded"},
-    {ada_rekognition_read_error, "{\"__type\":\"com.amazonaws.rekognition#"
-          "ProvisionedThroughputExceededException:http://x/\",\"Message\":\"m\"}", refused, busy,
+    {ada_rekognition_read_error, "{'__type':'com.amazonaws.rekognition#"
+          "ProvisionedThroughputExceededException:http://x/','Message':'m'}", refused, busy,
         "ProvisionedThroughputExceededException: m"},
-    {ada_rekognition_read_error, "{\"__type\":\"ImageTooLargeException\"}", refused, refused,
+    {ada_rekognition_read_error, "{'__type':'ImageTooLargeException'}", refused, refused,
         "ImageTooLargeException"},
-    {ada_rekognition_read_error, "{\"__type\":\"InternalServerError\",\"message\":\"m\"}", busy, busy,
+    {ada_rekognition_read_error, "{'__type':'InternalServerError','message':'m'}", busy, busy,
         "InternalServerError: m"},
-    {ada_rekognition_read_error, "{\"message\":\"m\"}", refused, refused, "m"},
-    {ada_rekognition_read_error, "{\"__type\":7}", busy, busy, NULL},
-    {ada_rekognition_read_error, "{\"__type\":\"\"}", refused, refused, ""},
+    {ada_rekognition_read_error, "{'message':'m'}", refused, refused, "m"},
+    {ada_rekognition_read_error, "{'__type':7}", busy, busy, NULL},
+    {ada_rekognition_read_error, "{'__type':''}", refused, refused, ""},
     {ada_rekognition_read_error, "<html>", busy, busy, NULL},
-    {ada_google_read_error, "{\"error\":{\"code\":403,\"message\":\"m\",\"status\":"
-          "\"PERMISSION_DENIED\"}}", refused, refused, "PERMISSION_DENIED: m"},
-    {ada_google_read_error, "{\"error\":{\"code\":429,\"message\":\"m\",\"status\":"
-          "\"RESOURCE_EXHAUSTED\"}}", refused, busy, "RESOURCE_EXHAUSTED: m"},
-    {ada_google_read_error, "{\"error\":{\"message\":\"m\"}}", refused, refused, "m"},
-    {ada_google_read_error, "{\"error\":\"m\"}", refused, refused, NULL},
+    {ada_google_read_error, "{'error':{'code':403,'message':'m','status':"
+          "'PERMISSION_DENIED'}}", refused, refused, "PERMISSION_DENIED: m"},
+    {ada_google_read_error, "{'error':{'code':429,'message':'m','status':"
+          "'RESOURCE_EXHAUSTED'}}", refused, busy, "RESOURCE_EXHAUSTED: m"},
+    {ada_google_read_error, "{'error':{'message':'m'}}", refused, refused, "m"},
+    {ada_google_read_error, "{'error':'m'}", refused, refused, NULL},
     {ada_google_read_error, "[]", busy, busy, NULL},
-    {ada_azure_read_error, "{\"error\":{\"code\":\"InvalidRequest\",\"message\":\"m\",\"innererror\":"
-          "{\"code\":\"InvalidImageSize\",\"message\":\"too small\"}}}", refused, refused,
+    {ada_azure_read_error, "{'error':{'code':'InvalidRequest','message':'m','innererror':"
+          "{'code':'InvalidImageSize','message':'too small'}}}", refused, refused,
         "InvalidImageSize: too small"},
-    {ada_azure_read_error, "{\"error\":{\"code\":\"InvalidRequest\",\"message\":\"m\"}}", refused,
+    {ada_azure_read_error, "{'error':{'code':'InvalidRequest','message':'m'}}", refused,
         refused, "InvalidRequest: m"},
-    {ada_azure_read_error, "{\"error\":{\"code\":\"403\",\"message\":\"Out of call volume quota. Quota "
-          "will be replenished in 2.03:17.\"}}", refused, busy, "403: Out of call volume quota. Quota "
-          "will be replenished in 2.03:17."},
-    {ada_azure_read_error, "{\"statusCode\":429,\"message\":\"Rate limit is exceeded. Try again in 12 "
-          "seconds.\"}", refused, busy, "Rate limit is exceeded. Try again in 12 seconds."},
-    {ada_azure_read_error, "{\"error\":7}", refused, refused, NULL},
+    {ada_azure_read_error, "{'error':{'code':'403','message':'Out of call volume quota. More in "
+          "2.03:17.'}}", refused, busy, "403: Out of call volume quota. More in 2.03:17."},
+    {ada_azure_read_error, "{'statusCode':429,'message':'Rate limit is exceeded. Try again.'}",
+        refused, busy, "Rate limit is exceeded. Try again."},
+    {ada_azure_read_error, "{'error':7}", refused, refused, NULL},
     {ada_azure_read_error, "", busy, busy, NULL},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
     AdaCloudError code = cases[i].status;
-    g_autofree gchar *text = cases[i].read (cases[i].json, strlen (cases[i].json), &code);
+    g_autofree gchar *json = json_of (cases[i].json);
+    g_autofree gchar *text = cases[i].read (json, strlen (json), &code);
 
     g_assert_cmpstr (text, ==, cases[i].text);
     g_assert_cmpint (code, ==, cases[i].code);
@@ -379,17 +399,18 @@ test_previews (void)
         "Authorization: AWS4-HMAC-SHA256 ***", 2336 + 84},
     {"rekognition:", "AWS_REGION", "us-east-2", "https://rekognition.us-east-2.amazonaws.com/",
         "X-Amz-Target: RekognitionService.DetectLabels", 2336 + 84},
-    {"rekognition:", "AWS_DEFAULT_REGION", "us-east-2", "https://rekognition.us-east-2.amazonaws.com/",
-        "Content-Type: application/x-amz-json-1.1", 2336 + 84},
+    {"rekognition:", "AWS_DEFAULT_REGION", "us-east-2",
+          "https://rekognition.us-east-2.amazonaws.com/", "Content-Type: application/x-amz-json-1.1",
+        2336 + 84},
     {"rekognition:eu-west-1?min-confidence=0.5&max-labels=10", "AWS_SESSION_TOKEN", "S3CRET==",
         "https://rekognition.eu-west-1.amazonaws.com/", "X-Amz-Security-Token: ***", 2336 + 87},
     {"google:", NULL, NULL, "https://vision.googleapis.com/v1/images:annotate",
         "X-Goog-Api-Key: ***", 2336 + 94},
-    {"google:?endpoint=https://proxy:8443/g/", NULL, NULL, "https://proxy:8443/g/v1/images:annotate",
-        "Content-Type: application/json", 2336 + 94},
-    {"azure:https://n.cognitiveservices.azure.com/", NULL, NULL, "https://n.cognitiveservices.azure.com"
-          "/computervision/imageanalysis:analyze?api-version=2023-10-01&features=tags",
-        "Ocp-Apim-Subscription-Key: ***", 1750},
+    {"google:?endpoint=https://proxy:8443/g/", NULL, NULL,
+          "https://proxy:8443/g/v1/images:annotate", "Content-Type: application/json", 2336 + 94},
+    {"azure:https://n.cognitiveservices.azure.com/", NULL, NULL,
+          "https://n.cognitiveservices.azure.com/computervision/imageanalysis:analyze"
+          "?api-version=2023-10-01&features=tags", "Ocp-Apim-Subscription-Key: ***", 1750},
     {"azure:", "VISION_ENDPOINT", "https://n.cognitiveservices.azure.com/",
           "https://n.cognitiveservices.azure.com/computervision/imageanalysis:analyze"
           "?api-version=2023-10-01&features=tags", "Content-Type: application/octet-stream", 1750},
@@ -459,7 +480,8 @@ assert_body (JsonObject * last, const gchar * expected)
   const guchar *picture = g_bytes_get_data (jpeg, &jpeg_size);
   g_autofree gchar *base64 = g_base64_encode (picture, jpeg_size);
   g_auto (GStrv) pieces = g_strsplit (expected, "BASE64", -1);
-  g_autofree gchar *text = g_strjoinv (base64, pieces);
+  g_autofree gchar *joined = g_strjoinv (base64, pieces);
+  g_autofree gchar *text = json_of (joined);
   g_autofree guchar *body = g_base64_decode (ada_json_string (last, "body"), &size);
 
   if (g_str_equal (expected, "JPEG"))
@@ -474,14 +496,14 @@ test_requests (void)
   const struct {
     const gchar *uri, *answer, *path, *header, *value, *body, *labels;
   } cases[] = {
-    {"rekognition:eu-west-1?endpoint=http://127.0.0.1:PORT", REKOGNITION ("{\"Name\":\"Car\","
-            "\"Confidence\":50}"), "/", "x-amz-target", "RekognitionService.DetectLabels",
-        "{\"Image\":{\"Bytes\":\"BASE64\"},\"MaxLabels\":5,\"MinConfidence\":0,"
-            "\"Features\":[\"GENERAL_LABELS\"]}", "Car=0.5"},
-    {"google:?endpoint=http://127.0.0.1:PORT/", GOOGLE ("{\"mid\":\"/m/1\",\"score\":0.5}"),
-        "/v1/images:annotate", "x-goog-api-key", SECRET, "{\"requests\":[{\"image\":{\"content\":"
-            "\"BASE64\"},\"features\":[{\"type\":\"LABEL_DETECTION\",\"maxResults\":5}]}]}", "/m/1=0.5"},
-    {"azure:http://127.0.0.1:PORT", AZURE ("{\"name\":\"grass\",\"confidence\":0.5}"),
+    {"rekognition:eu-west-1?endpoint=http://127.0.0.1:PORT", REKOGNITION ("{'Name':'Car',"
+            "'Confidence':50}"), "/", "x-amz-target", "RekognitionService.DetectLabels",
+        "{'Image':{'Bytes':'BASE64'},'MaxLabels':5,'MinConfidence':0,"
+            "'Features':['GENERAL_LABELS']}", "Car=0.5"},
+    {"google:?endpoint=http://127.0.0.1:PORT/", GOOGLE ("{'mid':'/m/1','score':0.5}"),
+        "/v1/images:annotate", "x-goog-api-key", SECRET, "{'requests':[{'image':{'content':"
+            "'BASE64'},'features':[{'type':'LABEL_DETECTION','maxResults':5}]}]}", "/m/1=0.5"},
+    {"azure:http://127.0.0.1:PORT", AZURE ("{'name':'grass','confidence':0.5}"),
         "/computervision/imageanalysis:analyze?api-version=2023-10-01&features=tags",
         "ocp-apim-subscription-key", SECRET, "JPEG", "grass=0.5"},
   };
@@ -496,7 +518,7 @@ test_requests (void)
     g_autoptr (JsonNode) root = NULL;
     JsonObject *last;
 
-    test_server_do (server, command);
+    do_json (server, command);
     answer = classify (cloud, &error);
     g_assert_no_error (error);
     labels = labels_of (answer);
@@ -520,7 +542,7 @@ test_misbehaviour (void)
     gint code;
   } cases[] = {
     {"html", ADA_CLOUD_ERROR_GARBAGE}, {"big 50", ADA_CLOUD_ERROR_GARBAGE},
-    {"body 7", ADA_CLOUD_ERROR_GARBAGE}, {"body {\"Labels\": {}}", ADA_CLOUD_ERROR_GARBAGE},
+    {"body 7", ADA_CLOUD_ERROR_GARBAGE}, {"body {'Labels': {}}", ADA_CLOUD_ERROR_GARBAGE},
     {"half", ADA_CLOUD_ERROR_NETWORK}, {"reset", ADA_CLOUD_ERROR_NETWORK},
     {"status 307", ADA_CLOUD_ERROR_REFUSED}, {"status 403", ADA_CLOUD_ERROR_REFUSED},
     {"status 429 7", ADA_CLOUD_ERROR_BUSY}, {"status 503", ADA_CLOUD_ERROR_BUSY},
@@ -537,13 +559,13 @@ test_misbehaviour (void)
     g_autoptr (TestServer) server = test_server_new ("capture.py", NULL, NULL);
     g_autoptr (AdaCloud) cloud = cloud_at (services[s].uri, server->port);
 
-    test_server_do (server, services[s].answer);
+    do_json (server, services[s].answer);
     for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
       g_autofree gchar *command = g_strconcat ("mode ", cases[i].mode, NULL);
       g_autoptr (GError) error = NULL;
       g_autoptr (AdaAnswer) answer = NULL;
 
-      test_server_do (server, command);
+      do_json (server, command);
       g_assert_null (classify (cloud, &error));
       g_assert_error (error, ADA_CLOUD_ERROR, cases[i].code);
       test_server_do (server, "mode ok");
@@ -568,7 +590,7 @@ test_google_token (void)
   g_setenv ("GOOGLE_CLOUD_QUOTA_PROJECT", "project-7", TRUE);
   cloud = cloud_at ("google:?endpoint=http://127.0.0.1:PORT", server->port);
   reset_environment ();
-  test_server_do (server, "set answer " GOOGLE (""));
+  do_json (server, "set answer " GOOGLE (""));
   answer = classify (cloud, NULL);
   g_assert_nonnull (answer);
   last = last_request (server, &root);
@@ -587,8 +609,8 @@ test_limits (void)
     const gchar *says;          /* NULL: it would be sent */
   } cases[] = {
     {"rekognition:eu-west-1", 5242880, 640, 480, NULL},
-    {"rekognition:eu-west-1", 5242881, 640, 480, "at most 5242880 bytes a picture; this one would be "
-          "5242881"},
+    {"rekognition:eu-west-1", 5242881, 640, 480,
+        "at most 5242880 bytes a picture; this one would be 5242881"},
     {"rekognition:eu-west-1", 1000, 80, 80, NULL},
     {"rekognition:eu-west-1", 1000, 640, 79, "at least 80x80 pixels; this one is 640x79"},
     {"rekognition:eu-west-1", 1000, 0, 0, NULL},
@@ -634,9 +656,9 @@ test_repeated_secrets (void)
     "google:?endpoint=http://127.0.0.1:PORT", "azure:http://127.0.0.1:PORT",
     "oip+http://127.0.0.1:PORT/v2/models/M?input=a&output=b"
   };
-  const gchar *modes[] = { "mode status 403 0 {\"message\":\"%s\",\"error\":{\"message\":\"%s\"}}",
-    "mode status 403 0 {\"error\":\"%s\",\"Message\":\"%s\"}", "mode body %s is no JSON %s",
-    "mode body {\"%s\": \"%s\"}", "mode body [\"%s\", \"%s\"]"
+  const gchar *modes[] = { "mode status 403 0 {'message':'%s','error':{'message':'%s'}}",
+    "mode status 403 0 {'error':'%s','Message':'%s'}", "mode body %s is no JSON %s",
+    "mode body {'%s': '%s'}", "mode body ['%s', '%s']"
   };
   g_autoptr (TestServer) server = test_server_new ("capture.py", NULL, NULL);
 
@@ -649,7 +671,7 @@ test_repeated_secrets (void)
         g_autofree gchar *command = g_strjoinv (texts[t], pieces);
         g_autoptr (GError) error = NULL;
 
-        test_server_do (server, command);
+        do_json (server, command);
         g_assert_null (classify (cloud, &error));
         if (strstr (error->message, "S3CRET") && t != G_N_ELEMENTS (texts) - 1)
           g_error ("%s: %s", command, error->message);
@@ -677,7 +699,7 @@ test_rotation (void)
   g_assert_true (g_file_set_contents (path, "[azure]\nkey=old\n", -1, NULL));
   g_assert_cmpint (g_chmod (path, 0600), ==, 0);
   cloud = cloud_of (uri);
-  test_server_do (server, "set answer " AZURE (""));
+  do_json (server, "set answer " AZURE (""));
   /* The same key: once refused, that is all. */
   test_server_do (server, "once 2 status 401");
   g_assert_null (classify (cloud, &error));
@@ -726,7 +748,8 @@ token_prepare (AdaService * service, AdaTraffic * traffic, GCancellable * cancel
 }
 
 static gboolean
-token_write (AdaService * service, const AdaRequest * request, AdaMessage * message, GError ** error)
+token_write (AdaService * service, const AdaRequest * request, AdaMessage * message,
+    GError ** error)
 {
   message->url = g_strdup_printf ("%s?token=%s", service->url, service->state ? (gchar *)
       service->state : "***");
@@ -780,20 +803,20 @@ test_renewal (void)
     g_assert_nonnull (answer);
   }
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 4);
-  test_server_do (server, "once 1 body {\"expired\": true}");
+  do_json (server, "once 1 body {'expired': true}");
   ada_answer_free (classify (cloud, NULL));
   /* Picture, token, picture. */
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 7);
   g_assert_cmpstr (ada_json_string (last_request (server, &root), "path"), ==,
       "/picture?token=S3CRETTOKEN2");
-  test_server_do (server, "mode body {\"expired\": true}");
+  do_json (server, "mode body {'expired': true}");
   g_assert_null (classify (cloud, &error));
   g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_REFUSED);
   g_assert_nonnull (strstr (error->message, "*** has expired"));
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 10);
   /* A token that cannot be had: nothing is sent without it, and it is asked for again. */
   test_server_do (server, "mode ok");
-  test_server_do (server, "once 1 body {\"expired\": true}");
+  do_json (server, "once 1 body {'expired': true}");
   ada_answer_free (classify (cloud, NULL));
   g_assert_cmpuint (obtained, ==, 4);
 }
@@ -832,12 +855,13 @@ static gboolean
 make_certificates (const gchar * folder)
 {
   return run_openssl (folder, NEW_KEY "-subj /CN=authority -keyout authority.key -out clients.pem")
-      && run_openssl (folder, NEW_KEY "-CA clients.pem -CAkey authority.key -subj /CN=server -addext "
-      "subjectAltName=IP:127.0.0.1 -keyout server.key -out server.pem")
+      && run_openssl (folder, NEW_KEY "-CA clients.pem -CAkey authority.key -subj /CN=server "
+      "-addext subjectAltName=IP:127.0.0.1 -keyout server.key -out server.pem")
       && run_openssl (folder, NEW_KEY "-CA clients.pem -CAkey authority.key -subj /CN=camera "
       "-keyout camera.key -out camera.pem")
       && run_openssl (folder, NEW_KEY "-subj /CN=stranger -keyout stranger.key -out stranger.pem")
-      && run_openssl (folder, "openssl pkcs8 -topk8 -in camera.key -passout pass:x -out locked.key");
+      && run_openssl (folder, "openssl pkcs8 -topk8 -in camera.key -passout pass:x "
+      "-out locked.key");
 }
 
 static void
@@ -854,7 +878,7 @@ remove_folder (const gchar * folder)
   g_rmdir (folder);
 }
 
-/* The server says that it wants a certificate and hangs up; which of the two is noticed, is chance. */
+/* The server says that it wants a certificate and hangs up; what of it is noticed is chance. */
 #define NOT_ANSWERED -2
 
 /* What becomes of a request with these files: -1 or the error's code. */
@@ -911,7 +935,7 @@ test_tls (void)
     g_assert_true (g_file_get_contents (camera_key, &other, NULL, NULL));
     text = g_strconcat (one, other, NULL);
     g_assert_true (g_file_set_contents (both, text, -1, NULL));
-    test_server_do (server, "set answer " AZURE (""));
+    do_json (server, "set answer " AZURE (""));
     for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
       const gint code = ask_over_tls (server, folder, cases[i].query);
 

@@ -12,10 +12,10 @@
 #define KEY_ID "AKIDEXAMPLE"
 #define SECRET "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 #define SUITE_TIME 1440938160   /* 2015-08-30T12:36:00Z */
-#define TOKEN "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmx" \
-    "fpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDY" \
-    "wT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlz" \
-    "m8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA=="
+#define TOKEN "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFq" \
+    "wAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZam" \
+    "pKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0" \
+    "iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA=="
 
 /* 0 = the clock is right. */
 static time_t believed;
@@ -196,8 +196,8 @@ test_libcurl_in_2015 (gconstpointer data)
     v->content_type ? type : v->token ? token : NULL, NULL
   };
   g_autoptr (GBytes) body = g_bytes_new_static (v->body, strlen (v->body));
-  const AdaHttpRequest request = { url, headers, &body, v->method[0] == 'P', "aws:amz:us-east-1:service",
-    KEY_ID, SECRET
+  const AdaHttpRequest request = { url, headers, &body, v->method[0] == 'P',
+    "aws:amz:us-east-1:service", KEY_ID, SECRET
   };
   g_autoptr (GHashTable) got = NULL;
   g_autofree gchar *method = NULL;
