@@ -6,7 +6,10 @@
  *
  *   failure k in a row, k >= breaker:  open for min (backoff * 2^(k-1), backoff_max), the first half
  *                                      of it for certain, the rest drawn; then half open: one
- *                                      inquiry is taken, its first request decides
+ *                                      inquiry or upload is taken, its first request decides
+ *
+ * A request that has to wait for its turn in the minute is not under way: its clock starts when it
+ * is sent. The worker takes nothing from the queues meanwhile: the newest upload is what leaves.
  *
  * A cloud that does not come back when it is cancelled is left behind: the caller of
  * ada_client_free() reports its inquiry, and the worker, which holds a reference on all it touches,
@@ -14,6 +17,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "client.h"
+#include "request-limits.h"
 
 #include <string.h>
 #include <sys/resource.h>
@@ -27,6 +31,7 @@
 /* What is under way. */
 typedef struct {
   AdaInquiry *inquiry;
+  gboolean upload;
   AdaAnswer *answer[ADA_MAX_ASKED];
   gsize sent, received;
   GError *error;
@@ -43,14 +48,20 @@ struct _AdaClient {
   GCond changed;
   /* Under the lock. */
   GQueue waiting;               /* of AdaInquiry */
+  AdaInquiry *upload;           /* the newest; NULL = none waits */
+  gboolean inquirys_turn;       /* the last job was an upload */
   Job *job;                     /* the worker's, unless it was left behind */
+  guint promised, begun;        /* requests that are still set aside for it; that it has begun */
+  AdaLimits limits;
   gboolean stopping, ended;     /* the worker has nothing more to do with any inquiry */
   gboolean in_cloud, left_behind;
+  gboolean stopped;             /* the owner's: there are no threads to wait for */
   GCancellable *cancellable;    /* of the request under way */
   gint64 deadline;              /* 0 = none */
   gboolean late;                /* the watch cancelled it */
   guint failures;               /* in a row */
   gint64 open_until;            /* 0 = the breaker is closed; past = half open */
+  guint news;                   /* AdaClientStates, a bit each, that nobody was told of yet */
   AdaClientStats stats;
 };
 
@@ -78,11 +89,12 @@ client_unref (AdaClient * self)
 /* ---- inquiries ------------------------------------------------------------------------------ */
 
 static Job *
-job_new (AdaInquiry * inquiry)
+job_new (AdaInquiry * inquiry, gboolean upload)
 {
   Job *job = g_new0 (Job, 1);
 
   job->inquiry = inquiry;
+  job->upload = upload;
   return job;
 }
 
@@ -113,15 +125,35 @@ error_of_stop (void)
   return g_error_new_literal (G_IO_ERROR, G_IO_ERROR_CANCELLED, "the cloud's client was stopped");
 }
 
+/* With the lock: whose turn it is; NULL when nothing waits. */
+static Job *
+pop_job (AdaClient * self)
+{
+  const gboolean upload = self->upload && !(self->inquirys_turn && self->waiting.length > 0);
+
+  self->inquirys_turn = upload;
+  if (upload)
+    return job_new (g_steal_pointer (&self->upload), TRUE);
+  return self->waiting.length > 0 ? job_new (g_queue_pop_head (&self->waiting), FALSE) : NULL;
+}
+
+/* With the lock: it was counted, but never sent. */
+static void
+count_upload_as_dropped (AdaClient * self)
+{
+  self->stats.uploads--;
+  self->stats.uploads_dropped++;
+}
+
 /* With the lock, which it gives away in between: reports all that waits as never asked. */
 static void
 flush_waiting (AdaClient * self)
 {
-  AdaInquiry *inquiry;
+  Job *job;
 
-  while ((inquiry = g_queue_pop_head (&self->waiting))) {
-    Job *job = job_new (inquiry);
-
+  while ((job = pop_job (self))) {
+    if (job->upload)
+      count_upload_as_dropped (self);
     job_set_error (job, error_of_stop ());
     g_mutex_unlock (&self->lock);
     job_finish (job);
@@ -158,9 +190,19 @@ is_half_open (AdaClient * self)
   return self->open_until != 0 && !is_open (self);
 }
 
+/* With the lock: to be told to who watches; it makes older news of @instead_of stale. */
+static void
+note_news (AdaClient * self, AdaClientState state, AdaClientState instead_of)
+{
+  self->news &= ~(1u << instead_of);
+  self->news |= 1u << state;
+}
+
 static void
 note_success (AdaClient * self)
 {
+  if (self->open_until != 0)
+    note_news (self, ADA_CLIENT_CLOSED, ADA_CLIENT_OPEN);
   self->failures = 0;
   self->open_until = 0;
 }
@@ -174,9 +216,40 @@ note_failure (AdaClient * self, const GError * error, guint retry_after)
   g_strlcpy (self->stats.last_error, error->message, sizeof self->stats.last_error);
   if (!g_utf8_validate (self->stats.last_error, -1, &end))
     self->stats.last_error[end - self->stats.last_error] = '\0';
-  if (self->open_until != 0 || (self->config.breaker && self->failures >= self->config.breaker))
-    self->open_until = g_get_monotonic_time ()
-        + draw_pause (self, self->failures - 1, retry_after) * (gint64) 1000;
+  if (self->open_until == 0 && (!self->config.breaker || self->failures < self->config.breaker))
+    return;
+  self->open_until = g_get_monotonic_time ()
+      + draw_pause (self, self->failures - 1, retry_after) * (gint64) 1000;
+  note_news (self, ADA_CLIENT_OPEN, ADA_CLIENT_CLOSED);
+}
+
+/* With the lock: ms until a probe. */
+static guint
+retry_in (AdaClient * self)
+{
+  return is_open (self) ? (guint) ((self->open_until - g_get_monotonic_time ()) / 1000 + 1) : 0;
+}
+
+/* With the lock, which it gives away in between; nothing is under way. */
+static void
+tell_news (AdaClient * self)
+{
+  const AdaClientEvents *events = &self->config.events;
+
+  for (guint state = ADA_CLIENT_OPEN; state <= ADA_CLIENT_EXHAUSTED; state++) {
+    const guint milliseconds = retry_in (self);
+    g_autofree gchar *reason = NULL;
+
+    if (!(self->news & 1u << state) || self->stopping)
+      continue;
+    self->news &= ~(1u << state);
+    if (!events->state)
+      continue;
+    reason = g_strdup (self->stats.last_error);
+    g_mutex_unlock (&self->lock);
+    events->state (state, milliseconds, reason, events->user_data);
+    g_mutex_lock (&self->lock);
+  }
 }
 
 /* ---- one request ---------------------------------------------------------------------------- */
@@ -221,6 +294,24 @@ account (AdaClient * self, const AdaTraffic * traffic, const AdaAnswer * answer,
   }
 }
 
+/* With the lock: waits until a request may leave, and takes its token. FALSE: time to stop. */
+static gboolean
+take_turn (AdaClient * self)
+{
+  gint64 now = g_get_monotonic_time ();
+
+  while (!self->stopping && now < ada_limits_due (&self->limits)) {
+    g_cond_wait_until (&self->changed, &self->lock, ada_limits_due (&self->limits));
+    now = g_get_monotonic_time ();
+  }
+  if (self->stopping)
+    return FALSE;
+  ada_limits_take (&self->limits, now);
+  self->promised--;
+  self->begun++;
+  return TRUE;
+}
+
 /* With the lock: a request begins. */
 static GCancellable *
 start_clock (AdaClient * self)
@@ -235,23 +326,45 @@ start_clock (AdaClient * self)
   return g_object_ref (self->cancellable);
 }
 
+/* Instead of an attempt, in a dry run: says what would be sent. */
+static void
+rehearse (AdaClient * self, const AdaRequest * request, GError ** error)
+{
+  const AdaClientEvents *events = &self->config.events;
+  g_auto (AdaPreview) preview = { 0 };
+  g_autoptr (GError) refused = NULL;
+  const gboolean sendable = ada_cloud_preview (self->cloud, request, &preview, &refused);
+
+  if (events->would_send)
+    events->would_send (request, sendable ? &preview : NULL, refused, events->user_data);
+  g_set_error_literal (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_NO_ANSWER,
+      "this is a dry run: nothing is sent");
+}
+
 /* One attempt. @request and @traffic are the worker's own: nothing of the inquiry may be touched
  * here, since it may be taken away meanwhile. */
 static AdaAnswer *
 attempt (AdaClient * self, const AdaRequest * request, GError ** error)
 {
   g_autoptr (GCancellable) cancellable = NULL;
+  const gboolean dry_run = self->config.dry_run;
   GError *found = NULL;
   AdaAnswer *answer;
+  gboolean go;
 
   g_mutex_lock (&self->lock);
-  if (self->stopping) {
-    g_mutex_unlock (&self->lock);
-    g_propagate_error (error, error_of_stop ());
-    return NULL;
-  }
-  cancellable = start_clock (self);
+  go = take_turn (self);
+  if (go && dry_run)
+    self->stats.dry++;
+  else if (go)
+    cancellable = start_clock (self);
   g_mutex_unlock (&self->lock);
+  if (!go)
+    g_propagate_error (error, error_of_stop ());
+  else if (dry_run)
+    rehearse (self, request, error);
+  if (!go || dry_run)
+    return NULL;
 
   answer = ada_cloud_classify (self->cloud, request, cancellable, &found);
 
@@ -281,7 +394,8 @@ is_retryable (const GError * error)
       || g_error_matches (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_TIMEOUT);
 }
 
-/* Waits before try number @tries + 1; FALSE: there is none. */
+/* Waits before try number @tries + 1; FALSE: there is none. Where a newer upload waits, that one
+ * goes instead. */
 static gboolean
 wait_to_retry (AdaClient * self, guint tries, const GError * error, guint retry_after)
 {
@@ -294,9 +408,12 @@ wait_to_retry (AdaClient * self, guint tries, const GError * error, guint retry_
   until = g_get_monotonic_time () + draw_pause (self, tries - 1, retry_after) * (gint64) 1000;
   while (!self->stopping && self->open_until == 0
       && g_cond_wait_until (&self->changed, &self->lock, until));
-  again = !self->stopping && self->open_until == 0;
-  if (again)
+  again = !self->stopping && self->open_until == 0 && !(self->job->upload && self->upload)
+      && ada_limits_promise (&self->limits, 1);
+  if (again) {
+    self->promised++;
     self->stats.retries++;
+  }
   g_mutex_unlock (&self->lock);
   return again;
 }
@@ -312,6 +429,8 @@ charge (AdaClient * self, Job * job, const AdaTraffic * traffic)
   if (ours) {
     job->sent += traffic->sent;
     job->received += traffic->received;
+    if (job->upload)
+      self->stats.upload_bytes += traffic->sent + traffic->received;
   }
   g_mutex_unlock (&self->lock);
   return ours;
@@ -363,7 +482,8 @@ ask_one (AdaClient * self, Job * job, guint i)
   AdaInquiry *inquiry = job->inquiry;
   g_autofree gchar *name = g_strdup (inquiry->name);
   g_autoptr (GBytes) jpeg = NULL;
-  AdaRequest request = { inquiry->id, name, inquiry->quality[i], i == 0, inquiry->width,
+  const gboolean reference = i == 0 && !job->upload;
+  AdaRequest request = { inquiry->id, name, inquiry->quality[i], reference, inquiry->width,
     inquiry->height, NULL, NULL
   };
   AdaAnswer *answer = NULL;
@@ -377,7 +497,7 @@ ask_one (AdaClient * self, Job * job, guint i)
       return FALSE;
     }
   }
-  if (i == 0 && answer && answer->labels->len == 0) {
+  if (reference && answer && answer->labels->len == 0) {
     g_clear_pointer (&answer, ada_answer_free);
     error = g_error_new_literal (ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_NO_ANSWER,
         "the cloud sees nothing in the reference");
@@ -397,10 +517,31 @@ ask_all (AdaClient * self, Job * job)
   for (guint i = 0; i < n; i++) {
     if (!ask_one (self, job, i))
       return FALSE;
-    if (!job->answer[0])
+    if (!job->answer[0] && !self->config.dry_run)
       break;
   }
   return TRUE;
+}
+
+/* With the lock: @job is what is under way. */
+static void
+begin_job (AdaClient * self, Job * job)
+{
+  self->job = job;
+  self->promised = MIN (job->inquiry->n, ADA_MAX_ASKED);
+  self->begun = 0;
+}
+
+/* With the lock: what it was promised and did not need is free again. */
+static void
+end_job (AdaClient * self, const Job * job)
+{
+  ada_limits_release (&self->limits, self->promised);
+  self->promised = 0;
+  if (job->upload && self->begun == 0)
+    count_upload_as_dropped (self);
+  else if (job->upload && job->answer[0])
+    self->stats.uploads_answered++;
 }
 
 /* ---- threads -------------------------------------------------------------------------------- */
@@ -414,32 +555,57 @@ become_nicer (void)
   setpriority (PRIO_PROCESS, thread, MIN (getpriority (PRIO_PROCESS, thread) + NICER, 19));
 }
 
+/* With the lock: waits for something to do whose turn it is; NULL: it is time to stop. */
+static Job *
+wait_for_job (AdaClient * self)
+{
+  while (!self->stopping) {
+    const gint64 due = ada_limits_due (&self->limits);
+
+    if (self->news)
+      tell_news (self);
+    else if (!self->upload && self->waiting.length == 0)
+      g_cond_wait (&self->changed, &self->lock);
+    else if (g_get_monotonic_time () < due)
+      g_cond_wait_until (&self->changed, &self->lock, due);
+    else
+      return pop_job (self);
+  }
+  return NULL;
+}
+
+/* With the lock, which it gives away in between. FALSE: somebody else reports it. */
+static gboolean
+run_job (AdaClient * self, Job * job)
+{
+  gboolean ours;
+
+  begin_job (self, job);
+  g_mutex_unlock (&self->lock);
+  ours = ask_all (self, job);
+  g_mutex_lock (&self->lock);
+  if (ours) {
+    end_job (self, job);
+    g_mutex_unlock (&self->lock);
+    job_finish (job);
+    g_mutex_lock (&self->lock);
+    self->job = NULL;
+  }
+  g_cond_broadcast (&self->changed);
+  return ours;
+}
+
 static gpointer
 worker_main (gpointer data)
 {
   AdaClient *self = data;
   gboolean ours = TRUE;
+  Job *job;
 
   become_nicer ();
   g_mutex_lock (&self->lock);
-  while (ours && !self->stopping) {
-    AdaInquiry *inquiry = g_queue_pop_head (&self->waiting);
-    Job *job;
-
-    if (!inquiry) {
-      g_cond_wait (&self->changed, &self->lock);
-      continue;
-    }
-    self->job = job = job_new (inquiry);
-    g_mutex_unlock (&self->lock);
-    ours = ask_all (self, job);
-    if (ours)
-      job_finish (job);
-    g_mutex_lock (&self->lock);
-    if (ours)
-      self->job = NULL;
-    g_cond_broadcast (&self->changed);
-  }
+  while (ours && (job = wait_for_job (self)))
+    ours = run_job (self, job);
   if (ours)
     flush_waiting (self);
   self->ended = TRUE;
@@ -485,6 +651,7 @@ ada_client_new (AdaCloud * cloud, const AdaClientConfig * config)
 
   self->cloud = g_object_ref (cloud);
   self->config = *config;
+  ada_limits_init (&self->limits, config->per_minute, config->most);
   self->random = g_rand_new ();
   g_mutex_init (&self->lock);
   g_cond_init (&self->changed);
@@ -528,7 +695,7 @@ leave_behind (AdaClient * self)
 }
 
 void
-ada_client_free (AdaClient * self)
+ada_client_stop (AdaClient * self)
 {
   g_autoptr (GCancellable) cancellable = NULL;
   const gboolean from_worker = g_thread_self () == self->worker;
@@ -550,18 +717,46 @@ ada_client_free (AdaClient * self)
     g_thread_unref (self->worker);
   else
     g_thread_join (self->worker);
+  self->stopped = TRUE;
+}
+
+void
+ada_client_free (AdaClient * self)
+{
+  if (!self->stopped)
+    ada_client_stop (self);
   client_unref (self);
 }
 
 /* With the lock. */
 static gboolean
-has_room (AdaClient * self)
+is_idle (AdaClient * self)
 {
-  if (self->stopping || is_open (self))
+  return self->job == NULL && self->waiting.length == 0 && self->upload == NULL;
+}
+
+/* With the lock: what @queued others wait for. */
+static gboolean
+has_room (AdaClient * self, guint queued)
+{
+  if (self->stopping || is_open (self) || self->stats.exhausted)
     return FALSE;
-  if (is_half_open (self))
-    return self->job == NULL && self->waiting.length == 0;
-  return self->waiting.length < self->config.queue;
+  return is_half_open (self) ? is_idle (self) : queued < self->config.queue;
+}
+
+/* With the lock: are @n requests left? When not even the least anybody wants can be had any more,
+ * that was all. */
+static gboolean
+has_left (AdaClient * self, guint n)
+{
+  if (ada_limits_left (&self->limits) >= n)
+    return TRUE;
+  if (!self->stats.exhausted && self->limits.promised == 0) {
+    self->stats.exhausted = TRUE;
+    note_news (self, ADA_CLIENT_EXHAUSTED, ADA_CLIENT_EXHAUSTED);
+    g_cond_broadcast (&self->changed);
+  }
+  return FALSE;
 }
 
 gboolean
@@ -570,9 +765,20 @@ ada_client_ready (AdaClient * self)
   gboolean ready;
 
   g_mutex_lock (&self->lock);
-  ready = has_room (self);
+  ready = has_room (self, self->waiting.length) && has_left (self, 2);
   g_mutex_unlock (&self->lock);
   return ready;
+}
+
+guint
+ada_client_left (AdaClient * self)
+{
+  guint64 left;
+
+  g_mutex_lock (&self->lock);
+  left = self->stats.exhausted ? 0 : ada_limits_left (&self->limits);
+  g_mutex_unlock (&self->lock);
+  return (guint) MIN (left, ADA_MAX_ASKED);
 }
 
 gboolean
@@ -581,7 +787,8 @@ ada_client_submit (AdaClient * self, AdaInquiry * inquiry)
   gboolean taken;
 
   g_mutex_lock (&self->lock);
-  taken = has_room (self);
+  taken = has_room (self, self->waiting.length)
+      && ada_limits_promise (&self->limits, MIN (inquiry->n, ADA_MAX_ASKED));
   if (taken) {
     g_queue_push_tail (&self->waiting, inquiry);
     g_cond_broadcast (&self->changed);
@@ -594,6 +801,36 @@ ada_client_submit (AdaClient * self, AdaInquiry * inquiry)
   return taken;
 }
 
+/* With the lock: one that waits has its promise already. */
+static gboolean
+can_upload (AdaClient * self)
+{
+  if (self->upload)
+    return !self->stopping && !is_open (self);
+  return has_room (self, 0) && has_left (self, 1) && ada_limits_promise (&self->limits, 1);
+}
+
+gboolean
+ada_client_upload (AdaClient * self, AdaInquiry * inquiry)
+{
+  AdaInquiry *loser = inquiry;
+  gboolean taken;
+
+  g_mutex_lock (&self->lock);
+  taken = can_upload (self);
+  if (taken) {
+    loser = self->upload;
+    self->upload = inquiry;
+    g_cond_broadcast (&self->changed);
+  }
+  self->stats.uploads += !loser;
+  self->stats.uploads_dropped += loser != NULL;
+  g_mutex_unlock (&self->lock);
+  if (loser)
+    loser->free (loser);
+  return taken;
+}
+
 gboolean
 ada_client_drain (AdaClient * self, guint timeout)
 {
@@ -601,7 +838,7 @@ ada_client_drain (AdaClient * self, guint timeout)
   gboolean idle;
 
   g_mutex_lock (&self->lock);
-  while (!(idle = self->waiting.length == 0 && self->job == NULL))
+  while (!(idle = is_idle (self)))
     if (!g_cond_wait_until (&self->changed, &self->lock, until))
       break;
   g_mutex_unlock (&self->lock);
@@ -614,5 +851,6 @@ ada_client_stats (AdaClient * self, AdaClientStats * stats)
   g_mutex_lock (&self->lock);
   *stats = self->stats;
   stats->open = self->open_until != 0;
+  stats->retry_in = retry_in (self);
   g_mutex_unlock (&self->lock);
 }
