@@ -3,7 +3,8 @@
  * "agent.*": the policy (kernels/learn/bandit-file.c, dqn-file.c). "scenery.I.*": remembered
  * agents, with "scenery.I.centre" [n] (F64). "controller.numbers" [n] (F64): the numbers below;
  * "controller.drift" [5] (F64). Metadata: "agent.policy", "agent.extractor", "agent.qualities"
- * say whom it fits, "agent.state" is for people.
+ * say whom it fits, "cloud.model" (may be missing) whom it has learnt from, "agent.state" is for
+ * people.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "controller-private.h"
 
@@ -115,6 +116,8 @@ ada_controller_save (AdaController * controller, const gchar * path, const gchar
   pirl_safetensors_writer_metadata (writer, "agent.qualities", qualities);
   pirl_safetensors_writer_metadata (writer, "agent.state",
       numbers[NUMBER_STATE] == ADA_STATE_RETRAIN ? "retrain" : "inference");
+  if (controller->model[0] != '\0')
+    pirl_safetensors_writer_metadata (writer, "cloud.model", controller->model);
   add_doubles (writer, keep, "controller.numbers", numbers, N_NUMBERS);
   add_doubles (writer, keep, "controller.drift", drift, PIRL_DRIFT_STATE);
   if (controller->policy != NULL)
@@ -267,12 +270,14 @@ ada_controller_load (AdaController * controller, const gchar * path, const gchar
   g_autoptr (PirlSafetensors) file = pirl_safetensors_open (path, error);
   g_autofree gdouble *numbers = NULL, *drift = NULL;
   AdaSceneries sceneries = { 0 };
+  const gchar *model;
   guint count;
 
   if (file == NULL || !check_fit (controller, file, extractor, error)
       || (numbers = read_doubles (file, "controller.numbers", N_NUMBERS, NULL, error)) == NULL
       || (drift = read_doubles (file, "controller.drift", PIRL_DRIFT_STATE, NULL, error)) == NULL)
     return FALSE;
+  model = pirl_safetensors_metadata (file, "cloud.model");
   count = whole (numbers[NUMBER_SCENERIES], ADA_SCENERIES);
   for (guint i = 0; controller->policy != NULL && i < count; i++) {
     if (!load_scenery (controller, file, i, &sceneries, error)) {
@@ -290,6 +295,8 @@ ada_controller_load (AdaController * controller, const gchar * path, const gchar
     ada_sceneries_clear (&sceneries);
     return FALSE;
   }
+  ada_controller_copy_model (controller->model, model != NULL ? model : "");
+  controller->next_answers = 0;
   g_mutex_lock (&controller->lock);
   ada_sceneries_clear (&controller->sceneries);
   controller->sceneries = sceneries;

@@ -23,13 +23,19 @@ typedef struct {
   gdouble mean, p;
 } AdaPaperEstimator;
 
+/* The version of the service's model; longer ones are cut. */
+#define ADA_MODEL_LENGTH 64
+
 struct _AdaController {
   AdaControllerConfig config;
   AdaPolicy *policy;            /* NULL: fixed */
   AdaStateFunc func;
   gpointer user_data;
 
-  GMutex worker;                /* one answer, save or load at a time */
+  GMutex worker;                /* one answer, save or load at a time; and the next three */
+  gchar model[ADA_MODEL_LENGTH];        /* that answered what was learnt; "" = it never said */
+  gchar next_model[ADA_MODEL_LENGTH];   /* that has answered since, */
+  guint next_answers;           /* so many references in a row */
 
   GMutex lock;                  /* everything below; held for microseconds */
   AdaState state;               /* INFERENCE or RETRAIN */
@@ -45,6 +51,8 @@ struct _AdaController {
   gdouble baseline;             /* the agreement that the drift test defends */
 };
 
+/** With the worker's lock held: as much of a version as fits, whole characters. */
+void ada_controller_copy_model (gchar model[ADA_MODEL_LENGTH], const gchar * version);
 /** With the lock held: the drift test defends @baseline from now on. */
 void ada_controller_defend (AdaController * controller, gdouble baseline);
 

@@ -7,7 +7,8 @@
  * estimator=budget: p_est from the byte budget; a retraining begins when the e-detector on
  * agreement has its alarm (FALSE_ALARM_RUN outcomes between false ones, mean, at least, were the
  * agreement at the edge of what is tolerated). When features move, or the evidence grows, the
- * savings of the budget are spent.
+ * savings of the budget are spent. Another model of the service is an alarm as well, whatever the
+ * estimator.
  *
  * estimator=paper: as published, section 2.4 of the authors' code: p_est starts at .2, falls by
  * omega times the last change of the running mean of ten, is kept in [.2, .95]; a retraining
@@ -39,6 +40,8 @@
 /* The paper's agent has no target: what it defends is what it reached on its first estimates. */
 #define BASELINE_ANSWERS 60
 #define BASELINE_SLACK 0.05
+/* References in a row that another model answers before it is the service's. */
+#define MODEL_ANSWERS 8
 #define Z95 1.959963984540054
 
 void
@@ -80,8 +83,8 @@ enter (AdaController * controller, AdaState state)
 
 /* A change of state, to be told when no lock is held any more. */
 typedef struct {
-  AdaState from, to;            /* equal: nothing happened */
-  gchar reason[48];
+  AdaState from, to;
+  gchar reason[2 * ADA_MODEL_LENGTH + 48];      /* "" = nothing happened */
 } Change;
 
 static void
@@ -90,6 +93,14 @@ note (Change * change, AdaState from, AdaState to, const gchar * reason)
   change->from = from;
   change->to = to;
   g_strlcpy (change->reason, reason, sizeof change->reason);
+}
+
+/* Without locks. */
+static void
+tell (const AdaController * controller, const Change * change)
+{
+  if (change->reason[0] && controller->func != NULL)
+    controller->func (change->from, change->to, change->reason, controller->user_data);
 }
 
 static gboolean
@@ -292,16 +303,19 @@ remember (AdaController * controller)
 }
 
 static void
-start_retraining (AdaController * controller, Change * change)
+start_retraining (AdaController * controller, const gchar * reason, Change * change)
 {
+  AdaState before;
+
   g_mutex_lock (&controller->lock);
+  before = controller->state;
   enter (controller, ADA_STATE_RETRAIN);
   controller->retrains++;
   controller->scenery = 0;
   ada_sceneries_begin (&controller->sceneries);
   g_mutex_unlock (&controller->lock);
   controller->policy->class->restart (controller->policy);
-  note (change, ADA_STATE_INFERENCE, ADA_STATE_RETRAIN, "drift of agreement");
+  note (change, before, ADA_STATE_RETRAIN, reason);
 }
 
 static void
@@ -366,7 +380,7 @@ answered_in_inference (AdaController * controller, gdouble agreed, Change * chan
       && pirl_drift_evidence (controller->drift) < QUIET;
   g_mutex_unlock (&controller->lock);
   if (alarm)
-    start_retraining (controller, change);
+    start_retraining (controller, "drift of agreement", change);
   else if (keep)
     remember (controller);
 }
@@ -401,8 +415,75 @@ ada_controller_answered (AdaController * controller, const AdaObservation * obse
   else if (estimate)
     answered_in_inference (controller, agreed, &change);
   g_mutex_unlock (&controller->worker);
-  if (change.from != change.to && controller->func != NULL)
-    controller->func (change.from, change.to, change.reason, controller->user_data);
+  tell (controller, &change);
+}
+
+/* --- the service's model --- */
+
+void
+ada_controller_copy_model (gchar model[ADA_MODEL_LENGTH], const gchar * version)
+{
+  g_autofree gchar *valid = g_utf8_make_valid (version, -1);
+  const gchar *end;
+
+  g_strlcpy (model, valid, ADA_MODEL_LENGTH);
+  if (!g_utf8_validate (model, -1, &end))
+    model[end - model] = '\0';
+}
+
+/* The worker: @version answered. TRUE when it is now the service's, and another was before. */
+static gboolean
+take_model (AdaController * controller, const gchar * version, gchar before[ADA_MODEL_LENGTH])
+{
+  gchar now[ADA_MODEL_LENGTH];
+
+  ada_controller_copy_model (now, version);
+  memcpy (before, controller->model, ADA_MODEL_LENGTH);
+  if (before[0] == '\0' || strcmp (now, before) == 0) {
+    memcpy (controller->model, now, ADA_MODEL_LENGTH);
+    controller->next_answers = 0;
+    return FALSE;
+  }
+  if (strcmp (now, controller->next_model) != 0)
+    controller->next_answers = 0;
+  memcpy (controller->next_model, now, ADA_MODEL_LENGTH);
+  if (++controller->next_answers < MODEL_ANSWERS)
+    return FALSE;
+  memcpy (controller->model, now, ADA_MODEL_LENGTH);
+  controller->next_answers = 0;
+  return TRUE;
+}
+
+/* What was learnt of the old model was right then, and is remembered. */
+static void
+leave_model (AdaController * controller, const gchar * before, Change * change)
+{
+  g_autofree gchar *reason = g_strdup_printf ("the service's model changed from %s to %s", before,
+      controller->model);
+  gboolean keep;
+
+  g_mutex_lock (&controller->lock);
+  keep = controller->state == ADA_STATE_INFERENCE
+      && pirl_drift_evidence (controller->drift) < QUIET;
+  g_mutex_unlock (&controller->lock);
+  if (keep)
+    remember (controller);
+  start_retraining (controller, reason, change);
+}
+
+void
+ada_controller_model (AdaController * controller, const gchar * version)
+{
+  gchar before[ADA_MODEL_LENGTH];
+  Change change = { 0 };
+
+  if (controller->policy == NULL || version == NULL || *version == '\0')
+    return;
+  g_mutex_lock (&controller->worker);
+  if (take_model (controller, version, before))
+    leave_model (controller, before, &change);
+  g_mutex_unlock (&controller->worker);
+  tell (controller, &change);
 }
 
 void

@@ -63,8 +63,9 @@ typedef struct {
   guint remembered;             /* agents of other sceneries */
 } AdaControllerStats;
 
-/** @reason: "drift of agreement", "agent settled", "remembered agent 2", ... On the thread that
- * caused it, without locks held. */
+/** @reason: "drift of agreement", "agent settled", "remembered agent 2", "the service's model
+ * changed from 2 to 3", ... On the thread that caused it, without locks held. @from is @to,
+ * RETRAIN, when the model changes while an agent learns, which then begins anew. */
 typedef void (*AdaStateFunc) (AdaState from, AdaState to, const gchar * reason, gpointer user_data);
 
 typedef struct _AdaController AdaController;
@@ -83,11 +84,17 @@ void ada_controller_decide (AdaController * controller, const AdaObservation * o
  * reference alone. */
 void ada_controller_answered (AdaController * controller, const AdaObservation * observation,
     const AdaDecision * decision, const gfloat * outcome, gsize bytes, gsize reference_bytes);
+/** The service answered a reference with its model @version (NULL: it does not say); before
+ * ada_controller_answered(). Another one than before is a drift: learning begins anew. It counts
+ * when it has answered eight references in a row, since a service that is being updated answers
+ * with both for a while. */
+void ada_controller_model (AdaController * controller, const gchar * version);
 /** No answer came. */
 void ada_controller_failed (AdaController * controller, const AdaDecision * decision, gsize bytes);
 void ada_controller_stats (AdaController * controller, AdaControllerStats * stats);
 
-/** The whole of it in a file: weights, pictures, remembered agents, state, drift test. @extractor:
+/** The whole of it in a file: weights, pictures, remembered agents, state, drift test, the
+ * service's model. @extractor:
  * ada_observer_model(). Atomic; any thread. */
 gboolean ada_controller_save (AdaController * controller, const gchar * path,
     const gchar * extractor, GError ** error);

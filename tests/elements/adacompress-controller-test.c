@@ -180,6 +180,23 @@ change (const Stream *stream, guint i)
   return i < stream->changes->len ? stream->changes->pdata[i] : "(none)";
 }
 
+static gchar *
+make_path (void)
+{
+  g_autofree gchar *folder = g_dir_make_tmp ("controller-XXXXXX", NULL);
+
+  return g_build_filename (folder, "agent.safetensors", NULL);
+}
+
+static void
+remove_path (const gchar *path)
+{
+  g_autofree gchar *folder = g_path_get_dirname (path);
+
+  g_assert_cmpint (g_remove (path), ==, 0);
+  g_assert_cmpint (g_rmdir (folder), ==, 0);
+}
+
 /* --- states --- */
 
 static void
@@ -468,6 +485,148 @@ test_the_papers_agent (void)
   stream_clear (&stream);
 }
 
+/* --- the service's model --- */
+
+static void
+models_answer (Stream *stream, const gchar *version, guint n)
+{
+  for (guint i = 0; i < n; i++)
+    ada_controller_model (stream->controller, version);
+}
+
+static AdaState
+state_of (const Stream *stream)
+{
+  AdaControllerStats stats;
+
+  ada_controller_stats (stream->controller, &stats);
+  return stats.state;
+}
+
+/* An agent that knows its scenery; then the service is another. */
+static void
+test_another_model_is_a_drift (gconstpointer data)
+{
+  AdaControllerConfig config = make_config (GPOINTER_TO_INT (data));
+  AdaControllerStats stats;
+  Stream stream;
+
+  stream_init (&stream, &config, 16);
+  models_answer (&stream, "2024-01", 1);
+  while (stream.changes->len == 0 && stream.frames < 4000)
+    stream_run (&stream, 2, 0, 20);
+  g_assert_cmpstr (change (&stream, 0), ==, "retrain > inference: agent settled");
+  /* That it says nothing, or the same, is no change; nor is an answer now and then of a service
+   * that is being updated. */
+  models_answer (&stream, NULL, 20);
+  models_answer (&stream, "", 20);
+  for (guint i = 0; i < 5; i++) {
+    models_answer (&stream, "2024-01", 1);
+    models_answer (&stream, "2024-02", 7);
+  }
+  models_answer (&stream, "2024-03", 1);
+  g_assert_cmpuint (stream.changes->len, ==, 1);
+  models_answer (&stream, "2024-02", 7);
+  g_assert_cmpint (state_of (&stream), ==, ADA_STATE_INFERENCE);
+  models_answer (&stream, "2024-02", 1);
+  g_assert_cmpstr (change (&stream, 1), ==,
+      "inference > retrain: the service's model changed from 2024-01 to 2024-02");
+  ada_controller_stats (stream.controller, &stats);
+  g_assert_cmpint (stats.state, ==, ADA_STATE_RETRAIN);
+  g_assert_cmpuint (stats.retrains, ==, 1);
+  /* What was learnt of the old one is kept. */
+  g_assert_cmpuint (stats.remembered, ==, 1);
+  g_assert_cmpuint (stream.changes->len, ==, 2);
+  stream_clear (&stream);
+}
+
+/* Under way to an agent: it begins anew, and that is told. */
+static void
+test_another_model_while_learning (void)
+{
+  AdaControllerConfig config = make_config (ADA_POLICY_BANDIT);
+  Stream stream;
+
+  stream_init (&stream, &config, 17);
+  models_answer (&stream, "A", 9);
+  stream_run (&stream, 2, 0, 40);
+  g_assert_cmpuint (stream.changes->len, ==, 0);
+  models_answer (&stream, "B", 8);
+  g_assert_cmpstr (change (&stream, 0), ==,
+      "retrain > retrain: the service's model changed from A to B");
+  g_assert_cmpint (state_of (&stream), ==, ADA_STATE_RETRAIN);
+  stream_run (&stream, 2, 0, 1000);
+  g_assert_cmpstr (change (&stream, 1), ==, "retrain > inference: agent settled");
+  stream_clear (&stream);
+}
+
+/* The new model sees as the old one did: the agent of the old one returns, sooner than learnt. */
+static void
+test_an_agent_survives_its_model (void)
+{
+  AdaControllerConfig config = make_config (ADA_POLICY_BANDIT);
+  gdouble before;
+  Stream stream;
+
+  stream_init (&stream, &config, 18);
+  models_answer (&stream, "A", 1);
+  stream_run (&stream, 2, 0, 4000);
+  before = stream.retrain_frames;
+  models_answer (&stream, "B", 8);
+  stream_run (&stream, 2, 0, 1000);
+  g_test_message ("%g frames of retraining", stream.retrain_frames - before);
+  g_assert_cmpstr (change (&stream, 2), ==, "retrain > inference: remembered agent 1");
+  stream_clear (&stream);
+}
+
+/* A version of any length and of any bytes. */
+static void
+test_odd_models (void)
+{
+  static const gchar *const odd[] = { "\xff\xfe", "\n", "" };
+  AdaControllerConfig config = make_config (ADA_POLICY_BANDIT);
+  g_autoptr (GString) text = g_string_new ("v");
+  Stream stream;
+
+  stream_init (&stream, &config, 19);
+  models_answer (&stream, "A", 1);
+  for (guint i = 0; i < 500; i++)
+    g_string_append (text, "\xc3\xbc");
+  models_answer (&stream, text->str, 8);
+  for (guint i = 0; i < G_N_ELEMENTS (odd); i++)
+    models_answer (&stream, odd[i], 8);
+  g_assert_cmpuint (stream.changes->len, ==, 3);
+  for (guint i = 0; i < 3; i++)
+    g_assert_true (g_utf8_validate (change (&stream, i), -1, NULL));
+  stream_clear (&stream);
+}
+
+static void
+test_a_file_keeps_the_model (void)
+{
+  AdaControllerConfig config = make_config (ADA_POLICY_BANDIT);
+  g_autofree gchar *path = make_path ();
+  GError *error = NULL;
+  Stream stream, loaded;
+
+  stream_init (&stream, &config, 20);
+  models_answer (&stream, "model \"A\"", 1);
+  stream_run (&stream, 2, 0, 1000);
+  g_assert_true (ada_controller_save (stream.controller, path, NULL, &error));
+  g_assert_no_error (error);
+  stream_init (&loaded, &config, 20);
+  g_assert_true (ada_controller_load (loaded.controller, path, NULL, &error));
+  g_assert_no_error (error);
+  models_answer (&loaded, "model \"A\"", 20);
+  g_assert_cmpuint (loaded.changes->len, ==, 0);
+  models_answer (&loaded, "B", 8);
+  g_assert_cmpstr (change (&loaded, 0), ==,
+      "inference > retrain: the service's model changed from model \"A\" to B");
+  stream_clear (&stream);
+  stream_clear (&loaded);
+  remove_path (path);
+}
+
 static void
 test_dqn_needs_features (void)
 {
@@ -503,23 +662,6 @@ test_what_cannot_be_is_refused (void)
 }
 
 /* --- files --- */
-
-static gchar *
-make_path (void)
-{
-  g_autofree gchar *folder = g_dir_make_tmp ("controller-XXXXXX", NULL);
-
-  return g_build_filename (folder, "agent.safetensors", NULL);
-}
-
-static void
-remove_path (const gchar *path)
-{
-  g_autofree gchar *folder = g_path_get_dirname (path);
-
-  g_assert_cmpint (g_remove (path), ==, 0);
-  g_assert_cmpint (g_rmdir (folder), ==, 0);
-}
 
 /* Saved in the middle of a retraining, and in inference: the loaded one goes on as the saved one
  * does. */
@@ -777,6 +919,14 @@ main (int argc, char **argv)
   g_test_add_func ("/controller/failures", test_failures_give_the_budget_back);
   g_test_add_func ("/controller/paper-estimator", test_the_papers_estimator);
   g_test_add_func ("/controller/paper-agent", test_the_papers_agent);
+  g_test_add_data_func ("/controller/model/bandit", GINT_TO_POINTER (ADA_POLICY_BANDIT),
+      test_another_model_is_a_drift);
+  g_test_add_data_func ("/controller/model/dqn", GINT_TO_POINTER (ADA_POLICY_DQN),
+      test_another_model_is_a_drift);
+  g_test_add_func ("/controller/model/learning", test_another_model_while_learning);
+  g_test_add_func ("/controller/model/remembered", test_an_agent_survives_its_model);
+  g_test_add_func ("/controller/model/odd", test_odd_models);
+  g_test_add_func ("/controller/model/file", test_a_file_keeps_the_model);
   g_test_add_func ("/controller/dqn-features", test_dqn_needs_features);
   g_test_add_func ("/controller/refusals", test_what_cannot_be_is_refused);
   g_test_add_data_func ("/controller/file/bandit", GINT_TO_POINTER (ADA_POLICY_BANDIT),
