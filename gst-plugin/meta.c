@@ -15,7 +15,7 @@ void
 gst_pirl_meta_init (void)
 {
   static const gchar *names[] = { GST_PIRL_SAMPLE_META, GST_PIRL_PRETEXT_META,
-    GST_PIRL_EMBEDDING_META, GST_PIRL_COMPRESS_META, GST_PIRL_REGION_META
+    GST_PIRL_EMBEDDING_META, GST_PIRL_COMPRESS_META, GST_PIRL_LABELS_META, GST_PIRL_REGION_META
   };
   /* Not NULL: 1.22 reads the array. No tags: converters, scalers and decoders keep the meta. */
   static const gchar *no_tags[] = { NULL };
@@ -139,6 +139,35 @@ gst_pirl_compress_get (GstBuffer * buffer, gint * quality, gdouble * agreement,
   *state = gst_structure_get_string (s, "state");
   return *state != NULL && gst_structure_get_int (s, "quality", quality)
       && gst_structure_get_double (s, "agreement", agreement);
+}
+
+void
+gst_pirl_service_labels_add (GstBuffer * buffer, const GstPirlServiceLabels * labels)
+{
+  GstStructure *s = ensure_structure (buffer, GST_PIRL_LABELS_META);
+
+  gst_structure_set_value (s, "labels", labels->labels);
+  gst_structure_set_value (s, "texts", labels->texts);
+  gst_structure_set_value (s, "scores", labels->scores);
+  gst_structure_set (s, "frame", G_TYPE_UINT64, labels->frame,
+      "age", G_TYPE_UINT64, (guint64) labels->age, NULL);
+}
+
+gboolean
+gst_pirl_service_labels_get (GstBuffer * buffer, GstPirlServiceLabels * labels)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (buffer, GST_PIRL_LABELS_META);
+  const GstStructure *s;
+
+  if (meta == NULL)
+    return FALSE;
+  s = gst_custom_meta_get_structure (meta);
+  labels->labels = gst_structure_get_value (s, "labels");
+  labels->texts = gst_structure_get_value (s, "texts");
+  labels->scores = gst_structure_get_value (s, "scores");
+  return labels->labels != NULL && labels->texts != NULL && labels->scores != NULL
+      && gst_structure_get_uint64 (s, "frame", &labels->frame)
+      && gst_structure_get_uint64 (s, "age", &labels->age);
 }
 
 /* ---- the data set event ------------------------------------------------------------------- */

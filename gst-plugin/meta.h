@@ -24,6 +24,12 @@
  *                   each layer, whose vectors lie one behind the other; @layer then lists them, too)
  *   adacompress     quality (int), agreement (double, predicted, -1 = not known), state (string:
  *                   "inference", "estimate", "retrain", or "fixed" without an agent)
+ *   adacompress-labels  labels (GstValueArray of string: what a service saw, by its stable
+ *                   identifiers, the best first), texts (GstValueArray of string: the same for
+ *                   people), scores (GstValueArray of double, 0..1), frame (uint64: the number,
+ *                   from 0, of the frame that was looked at: the newest that was answered when this
+ *                   one left), age (uint64, nanoseconds of running time since that frame;
+ *                   GST_CLOCK_TIME_NONE = not known)
  *   pirl-region     of a frame that shows less than its picture; crop.h has it
  *   event pirl-dataset (sticky): count (uint64, samples an epoch of this stream has), total (uint64,
  *                   more than every index: that of all shards), n-classes (uint), class-names
@@ -41,6 +47,7 @@ G_BEGIN_DECLS
 #define GST_PIRL_PRETEXT_META "pirl-pretext"
 #define GST_PIRL_EMBEDDING_META "pirl-embedding"
 #define GST_PIRL_COMPRESS_META "adacompress"
+#define GST_PIRL_LABELS_META "adacompress-labels"
 #define GST_PIRL_DATASET_EVENT "pirl-dataset"
 #define GST_PIRL_RESUME_QUERY "pirl-resume"
 
@@ -82,6 +89,18 @@ void gst_pirl_compress_add (GstBuffer * buffer, gint quality, gdouble agreement,
 /** FALSE when the buffer does not say; @state is owned by the meta. */
 gboolean gst_pirl_compress_get (GstBuffer * buffer, gint * quality, gdouble * agreement,
     const gchar ** state);
+
+/** What a service saw, the best first; the arrays are of one length. */
+typedef struct {
+  const GValue *labels, *texts; /* GstValueArrays of string: identifiers; for people */
+  const GValue *scores;         /* GstValueArray of double */
+  guint64 frame;
+  GstClockTime age;
+} GstPirlServiceLabels;
+/** Copies the arrays; replaces earlier labels. */
+void gst_pirl_service_labels_add (GstBuffer * buffer, const GstPirlServiceLabels * labels);
+/** FALSE when the buffer has none; the arrays are owned by the meta. */
+gboolean gst_pirl_service_labels_get (GstBuffer * buffer, GstPirlServiceLabels * labels);
 
 typedef struct {
   guint64 count;

@@ -160,6 +160,54 @@ GST_START_TEST (sample_meta_comes_back_as_it_went)
 
 GST_END_TEST;
 
+static void
+append_text (GValue * array, const gchar * text)
+{
+  GValue value = G_VALUE_INIT;
+
+  g_value_init (&value, G_TYPE_STRING);
+  g_value_set_string (&value, text);
+  gst_value_array_append_and_take_value (array, &value);
+}
+
+GST_START_TEST (labels_meta_comes_back_and_replaces_an_earlier_one)
+{
+  GValue names[2] = { G_VALUE_INIT, G_VALUE_INIT }, scores = G_VALUE_INIT;
+  GstBuffer *buffer = gst_buffer_new (), *copy;
+  gpointer state = NULL;
+  GstPirlServiceLabels out;
+  guint n = 0;
+
+  gst_value_array_init (&scores, 0);
+  fail_if (gst_pirl_service_labels_get (buffer, &out));
+  for (guint i = 0; i < 2; i++) {
+    const GstPirlServiceLabels in = {.labels = &names[i],.texts = &names[i],.scores = &scores,
+      .frame = 7 + i,.age = i ? GST_CLOCK_TIME_NONE : 5
+    };
+
+    gst_value_array_init (&names[i], 0);
+    append_text (&names[i], i ? "/m/0bt9lr" : "cat");
+    gst_pirl_service_labels_add (buffer, &in);
+  }
+  copy = gst_buffer_copy (buffer);
+  gst_buffer_unref (buffer);
+  while (gst_buffer_iterate_meta (copy, &state))
+    n++;
+  fail_unless_equals_int (n, 1);
+  fail_unless (gst_pirl_service_labels_get (copy, &out));
+  fail_unless (gst_value_compare (out.labels, &names[1]) == GST_VALUE_EQUAL);
+  fail_unless (gst_value_compare (out.texts, &names[1]) == GST_VALUE_EQUAL);
+  fail_unless_equals_int (gst_value_array_get_size (out.scores), 0);
+  fail_unless_equals_uint64 (out.frame, 8);
+  fail_unless (out.age == GST_CLOCK_TIME_NONE);
+  gst_buffer_unref (copy);
+  g_value_unset (&names[0]);
+  g_value_unset (&names[1]);
+  g_value_unset (&scores);
+}
+
+GST_END_TEST;
+
 GST_START_TEST (embedding_meta_replaces_an_earlier_one)
 {
   GstBuffer *buffer = gst_buffer_new ();
@@ -381,6 +429,7 @@ plugin_suite (void)
   tcase_add_test (tc, registering_metas_again_is_harmless);
   tcase_add_test (tc, sample_meta_comes_back_as_it_went);
   tcase_add_test (tc, embedding_meta_replaces_an_earlier_one);
+  tcase_add_test (tc, labels_meta_comes_back_and_replaces_an_earlier_one);
   tcase_add_test (tc, dataset_event_comes_back_as_it_went);
   tcase_add_test (tc, resume_query_is_recognised_and_answered);
   tcase_add_test (tc, tensor_caps_are_those_of_nnstreamer);
