@@ -1,4 +1,4 @@
-/* adacompressenc: observer, controller, client and cloud together (see agent.h).
+/* adacompressenc: observer and controller together (see agent.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -27,7 +27,7 @@ struct _AdaAgent {
   AdaObserver *observer;
   AdaController *controller;
   AdaCloud *cloud;
-  AdaClient *client;
+  AdaClient *client;            /* borrowed */
   gchar *agent_file;
   gint qualities[ADA_MAX_LEVELS];
   guint levels;
@@ -219,6 +219,7 @@ question_done (AdaInquiry * inquiry, AdaAnswer * const *answer, gsize sent, gsiz
     ada_controller_failed (agent->controller, &self->decision, sent + received);
     return;
   }
+  ada_controller_model (agent->controller, answer[0]->model_version);
   judge (self, answer, outcome);
   ada_controller_answered (agent->controller, self->observation, &self->decision, outcome,
       sent + received, self->reference_bytes);
@@ -257,6 +258,16 @@ keep_known (AdaAgent * self, const gchar * name, AdaDecision * decision)
   }
   decision->n_trials = n;
   return n > 0 && ada_cloud_knows (self->cloud, name, self->qualities[self->levels - 1]);
+}
+
+/* No more trials than requests are left for. FALSE when not even one is. */
+static gboolean
+keep_affordable (AdaAgent * self, AdaDecision * decision)
+{
+  const guint left = ada_client_left (self->client);
+
+  decision->n_trials = left > 1 ? MIN (decision->n_trials, left - 1) : 0;
+  return decision->n_trials > 0;
 }
 
 PirlJpegCoder *
@@ -315,7 +326,7 @@ ada_agent_ask (AdaAgent * self, PirlJpegCoder * coder, guint64 id, const gchar *
     g_mutex_lock (&self->lock);
     self->unknown += decision->n_trials > 0;
     g_mutex_unlock (&self->lock);
-  } else {
+  } else if (keep_affordable (self, &asked)) {
     next = ada_agent_take_coder (self);
   }
   if (next == NULL) {
@@ -341,12 +352,6 @@ ada_agent_ask (AdaAgent * self, PirlJpegCoder * coder, guint64 id, const gchar *
   if (!ada_client_submit (self->client, &question->inquiry))
     ada_controller_failed (self->controller, decision, 0);
   return next;
-}
-
-gboolean
-ada_agent_drain (AdaAgent * self, guint timeout)
-{
-  return self->client == NULL || ada_client_drain (self->client, timeout);
 }
 
 /* ---- decisions ---------------------------------------------------------------------------- */
@@ -411,8 +416,6 @@ ada_agent_stats (AdaAgent * self, AdaAgentStats * stats)
 {
   memset (stats, 0, sizeof (*stats));
   ada_controller_stats (self->controller, &stats->controller);
-  if (self->client != NULL)
-    ada_client_stats (self->client, &stats->client);
   g_mutex_lock (&self->lock);
   stats->saves = self->saves;
   stats->failures = self->failures;
@@ -527,7 +530,7 @@ ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events, gch
   ada_controller_set_state_func (self->controller, state_changed, self);
   if (config->cloud != NULL) {
     self->cloud = g_object_ref (config->cloud);
-    self->client = ada_client_new (self->cloud, &config->client);
+    self->client = config->client;
     if (config->agent_file != NULL) {
       self->agent_file = g_strdup (config->agent_file);
       self->saver = g_thread_new ("ada-save", saver_main, self);
@@ -539,7 +542,6 @@ ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events, gch
 void
 ada_agent_free (AdaAgent * self)
 {
-  g_clear_pointer (&self->client, ada_client_free);
   if (self->saver != NULL) {
     g_mutex_lock (&self->lock);
     self->stopping = TRUE;

@@ -1,4 +1,4 @@
-/* adacompressenc: observer, controller, client and cloud together, on the stream's side.
+/* adacompressenc: observer and controller together, on the stream's side of the cloud.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * One thread calls decide() and ask(), which wait for nobody: the stream's, or a live stream's lookout. A frame that is asked about
@@ -25,15 +25,14 @@ typedef struct {
   AdaObserverConfig observer;   /* its qualities are the controller's */
   AdaControllerConfig controller;       /* lengths of observations and `cloud` are filled in */
   AdaAgreement agreement;
-  AdaClientConfig client;
   AdaCloud *cloud;              /* NULL = nothing is asked */
+  AdaClient *client;            /* of that cloud; borrowed, to be freed before the agent */
   const gchar *agent_file;      /* NULL = nothing is kept */
   const gchar *shipped_agent;   /* where agent_file is not there yet; NULL = untrained */
 } AdaAgentConfig;
 
 typedef struct {
   AdaControllerStats controller;
-  AdaClientStats client;        /* zero without a cloud */
   guint64 saves, failures;      /* of the agent file; of the extractor */
   guint64 unknown;              /* frames of which the cloud has no recording */
 } AdaAgentStats;
@@ -45,7 +44,7 @@ typedef struct _AdaAgent AdaAgent;
  * it is untrained; transfer full. */
 AdaAgent *ada_agent_new (const AdaAgentConfig * config, const AdaAgentEvents * events,
     gchar ** origin, GError ** error);
-/** Cancels what the cloud is asked, saves what was learnt. */
+/** Saves what was learnt. */
 void ada_agent_free (AdaAgent * agent);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaAgent, ada_agent_free)
 
@@ -63,8 +62,6 @@ PirlJpegCoder *ada_agent_new_coder (void);
 PirlJpegCoder *ada_agent_take_coder (AdaAgent * agent);
 /** Back to the pool; transfer full. Any thread. */
 void ada_agent_give_coder (AdaAgent * agent, PirlJpegCoder * coder);
-/** Waits until all that was asked is answered, or @timeout ms. */
-gboolean ada_agent_drain (AdaAgent * agent, guint timeout);
 /** Has the agent saved soon, if it has learnt since. Does not wait. */
 void ada_agent_save_soon (AdaAgent * agent);
 /** A snapshot; any thread. */

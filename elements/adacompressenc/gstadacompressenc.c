@@ -33,10 +33,30 @@
  * With `cloud=application` the signal #GstAdaCompressEnc::classify hands out pictures and the
  * action #GstAdaCompressEnc::answer takes labels.
  *
+ * ## The whole client of a vision service
+ *
+ * With `upload=every-frame` each frame that leaves is sent to the cloud as well, as far as the
+ * service keeps up and the limits allow; what it sees comes as messages `adacompress-labels` and as
+ * metas on the frames that leave afterwards. #GstAdaCompressEnc:max-requests and
+ * #GstAdaCompressEnc:max-requests-per-minute bound what it may cost,
+ * #GstAdaCompressEnc:cloud-dry-run shows what would be sent.
+ *
  * ## Messages
  *
  * - `adacompress-state`, when the state changes: `state` and `previous` (string: inference,
- *   estimate, retrain), `reason` (string), `frame` (uint64).
+ *   estimate, retrain), `reason` (string), `frame` (uint64). Another version of the service's model
+ *   is such a change ("the service's model changed from A to B"), also from retrain to retrain.
+ * - `adacompress-cloud`, when the service cannot be asked, or can again: `state` (string: open =
+ *   after failures it is left alone, closed = it answers again, exhausted = max-requests is
+ *   reached), `retry-in` (uint64, nanoseconds), `reason` (string).
+ * - `adacompress-labels`, for each frame that was sent with #GstAdaCompressEnc:upload and answered:
+ *   `frame` and `timestamp` (uint64), `quality` (int), `labels` and `texts` (arrays of string: the
+ *   service's stable identifiers, and for people; the best first), `scores` (array of double),
+ *   `model` (string: its version, or empty).
+ * - `adacompress-dry-run`, with #GstAdaCompressEnc:cloud-dry-run: `frame` (uint64), `quality`
+ *   (int), `reference` (boolean), `picture` (uint64, the JPEG's bytes), `method` and `url` (string;
+ *   empty where nothing would be sent, for the `reason`), `headers` (array of string), `body`
+ *   (uint64, bytes), `requests` (uint64, until now). Secrets read ***.
  * - `adacompress-decision`, for each frame, with #GstAdaCompressEnc:post-messages: `frame`
  *   (uint64), `timestamp` (uint64), `quality` (int), `agreement` (double, predicted; -1 = not
  *   known), `state` (string), `size` and `reference-size` (uint64; the latter predicted),
@@ -45,7 +65,9 @@
  * ## Meta
  *
  * Each buffer carries the meta `adacompress`: `quality` (int), `agreement` (double, predicted,
- * -1 = not known), `state` (string; `fixed` without an agent).
+ * -1 = not known), `state` (string; `fixed` without an agent). With `upload=every-frame` it has the
+ * meta `adacompress-labels` as soon as a frame was answered: `labels`, `texts`, `scores` as in the
+ * message, `frame` (uint64, which frame they are of), `age` (uint64, nanoseconds since it left).
  *
  * ## Example launch lines
  * |[
@@ -54,6 +76,12 @@
  * |[
  * gst-launch-1.0 v4l2src ! adacompressenc cloud=local:resnet50.safetensors agent-file=camera.safetensors ! matroskamux ! filesink location=camera.mkv
  * ]| Learns what a ResNet-50 needs of a camera's pictures, and keeps what it has learnt.
+ * |[
+ * gst-launch-1.0 -m v4l2src ! videoconvert ! adacompressenc cloud=google: upload=every-frame max-requests-per-minute=60 ! fakesink
+ * ]| A frame a second to Google Cloud Vision (GOOGLE_API_KEY); its labels are among the messages.
+ * |[
+ * gst-launch-1.0 -m v4l2src ! videoconvert ! adacompressenc cloud=rekognition:eu-west-1 cloud-dry-run=true ! fakesink
+ * ]| What Amazon Rekognition would be sent.
  */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -68,6 +96,7 @@
 #include "models.h"
 #include "report.h"
 #include "settings.h"
+#include "uplink.h"
 
 #include <gst/video/gstvideoencoder.h>
 #include <gst/video/video.h>
@@ -75,7 +104,7 @@
 #include <math.h>
 #include <string.h>
 
-GST_DEBUG_CATEGORY_STATIC (ada_compress_enc_debug);
+GST_DEBUG_CATEGORY (ada_compress_enc_debug);
 #define GST_CAT_DEFAULT ada_compress_enc_debug
 
 /* libjpeg's own. */
@@ -84,8 +113,6 @@ GST_DEBUG_CATEGORY_STATIC (ada_compress_enc_debug);
 #define REFERENCE_EVERY 32
 /* EOS looks up from its wait this often, in milliseconds. */
 #define DRAIN_SLICE 20
-/* Questions that wait while one is under way: as many as there are coders for. */
-#define CLOUD_QUEUE 2
 /* Bits of a request's id that hold its quality. */
 #define QUALITY_BITS 7
 
@@ -102,11 +129,12 @@ struct _GstAdaCompressEnc {
 
   /* Under the object lock. */
   AdaSettings settings;
-  AdaAgent *agent;              /* from start() to stop(), where there is one */
-  AdaCloud *cloud;
+  AdaUplink *uplink;            /* from start() to stop(), where there is a cloud */
+  AdaAgent *agent;              /* and where there is an agent */
   AdaCounters counters;
-  AdaAgentStats last;           /* of the agent before */
-  gboolean has_last;
+  AdaAgentStats last_agent;     /* of those before */
+  AdaClientStats last_client;
+  gboolean has_agent, has_client;
 
   gint interrupted;             /* atomic: the wait at EOS shall end */
 
@@ -141,20 +169,25 @@ GST_ELEMENT_REGISTER_DEFINE (adacompressenc, "adacompressenc", GST_RANK_NONE,
 
 /* ---- settings ----------------------------------------------------------------------------- */
 
+/* With the object lock. */
+static void
+refresh_stats (GstAdaCompressEnc * self)
+{
+  if (self->agent != NULL)
+    ada_agent_stats (self->agent, &self->last_agent);
+  if (self->uplink != NULL)
+    ada_client_stats (ada_uplink_client (self->uplink), &self->last_client);
+}
+
 static GstStructure *
 get_stats (GstAdaCompressEnc * self)
 {
-  AdaAgentStats agent;
   GstStructure *stats;
-  gboolean has;
 
   GST_OBJECT_LOCK (self);
-  has = self->agent != NULL || self->has_last;
-  if (self->agent != NULL)
-    ada_agent_stats (self->agent, &agent);
-  else
-    agent = self->last;
-  stats = ada_report_stats (&self->counters, has ? &agent : NULL);
+  refresh_stats (self);
+  stats = ada_report_stats (&self->counters, self->has_agent ? &self->last_agent : NULL,
+      self->has_client ? &self->last_client : NULL);
   GST_OBJECT_UNLOCK (self);
   return stats;
 }
@@ -303,6 +336,7 @@ typedef struct {
   const gchar *state;
   gboolean post;
   gboolean own;                 /* decision and observation are of this very frame */
+  guint64 number;               /* of the frame, from 0 */
 } Choice;
 
 /* The coder holds the frame afterwards. */
@@ -349,6 +383,7 @@ choose (GstAdaCompressEnc * self, Choice * choice)
 
   memset (choice, 0, sizeof (*choice));
   GST_OBJECT_LOCK (self);
+  choice->number = self->counters.frames;
   choice->reference = self->settings.reference_quality;
   choice->post = self->settings.post_messages;
   fixed = self->settings.policy == ADA_POLICY_FIXED ? self->settings.quality : choice->reference;
@@ -401,13 +436,14 @@ static void
 count_frame (GstAdaCompressEnc * self, const Choice * choice, gsize size, GstClockTime pts)
 {
   AdaReportFrame report = {
-    .timestamp = pts, .quality = choice->quality, .agreement = choice->agreement,
+    .frame = choice->number, .timestamp = pts,
+    .quality = choice->quality, .agreement = choice->agreement,
     .state = choice->state, .size = size, .asked = choice->own && choice->decision.ask,
     .reference_size = reference_size (self, choice, size)
   };
 
   GST_OBJECT_LOCK (self);
-  report.frame = self->counters.frames++;
+  self->counters.frames++;
   self->counters.bytes += size;
   self->counters.reference_bytes += report.reference_size;
   self->counters.histogram[choice->quality]++;
@@ -429,7 +465,7 @@ sample_name (GstVideoCodecFrame * frame)
 static void
 hand_over (GstAdaCompressEnc * self, Choice * choice, GstVideoCodecFrame * frame)
 {
-  const guint64 id = self->counters.frames;
+  const guint64 id = choice->number;
 
   if (choice->own && choice->observation != NULL && choice->decision.ask) {
     self->coder = ada_agent_ask (self->agent, self->coder, id, sample_name (frame),
@@ -440,6 +476,24 @@ hand_over (GstAdaCompressEnc * self, Choice * choice, GstVideoCodecFrame * frame
     ada_observation_unref (choice->observation);
   if (!choice->own)
     self->coder = ada_lookout_show (self->lookout, self->coder, id, sample_name (frame));
+}
+
+/* What leaves, to the cloud; and the labels of what was sent before. */
+static void
+upload (GstAdaCompressEnc * self, const Choice * choice, GstVideoCodecFrame * frame,
+    const guint8 * data, gsize size)
+{
+  const GstSegment *segment = &GST_VIDEO_ENCODER (self)->input_segment;
+  AdaUpload *upload = self->uplink != NULL ? ada_uplink_upload (self->uplink) : NULL;
+
+  if (upload == NULL)
+    return;
+  ada_upload_frame (upload, &(AdaUploadFrame) {
+        .number = choice->number, .timestamp = frame->pts, .quality = choice->quality,
+        .running_time = gst_segment_to_running_time (segment, GST_FORMAT_TIME, frame->pts),
+        .width = GST_VIDEO_INFO_WIDTH (&self->info), .height = GST_VIDEO_INFO_HEIGHT (&self->info),
+        .name = sample_name (frame)
+      }, data, size, frame->output_buffer);
 }
 
 /* The frame that the coder holds, into frame->output_buffer. */
@@ -460,6 +514,7 @@ encode_frame (GstAdaCompressEnc * self, GstVideoCodecFrame * frame)
     gst_buffer_fill (frame->output_buffer, 0, data, size);
     gst_pirl_compress_add (frame->output_buffer, choice.quality,
         isnan (choice.agreement) ? -1 : choice.agreement, choice.state);
+    upload (self, &choice, frame, data, size);
     count_frame (self, &choice, size, frame->pts);
   } else {
     gst_pirl_post_error (GST_ELEMENT (self), &error);
@@ -491,6 +546,9 @@ gst_ada_compress_enc_handle_frame (GstVideoEncoder * encoder, GstVideoCodecFrame
   gboolean snapshot;
   GstFlowReturn ret;
 
+  GST_OBJECT_LOCK (self);
+  self->counters.frames_in++;
+  GST_OBJECT_UNLOCK (self);
   if (is_late (self, frame))
     return gst_video_encoder_finish_frame (encoder, frame);
   if (gst_pad_needs_reconfigure (GST_VIDEO_ENCODER_SRC_PAD (encoder)))
@@ -516,7 +574,7 @@ gst_ada_compress_enc_finish (GstVideoEncoder * encoder)
   GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
   gint64 deadline;
 
-  if (!self->learning)
+  if (self->uplink == NULL)
     return GST_FLOW_OK;
   if (self->lookout != NULL)
     ada_lookout_drain (self->lookout);
@@ -524,11 +582,22 @@ gst_ada_compress_enc_finish (GstVideoEncoder * encoder)
   deadline = g_get_monotonic_time () + self->settings.cloud_timeout * (gint64) 1000;
   GST_OBJECT_UNLOCK (self);
   while (!g_atomic_int_get (&self->interrupted) && g_get_monotonic_time () < deadline) {
-    if (ada_agent_drain (self->agent, DRAIN_SLICE))
+    if (ada_client_drain (ada_uplink_client (self->uplink), DRAIN_SLICE))
       break;
   }
-  ada_agent_save_soon (self->agent);
+  if (self->learning)
+    ada_agent_save_soon (self->agent);
   return GST_FLOW_OK;
+}
+
+static void
+flush_stopped (GstAdaCompressEnc * self)
+{
+  AdaUpload *upload = self->uplink != NULL ? ada_uplink_upload (self->uplink) : NULL;
+
+  g_atomic_int_set (&self->interrupted, FALSE);
+  if (upload != NULL)
+    ada_upload_flush (upload);
 }
 
 static gboolean
@@ -539,7 +608,7 @@ gst_ada_compress_enc_sink_event (GstVideoEncoder * encoder, GstEvent * event)
   if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_START)
     g_atomic_int_set (&self->interrupted, TRUE);
   else if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP)
-    g_atomic_int_set (&self->interrupted, FALSE);
+    flush_stopped (self);
   return GST_VIDEO_ENCODER_CLASS (parent_class)->sink_event (encoder, event);
 }
 
@@ -594,7 +663,7 @@ gst_ada_compress_enc_answer (GstAdaCompressEnc * self, guint64 id, const gchar *
   gboolean taken;
 
   GST_OBJECT_LOCK (self);
-  cloud = self->cloud ? g_object_ref (self->cloud) : NULL;
+  cloud = self->uplink ? g_object_ref (ada_uplink_cloud (self->uplink)) : NULL;
   GST_OBJECT_UNLOCK (self);
   taken = cloud != NULL
       && ada_application_cloud_answer (cloud, id >> QUALITY_BITS, quality, labels);
@@ -602,23 +671,26 @@ gst_ada_compress_enc_answer (GstAdaCompressEnc * self, guint64 id, const gchar *
   return taken;
 }
 
-/* FALSE with an error; @cloud NULL when none is wanted. */
+/* FALSE with an error; @uplink NULL when no cloud is wanted. */
 static gboolean
-make_cloud (GstAdaCompressEnc * self, const AdaSettings * settings, AdaCloud ** cloud,
+make_uplink (GstAdaCompressEnc * self, const AdaSettings * settings, AdaUplink ** uplink,
     GError ** error)
 {
-  *cloud = NULL;
-  if (!ada_is_set (settings->cloud))
+  *uplink = NULL;
+  if (settings->upload != ADA_UPLOAD_NONE && !ada_is_set (settings->cloud)) {
+    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID,
+        "upload=every-frame has nowhere to send frames to; set `cloud`, or upload=none");
+    return FALSE;
+  }
+  if (!ada_is_set (settings->cloud)
+      || (settings->policy == ADA_POLICY_FIXED && settings->upload == ADA_UPLOAD_NONE))
     return TRUE;
-  if (g_str_equal (settings->cloud, ADA_CLOUD_APPLICATION))
-    *cloud = ada_application_cloud_new (ask_application, self);
-  else
-    *cloud = ada_cloud_new (settings->cloud, settings->device, settings->n_threads, error);
-  return *cloud != NULL;
+  *uplink = ada_uplink_new (GST_ELEMENT (self), settings, ask_application, self, error);
+  return *uplink != NULL;
 }
 
 static AdaAgent *
-make_agent (GstAdaCompressEnc * self, const AdaSettings * settings, AdaCloud * cloud,
+make_agent (GstAdaCompressEnc * self, const AdaSettings * settings, AdaUplink * uplink,
     gchar ** origin, GError ** error)
 {
   g_autofree gchar *extractor = settings->extractor ? g_strdup (settings->extractor)
@@ -634,14 +706,12 @@ make_agent (GstAdaCompressEnc * self, const AdaSettings * settings, AdaCloud * c
   config.observer.n_threads = settings->n_threads;
   ada_settings_controller (settings, &config.controller);
   config.agreement = settings->agreement;
-  ada_client_config_defaults (&config.client);
-  config.client.timeout = settings->cloud_timeout;
-  config.client.queue = CLOUD_QUEUE;
-  config.cloud = cloud;
+  config.cloud = uplink ? ada_uplink_cloud (uplink) : NULL;
+  config.client = uplink ? ada_uplink_client (uplink) : NULL;
   config.agent_file = ada_is_set (settings->agent_file) ? settings->agent_file : NULL;
   /* What was learnt of drawn textures is better than nothing, but with a cloud nothing is soon
    * something, and the reference leaves meanwhile. */
-  config.shipped_agent = cloud == NULL ? agent : NULL;
+  config.shipped_agent = uplink == NULL ? agent : NULL;
   return ada_agent_new (&config, &events, origin, error);
 }
 
@@ -661,29 +731,40 @@ warn_without_cloud (GstAdaCompressEnc * self, const AdaSettings * settings, cons
           settings->reference_quality), (NULL));
 }
 
-static gboolean
-start_agent (GstAdaCompressEnc * self, const AdaSettings * settings)
+/* What was made is the element's from now on. */
+static void
+take_parts (GstAdaCompressEnc * self, AdaUplink * uplink, AdaAgent * agent)
 {
+  self->learning = agent != NULL;
+  GST_OBJECT_LOCK (self);
+  self->uplink = uplink;
+  self->agent = agent;
+  self->has_client = uplink != NULL || agent != NULL;   /* zeros where nobody is asked */
+  self->has_agent = agent != NULL;
+  GST_OBJECT_UNLOCK (self);
+}
+
+static gboolean
+start_parts (GstAdaCompressEnc * self, const AdaSettings * settings)
+{
+  const gboolean decides = settings->policy != ADA_POLICY_FIXED;
   g_autofree gchar *origin = NULL;
   GError *error = NULL;
-  AdaCloud *cloud = NULL;
+  AdaUplink *uplink = NULL;
   AdaAgent *agent = NULL;
 
-  if (make_cloud (self, settings, &cloud, &error))
-    agent = make_agent (self, settings, cloud, &origin, &error);
-  if (agent == NULL) {
-    g_clear_object (&cloud);
+  if (make_uplink (self, settings, &uplink, &error) && decides)
+    agent = make_agent (self, settings, uplink, &origin, &error);
+  if (error != NULL) {
+    g_clear_pointer (&uplink, ada_uplink_free);
     gst_pirl_post_error (GST_ELEMENT (self), &error);
     return FALSE;
   }
-  GST_INFO_OBJECT (self, "agent: %s", origin ? origin : "untrained");
-  if (cloud == NULL)
+  if (decides)
+    GST_INFO_OBJECT (self, "agent: %s", origin ? origin : "untrained");
+  if (decides && uplink == NULL)
     warn_without_cloud (self, settings, origin, &agent);
-  self->learning = agent != NULL;
-  GST_OBJECT_LOCK (self);
-  self->agent = agent;
-  self->cloud = cloud;
-  GST_OBJECT_UNLOCK (self);
+  take_parts (self, uplink, agent);
   return TRUE;
 }
 
@@ -694,17 +775,17 @@ gst_ada_compress_enc_start (GstVideoEncoder * encoder)
 {
   GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
   AdaSettings settings;
-  gboolean ok = TRUE;
+  gboolean ok;
 
   GST_OBJECT_LOCK (self);
   ada_settings_copy (&settings, &self->settings);
   memset (&self->counters, 0, sizeof (self->counters));
-  self->has_last = FALSE;
+  memset (&self->last_client, 0, sizeof (self->last_client));
+  self->has_agent = self->has_client = FALSE;
   GST_OBJECT_UNLOCK (self);
   g_atomic_int_set (&self->interrupted, FALSE);
   self->learning = FALSE;
-  if (settings.policy != ADA_POLICY_FIXED)
-    ok = start_agent (self, &settings);
+  ok = start_parts (self, &settings);
   ada_settings_clear (&settings);
   if (ok)
     self->coder = self->learning ? ada_agent_new_coder () : pirl_jpeg_coder_new ();
@@ -715,20 +796,20 @@ static gboolean
 gst_ada_compress_enc_stop (GstVideoEncoder * encoder)
 {
   GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
+  AdaUplink *uplink;
   AdaAgent *agent;
-  AdaCloud *cloud;
 
-  GST_OBJECT_LOCK (self);
-  agent = g_steal_pointer (&self->agent);
-  cloud = g_steal_pointer (&self->cloud);
-  self->has_last = agent != NULL;
-  if (agent != NULL)
-    ada_agent_stats (agent, &self->last);
-  GST_OBJECT_UNLOCK (self);
   self->learning = FALSE;
   g_clear_pointer (&self->lookout, ada_lookout_free);
+  if (self->uplink != NULL)
+    ada_client_stop (ada_uplink_client (self->uplink));
+  GST_OBJECT_LOCK (self);
+  refresh_stats (self);
+  agent = g_steal_pointer (&self->agent);
+  uplink = g_steal_pointer (&self->uplink);
+  GST_OBJECT_UNLOCK (self);
+  g_clear_pointer (&uplink, ada_uplink_free);
   g_clear_pointer (&agent, ada_agent_free);
-  g_clear_object (&cloud);
   g_clear_pointer (&self->coder, pirl_jpeg_coder_free);
   g_clear_pointer (&self->converter, pirl_ycc_converter_free);
   return TRUE;
@@ -789,16 +870,22 @@ gst_ada_compress_enc_class_init (GstAdaCompressEncClass * klass)
   /**
    * GstAdaCompressEnc:stats:
    *
-   * `application/x-adacompressenc-stats`: `frames`, `bytes`, `reference-bytes` (predicted where the
-   * reference did not leave), `dropped` (by quality of service), `estimate-bytes` (all that went to
-   * the cloud and came from it), `estimates`, `retrains`, `saves`, `cloud-requests`, `cloud-answers`,
-   * `cloud-no-answers`, `cloud-unknown` (frames that a recording does not hold), `cloud-errors`,
-   * `cloud-timeouts`, `cloud-retries`, `cloud-dropped`, `extractor-errors` (uint64); `state` (string);
+   * `application/x-adacompressenc-stats`: `frames-in` (= `frames` + `dropped`), `frames`, `bytes`,
+   * `reference-bytes` (predicted where the reference did not leave), `dropped` (by quality of
+   * service), `estimates`, `retrains`, `saves`, `extractor-errors`, `cloud-unknown` (frames that a
+   * recording does not hold) (uint64). Of the cloud: `cloud-requests` (pictures sent, retries
+   * included; each one of `cloud-answers`, `cloud-no-answers`, `cloud-errors`, `cloud-timeouts`),
+   * `cloud-retries`, `cloud-dropped` (estimates not asked), `cloud-sent` and `cloud-received`
+   * (bytes on the wire, headers and all), of which `estimate-bytes` and `upload-bytes`; `uploads`
+   * (frames sent for their labels), `uploads-answered`, `uploads-dropped` (`uploads` + `uploads-dropped` =
+   * `frames`), `cloud-dry-requests` (of a dry run) (uint64); `cloud-open` (boolean: failures have
+   * stopped the asking), `cloud-retry-in` (uint64, nanoseconds until it is tried again),
+   * `cloud-exhausted` (boolean: max-requests is reached). `state` (string);
    * `agreement`, `agreement-low`, `agreement-high` (double: measured, its 95 % interval), `p-est`,
    * `lambda`, `epsilon`, `evidence` (double; -1 = not known); `remembered` (uint: agents of other
-   * sceneries); `cloud-open` (boolean: failures have stopped the asking); `last-error` (string);
-   * `qualities` (array of int) and `quality-counts` (array of uint64). Without an agent only those of
-   * the stream are there, and `state` is `fixed`.
+   * sceneries); `last-error` (string); `qualities` (array of int) and `quality-counts` (array of
+   * uint64). Without an agent its numbers are not there, and `state` is `fixed`; without an agent
+   * and a cloud those of the cloud are not there either.
    */
   g_object_class_install_property (object_class, prop_stats,
       g_param_spec_boxed ("stats", "Statistics", "Frames, bytes, agreement and cloud requests",

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define REFERENCE_QUALITY 75
+/* Questions that wait while one is under way: as many as there are coders for. */
+#define CLOUD_QUEUE 2
 
 /* Where the bytes are: dense between 5 and 25. */
 static const gint bandit_levels[] = { 5, 7, 9, 11, 13, 15, 17, 19, 22, 25, 30, 35, 45, 55, 65 };
@@ -54,6 +56,13 @@ static const GEnumValue retrain_output_values[] = {
   {ADA_RETRAIN_POLICY, "The agent's choice leaves always", "policy"}, {0}
 };
 static const GstPirlEnum retrain_output_enum = { "GstAdaCompressRetrainOutput", retrain_output_values };
+
+static const GEnumValue upload_values[] = {
+  {ADA_UPLOAD_NONE, "Estimates only: references and trials", "none"},
+  {ADA_UPLOAD_EVERY_FRAME, "Each compressed frame as well, as far as the service keeps up",
+      "every-frame"}, {0}
+};
+static const GstPirlEnum upload_enum = { "GstAdaCompressUpload", upload_values };
 
 static const GEnumValue huffman_values[] = {
   {ADA_HUFFMAN_AUTO, "Tuned, but standard before RTP and where nobody can tell", "auto"},
@@ -207,13 +216,28 @@ static const GstPirlProperty rows[] = {
   /**
    * GstAdaCompressEnc:cloud:
    *
-   * Who says what a picture shows: `local:MODEL.safetensors`, `replay:FILE.json`,
-   * `oip+http://HOST/v2/models/NAME` (or `oip+https`), or `application` for the signals
-   * #GstAdaCompressEnc::classify and #GstAdaCompressEnc::answer. Without one nothing is learnt.
-   * Credentials belong into the environment or into a file, never in here.
+   * Who says what a picture shows: `local:MODEL.safetensors`, `replay:FILE.json`, a service, or
+   * `application` for the signals #GstAdaCompressEnc::classify and #GstAdaCompressEnc::answer.
+   * Without one nothing is learnt, and no picture leaves the machine but downstream.
+   *
+   * Services, and the variables of the environment that have their credentials:
+   *
+   * - `rekognition:REGION`: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
+   * - `google:`: GOOGLE_API_KEY, or GOOGLE_OAUTH_ACCESS_TOKEN
+   * - `azure:https://NAME.cognitiveservices.azure.com`: VISION_KEY
+   * - `facepp:`: FACEPP_API_KEY, FACEPP_API_SECRET
+   * - `baidu:`: BAIDU_API_KEY, BAIDU_SECRET_KEY
+   * - `oip+http://HOST/v2/models/NAME` (or `oip+https`): GST_PIRL_OIP_TOKEN
+   * - `torchserve+http://HOST/predictions/NAME` (or `torchserve+https`): TORCHSERVE_TOKEN
+   *
+   * Where a variable is not set, the file that GST_PIRL_CREDENTIALS names, or `?credentials=FILE`,
+   * may have it (groups as the services are called; only its owner may read it). Credentials are
+   * never in here.
    */
   {"cloud", "Cloud", "Who says what a picture shows: local:MODEL.safetensors, replay:FILE.json, "
-        "oip+http(s)://HOST/v2/models/NAME, or application (none = nothing is learnt)",
+        "rekognition:REGION, google:, azure:URL, facepp:, baidu:, oip+http(s)://HOST/v2/models/NAME, "
+        "torchserve+http(s)://HOST/predictions/NAME, or application (none = nothing is learnt). "
+        "Credentials come from the environment or a file",
       GST_PIRL_STRING, AT (cloud)},
   /**
    * GstAdaCompressEnc:cloud-timeout:
@@ -222,6 +246,46 @@ static const GstPirlProperty rows[] = {
    */
   {"cloud-timeout", "Cloud time-out", "Milliseconds that a request may take", GST_PIRL_UINT,
       AT (cloud_timeout), 1, 3600000},
+  /**
+   * GstAdaCompressEnc:max-requests-per-minute:
+   *
+   * No minute has more requests than this, however it is chosen. A request is one picture sent
+   * once: references, trials, uploads and retries alike. What has no turn waits, or is not asked;
+   * the stream never waits.
+   */
+  {"max-requests-per-minute", "Maximum requests a minute",
+        "Pictures sent to the cloud in any minute, retries included (0 = no limit)", GST_PIRL_UINT,
+      AT (max_requests_per_minute), 0, 1000000},
+  /**
+   * GstAdaCompressEnc:max-requests:
+   *
+   * From READY to READY. After the last one nothing is sent any more, and a warning message says so
+   * once; an agent that has not settled by then leaves the reference quality on. An estimate that
+   * could not be asked to its end is not begun.
+   */
+  {"max-requests", "Maximum requests",
+        "Pictures sent to the cloud in all, retries included; then a warning, and no more "
+        "(0 = no limit)", GST_PIRL_UINT64, AT (max_requests)},
+  /**
+   * GstAdaCompressEnc:cloud-dry-run:
+   *
+   * Nothing is sent, and so nothing is learnt: what would be sent is told by messages
+   * `adacompress-dry-run`, one a second at most, and in the log at level INFO, each.
+   */
+  {"cloud-dry-run", "Cloud dry run",
+        "Send nothing; messages and the log say what would be sent (secrets as ***)",
+      GST_PIRL_BOOLEAN, AT (cloud_dry_run)},
+  /**
+   * GstAdaCompressEnc:upload:
+   *
+   * Whether each frame that leaves is sent to the cloud, too, for its own labels: messages
+   * `adacompress-labels`, and metas on the frames that leave afterwards. One upload is under way
+   * and the newest frame waits; others are counted as dropped. Estimates share the connection: an
+   * upload and an estimate (a reference and its trials) take turns where both wait.
+   */
+  {"upload", "Upload", "Frames that are sent to the cloud for their own labels (they share "
+        "connection and limits with estimates, in turns)", GST_PIRL_ENUM, AT (upload),
+      .values = &upload_enum},
   /**
    * GstAdaCompressEnc:estimator:
    *
@@ -310,6 +374,7 @@ ada_settings_init (AdaSettings * settings)
   settings->estimator = ADA_ESTIMATOR_BUDGET;
   settings->retrain_output = ADA_RETRAIN_REFERENCE;
   settings->huffman = ADA_HUFFMAN_AUTO;
+  settings->upload = ADA_UPLOAD_NONE;
   settings->quality = settings->reference_quality = REFERENCE_QUALITY;
   settings->max_quality = 100;
   settings->target_agreement = agent.target;
@@ -338,7 +403,7 @@ ada_settings_clear (AdaSettings * settings)
   gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
 }
 
-/* ---- the agent's ------------------------------------------------------------------------------- */
+/* ---- the agent's and the client's --------------------------------------------------------- */
 
 /* Those of @from below @reference, in order and each once, then @reference. */
 static guint
@@ -388,4 +453,15 @@ ada_settings_controller (const AdaSettings * settings, AdaControllerConfig * con
   config->reference_output = settings->retrain_output == ADA_RETRAIN_REFERENCE;
   config->cloud = ada_is_set (settings->cloud);
   config->seed = settings->seed;
+}
+
+void
+ada_settings_client (const AdaSettings * settings, AdaClientConfig * config)
+{
+  ada_client_config_defaults (config);
+  config->timeout = settings->cloud_timeout;
+  config->queue = CLOUD_QUEUE;
+  config->per_minute = settings->max_requests_per_minute;
+  config->most = settings->max_requests;
+  config->dry_run = settings->cloud_dry_run;
 }

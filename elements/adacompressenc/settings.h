@@ -14,6 +14,8 @@ typedef enum {
   ADA_HUFFMAN_AUTO, ADA_HUFFMAN_STANDARD, ADA_HUFFMAN_OPTIMIZED, ADA_HUFFMAN_TUNED
 } AdaHuffman;
 
+typedef enum { ADA_UPLOAD_NONE, ADA_UPLOAD_EVERY_FRAME } AdaUploads;
+
 typedef enum { ADA_RETRAIN_REFERENCE, ADA_RETRAIN_POLICY } AdaRetrainOutput;
 
 /** The value of `cloud` that stands for the signals `classify` and `answer`. */
@@ -21,12 +23,12 @@ typedef enum { ADA_RETRAIN_REFERENCE, ADA_RETRAIN_POLICY } AdaRetrainOutput;
 
 /** One field a property. Enums are kept as gint so that one table can reach them all. */
 typedef struct {
-  gint policy, features, agreement, estimator, retrain_output, huffman;
+  gint policy, features, agreement, estimator, retrain_output, huffman, upload;
   gint quality, min_quality, max_quality, reference_quality;
   gdouble target_agreement, alpha, beta, gamma, epsilon, estimate_budget;
-  guint64 seed;
-  guint cloud_timeout, n_threads;
-  gboolean snapshot, post_messages;
+  guint64 seed, max_requests;
+  guint cloud_timeout, max_requests_per_minute, n_threads;
+  gboolean cloud_dry_run, snapshot, post_messages;
   gchar *agent_file, *extractor, *cloud, *device;
   GArray *quality_levels;       /* of gint; empty = the policy's own */
 } AdaSettings;
@@ -45,6 +47,8 @@ gboolean ada_settings_get (const AdaSettings * settings, guint id, GValue * valu
 /** What the policy is made from, but for the lengths of the observations. The qualities are those of
  * `quality-levels` below the reference quality, then that. */
 void ada_settings_controller (const AdaSettings * settings, AdaControllerConfig * config);
+/** How the cloud is asked, but for the events. */
+void ada_settings_client (const AdaSettings * settings, AdaClientConfig * config);
 
 /** Whether text is there. */
 static inline gboolean
