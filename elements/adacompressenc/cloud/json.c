@@ -8,6 +8,9 @@
 #include <string.h>
 
 #define MAX_DEPTH 32
+/* The sum of 1 + 2 + ... + n over objects of n members. What may be long (200,000 values: an object
+ * of 4,400) may be wide. */
+#define MAX_WORK(max_values) MAX (10000000, (guint64) (max_values) * (max_values) / 4000)
 #define EXCERPT 40
 
 /* Outside of strings JSON has these characters and no others. The parser knows comments, single
@@ -53,7 +56,8 @@ escape_length (const gchar * data, gsize size, gsize i)
 static const gchar *
 check (const gchar * data, gsize size, guint max_values)
 {
-  guint depth = 0, values = 1;
+  guint depth = 0, values = 1, members[MAX_DEPTH + 2] = { 0 };
+  guint64 work = 0;
   gboolean string = FALSE;
 
   for (gsize i = 0; i < size; i++) {
@@ -73,15 +77,19 @@ check (const gchar * data, gsize size, guint max_values)
     else if (!strchr (outside, c))
       return "is not JSON";
     else if (c == '[' || c == '{')
-      depth++, values++;
+      members[++depth] = 0, values++;
     else if ((c == ']' || c == '}') && depth > 0)
       depth--;
+    else if (c == ':')
+      work += ++members[depth];
     else if (c == ',')
       values++;
     if (depth > MAX_DEPTH)
       return "is nested too deeply";
     if (values > max_values)
       return "has too many values";
+    if (work > MAX_WORK (max_values))
+      return "has too many members in an object";
   }
   return depth || string ? "ends in the middle" : NULL;
 }

@@ -2,8 +2,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The parser below calls itself for every bracket and takes about 100 bytes a value, so depth and
- * number are bounded before it sees a byte. The getters answer NULL or FALSE to what is missing or
- * of another type.
+ * number are bounded before it sees a byte. So are the sizes of objects: to replace a member it looks
+ * through all of them, and 1 MB that repeats a name would take a minute. The getters answer NULL or
+ * FALSE to what is missing or of another type.
  */
 #pragma once
 
