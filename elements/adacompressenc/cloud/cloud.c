@@ -21,8 +21,12 @@ static const struct
   {"oip+http:", &ada_oip_service},
   {"oip+https:", &ada_oip_service},
   {"rekognition:", &ada_rekognition_service},
+  {"facepp:", &ada_facepp_service},
+  {"baidu:", &ada_baidu_service},
   {"google:", &ada_google_service},
   {"azure:", &ada_azure_service},
+  {"torchserve+http:", &ada_torchserve_service},
+  {"torchserve+https:", &ada_torchserve_service},
 };
 
 static void

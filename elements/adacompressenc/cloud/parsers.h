@@ -34,6 +34,10 @@ ADA_DECLARE_PARSERS (google);
 ADA_DECLARE_PARSERS (azure);
 ADA_DECLARE_PARSERS (torchserve);
 
+/** Baidu's token and in how many seconds it expires. Errors: as of read_answer. */
+gboolean ada_baidu_read_token (const gchar * data, gsize size, gchar ** token, gdouble * seconds,
+    GError ** error);
+
 /* ---- what they share ------------------------------------------------------------------------ */
 
 /** Sets %ADA_CLOUD_ERROR_GARBAGE; always FALSE. */
