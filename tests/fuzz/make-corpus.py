@@ -113,8 +113,49 @@ def replay_files():
     yield "empty", b"{}"
 
 
+def service_files():
+    """The first character picks the service: fuzz-services.c has the table."""
+    services = ["azure", "baidu", "facepp", "google", "rekognition", "torchserve"]
+
+    def said(service, name, value):
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return f"{service}-{name}", f"{services.index(service)}{text}".encode()
+
+    yield said("azure", "tags", {"modelVersion": "2023-10-01", "tagsResult": {"values": [
+        {"name": "grass", "confidence": 0.5}, {"name": "sky", "confidence": 0.9}]}})
+    yield said("azure", "error", {"error": {"code": "InvalidRequest", "message": "m", "innererror": {
+        "code": "InvalidImageSize", "message": "n"}}})
+    yield said("baidu", "labels", {"log_id": 2**64 - 1, "result_num": 2, "result": [
+        {"score": 0.2, "root": "\u5546\u54c1", "keyword": "\u8336\u676f"}, {"score": 1, "keyword": "a"}]})
+    yield said("baidu", "expired", {"error_code": 110, "error_msg": "Access token invalid"})
+    yield said("baidu", "token", {"access_token": "24.a.1", "expires_in": 2592000, "scope": "s"})
+    yield said("baidu", "refused", {"error": "invalid_client", "error_description": "unknown"})
+    yield said("facepp", "labels", {"request_id": "1", "time_used": 2, "scenes": [
+        {"confidence": 41.1, "value": "Night"}], "objects": [{"confidence": 84, "value": "Dog"}]})
+    yield said("facepp", "nothing", {"scenes": [], "objects": []})
+    yield said("facepp", "busy", {"time_used": 3, "error_message": "CONCURRENCY_LIMIT_EXCEEDED"})
+    yield said("google", "labels", {"responses": [{"labelAnnotations": [
+        {"mid": "/m/01", "description": "Beignet", "score": 0.9, "topicality": 0.9},
+        {"mid": "/m/02", "description": "\u591c"}]}]})
+    yield said("google", "picture", {"responses": [{"error": {"code": 3, "message": "Bad image"}}]})
+    yield said("google", "error", {"error": {"code": 403, "message": "m", "status": "PERMISSION_DENIED"}})
+    yield said("rekognition", "labels", {"Labels": [
+        {"Name": "Car", "Confidence": 98.9, "Instances": [], "Parents": [{"Name": "Vehicle"}]},
+        {"Name": "Road", "Confidence": 5}], "LabelModelVersion": "3.0"})
+    yield said("rekognition", "error", {"__type": "ThrottlingException", "message": "slow"})
+    yield said("torchserve", "map", {"tiger_cat": 0.58, "tabby": 0.37, "": 0})
+    yield said("torchserve", "list", [{"className": "n02 cat", "probability": 0.7}])
+    yield said("torchserve", "one", {"class": "cat", "probability": 0.5})
+    yield said("torchserve", "error", {"code": 503, "type": "T", "message": "no worker"})
+    yield said("facepp", "escapes",
+               r'{"scenes":[{"value":"\u591c\ud83c\udf03","confidence":1}],"objects":[]}')
+    yield said("google", "html", "<html></html>")
+    yield "nothing", b""
+
+
 for folder, files in [("safetensors", tensor_files()), ("image", image_files()),
-                      ("oip", oip_files()), ("replay-json", replay_files())]:
+                      ("oip", oip_files()), ("replay-json", replay_files()),
+                      ("services", service_files())]:
     (HERE / folder).mkdir(parents=True, exist_ok=True)
     for name, data in files:
         (HERE / folder / name).write_bytes(data)
