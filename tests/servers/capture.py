@@ -4,9 +4,9 @@
 Usage: capture.py [CERTIFICATE KEY]
 
 With a file clients.pem beside CERTIFICATE, only clients with a certificate that it vouches for are
-served. Setting (set KEY VALUE): "answer", the JSON of a good answer. What came last, as "stats"
-tells it: "method", "path", "headers" (an object, names in lower case), "body" (base64). Commands
-and misbehaviours are those of misbehave.py.
+served. Settings (set KEY VALUE): "answer", the JSON of a good answer; a path ("/v1"), what is
+answered there instead. What came last, as "stats" tells it: "method", "path", "headers" (an object,
+names in lower case), "body" (base64). Commands and misbehaviours are those of misbehave.py.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -24,7 +24,8 @@ JSON = {"Content-Type": "application/json"}
 def answer(server, request):
     server.last.update(method=request.method, path=request.path, headers=request.headers,
                        body=base64.b64encode(request.body).decode())
-    return 200, JSON, json.dumps(server.settings.get("answer", {})).encode()
+    good = server.settings.get("answer", {})
+    return 200, JSON, json.dumps(server.settings.get(request.path.partition("?")[0], good)).encode()
 
 
 def demand_certificates(server, authorities):
