@@ -17,8 +17,8 @@
 #include <glib-unix.h>
 #include <gst/gst.h>
 
-/* --encoder comes later in the launch line and so has the last word. */
-#define ENCODER "adacompressenc name=encoder"
+/* A request may cost money: so many leave in a minute. --encoder, behind it, has the last word. */
+#define ENCODER "adacompressenc name=encoder upload=every-frame max-requests-per-minute=60"
 
 static struct {
   const gchar *cloud, *input, *output;
@@ -53,8 +53,7 @@ item (const GstStructure *s, const gchar *array, guint index)
       ? gst_value_array_get_value (values, index) : NULL;
 }
 
-/* The service has answered. Answers may overtake each other: what is older than what stands on the
- * screen is not shown. */
+/* The service has answered. Answers may overtake each other: an older one is not shown. */
 static void
 on_labels (App *app, const GstStructure *s)
 {
@@ -102,8 +101,8 @@ on_second (gpointer data)
 
   g_object_get (app->encoder, "stats", &stats, NULL);
   gst_structure_get (stats, "frames", G_TYPE_UINT64, &now.frames,
-      "bytes", G_TYPE_UINT64, &now.bytes, "agreement", G_TYPE_DOUBLE, &agreement,
-      "cloud-requests", G_TYPE_UINT64, &requests, "cloud-answers", G_TYPE_UINT64, &answers, NULL);
+      "bytes", G_TYPE_UINT64, &now.bytes, "cloud-requests", G_TYPE_UINT64, &requests,
+      "cloud-answers", G_TYPE_UINT64, &answers, "agreement", G_TYPE_DOUBLE, &agreement, NULL);
   now.qualities = sum_qualities (stats);
   frames = now.frames - app->last.frames;
   g_print ("%6" G_GUINT64_FORMAT " frames  %4.1f fps  %6.0f bytes a frame  quality %4.1f  ",
@@ -131,8 +130,9 @@ on_message (GstBus *bus, GstMessage *message, gpointer data)
 
   if (gst_message_has_name (message, "adacompress-labels")) {
     on_labels (app, s);
-  } else if (gst_message_has_name (message, "adacompress-state")) {
-    g_print ("%s: %s\n", gst_structure_get_string (s, "state"),
+  } else if (gst_message_has_name (message, "adacompress-state")
+      || gst_message_has_name (message, "adacompress-cloud")) {
+    g_print ("%s %s: %s\n", gst_structure_get_name (s), gst_structure_get_string (s, "state"),
         gst_structure_get_string (s, "reason"));
   } else if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_WARNING) {
     gst_message_parse_warning (message, &error, NULL);
@@ -160,6 +160,7 @@ on_signal (gpointer data)
 {
   App *app = data;
 
+  g_print ("ending; again to end at once\n");
   if (app->stopping++)
     g_main_loop_quit (app->loop);
   else
@@ -262,8 +263,7 @@ parse_options (int *argc, char ***argv, GError **error)
     { "no-window", 0, 0, G_OPTION_ARG_NONE, &options.no_window, "Show no picture", NULL },
     { "encoder", 0, 0, G_OPTION_ARG_STRING, &options.encoder,
         "Of adacompressenc: \"max-requests=1000 agent-file=camera.safetensors\"", "PROPERTIES" },
-    { NULL }
-  };
+    { NULL } };
   g_autoptr (GOptionContext) context = g_option_context_new ("CLOUD "
       "[/dev/videoN | FILE | ADDRESS | test [FILE.mkv | tcp://HOST:PORT | none]]");
 

@@ -37,9 +37,10 @@ frames_of() { # FILE: how many can be decoded
 # SIGNAL INPUT OUTPUT: runs it until there are two lines of statistics and a label, then ends it.
 run_until() {
   GST_DEBUG=basetextoverlay:5 GST_DEBUG_NO_COLOR=1 GST_DEBUG_FILE=$scratch/overlay \
-    "$uplink" "$cloud" "$2" "$3" --no-window >"$log" 2>&1 3>&- &
+    "$uplink" "$cloud" "$2" "$3" --no-window --encoder max-requests-per-minute=0 >"$log" 2>&1 3>&- &
   process=$!
   wait_for "$log" "$line" 2
+  wait_for "$log" 'answers  sees ' 1
   kill "-$1" $process
   wait $process || fail "after SIG$1 it ended with $?: $(cat "$log")"
 }
@@ -49,6 +50,8 @@ for signal in INT TERM; do
   [ "$(frames_said)" -gt 0 ] || fail "no frames: $(cat "$log")"
   [ "$(frames_of "$scratch/test.mkv")" -eq "$(frames_said)" ] \
     || fail "the file holds $(frames_of "$scratch/test.mkv") frames: $(cat "$log")"
+  grep -q '[1-9][0-9]* requests, [1-9][0-9]* answers  sees fish & chips$' "$log" || fail "no labels: $(cat "$log")"
+  grep -q 'fish &amp; chips 70 %' "$scratch/overlay" || fail "the labels are not on the screen"
 done
 
 # A file plays to its own end.
