@@ -649,7 +649,7 @@ test_limits (void)
 static void
 test_repeated_secrets (void)
 {
-  const gchar *texts[] = { SECRET, "S3CRET%2Fkey%2Bwith%3Dsigns", "S3CRET\\\\/key+with=signs",
+  const gchar *texts[] = { SECRET, "S3CRET%2Fkey%2Bwith%3Dsigns", "S3CRET\\/key+with=signs",
     "S3CRET/key+wi", "x" SECRET SECRET "x", "S3CRETAKIDEXAMPLE"
   };
   const gchar *uris[] = { "rekognition:eu-west-1?endpoint=http://127.0.0.1:PORT",
@@ -673,7 +673,8 @@ test_repeated_secrets (void)
 
         do_json (server, command);
         g_assert_null (classify (cloud, &error));
-        if (strstr (error->message, "S3CRET") && t != G_N_ELEMENTS (texts) - 1)
+        if ((strstr (error->message, "S3CRET") && t != G_N_ELEMENTS (texts) - 1)
+            || strstr (error->message, "signs"))
           g_error ("%s: %s", command, error->message);
         if (u == 0)
           g_assert_null (strstr (error->message, "S3CRETA"));
