@@ -9,7 +9,7 @@ gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=112&classes=4&
   ! videoconvert ! jpegenc ! multifilesink location=%03d.jpg || fail "drawing pictures"
 i=0
 for picture in *.jpg; do
-  split=train; [ $i -lt 80 ] || split=val
+  split='train'; [ $i -lt 80 ] || split='val'
   mkdir -p "set/$split/class-$((i % 4))" "classes/class-$((i % 4))" flat
   cp "$picture" "classes/class-$((i % 4))"
   cp "$picture" flat
@@ -22,20 +22,6 @@ short='--quick --size 32 --batch-size 8'
 run() { "$compare" "$@" $short; }
 
 # Interrupted in the middle of a training: tried again where the training was faster than the signal.
-for try in 1 2 3; do
-  rm -rf first
-  # shellcheck disable=SC2086
-  "$compare" set --out first --epochs 16 --only pirl --parts linear $short >log 2>&1 &
-  driver=$!
-  until grep -q 'pirl-training,' first/logs/pirl.log 2>/dev/null; do
-    kill -0 $driver 2>/dev/null || fail "it ended by itself: $(tail -n 12 log)"
-    sleep 0.05
-  done
-  kill -INT $driver
-  wait $driver
-  [ $? -eq 130 ] && break
-done
-grep -q '^interrupted' log || fail "no word of the interruption: $(tail -n 12 log)"
 cat >state.py <<'PY'
 import json
 import sys
@@ -46,14 +32,32 @@ with open(f"{out}/models/{name}.safetensors", "rb") as file:
 saved = json.load(open(f"{out}/results/{name}.json"))
 print(metadata["state.step"], metadata["total_steps"], saved["done"])
 PY
-set -- $(python3 state.py first pirl)
-[ "$1" -gt 0 ] && [ "$1" -lt 160 ] && [ "$2" -eq 160 ] && [ "$3" = False ] || fail "interrupted at $*"
-run set --out first --epochs 16 --only pirl --parts linear >log 2>&1 || fail "not continued: $(tail -n 12 log)"
-[ "$(python3 state.py first pirl)" = '160 160 True' ] || fail "continued to $(python3 state.py first pirl)"
+for _ in 1 2 3; do
+  rm -rf first
+  # shellcheck disable=SC2086
+  "$compare" set --out first --epochs 24 --only pirl --parts linear $short >log 2>&1 &
+  driver=$!
+  until grep -q 'pirl-training,' first/logs/pirl.log 2>/dev/null; do
+    kill -0 $driver 2>/dev/null || fail "it ended by itself: $(tail -n 12 log)"
+    sleep 0.05
+  done
+  kill -INT $driver
+  wait $driver
+  status=$?
+  state=$(python3 state.py first pirl)
+  [ "${state##* }" = True ] || break
+done
+[ $status -eq 130 ] || fail "interrupted, it ended with $status: $(tail -n 12 log)"
+grep -q '^interrupted' log || fail "no word of the interruption: $(tail -n 12 log)"
+step=${state%% *}
+[ "$state" = "$step 240 False" ] && [ "$step" -gt 0 ] && [ "$step" -lt 240 ] \
+  || fail "interrupted at $state"
+run set --out first --epochs 24 --only pirl --parts linear >log 2>&1 || fail "not continued: $(tail -n 12 log)"
+[ "$(python3 state.py first pirl)" = '240 240 True' ] || fail "continued to $(python3 state.py first pirl)"
 [ "$(grep -c '^# cpu' first/logs/pirl.log)" -eq 2 ] || fail "not two runs: $(cat first/logs/pirl.log)"
 
 # Nothing is done twice; other settings are another training.
-run set --out first --epochs 16 --only pirl --parts linear >log 2>&1 || fail "again: $(tail -n 12 log)"
+run set --out first --epochs 24 --only pirl --parts linear >log 2>&1 || fail "again: $(tail -n 12 log)"
 ! grep -q gst-launch log || fail "done twice: $(tail -n 12 log)"
 run set --out first --epochs 1 --only pirl --parts linear >log 2>&1 || fail "shorter: $(tail -n 12 log)"
 [ "$(python3 state.py first pirl)" = '10 10 True' ] || fail "not trained anew: $(python3 state.py first pirl)"
