@@ -342,15 +342,9 @@ set_up (AdaHttp * http)
   curl_easy_setopt (easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt (easy, CURLOPT_USERAGENT, "gst-pirl/" VERSION);
   curl_easy_setopt (easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
-#if LIBCURL_VERSION_NUM >= 0x075500
   curl_easy_setopt (easy, CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-  curl_easy_setopt (easy, CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
-#endif
-#if LIBCURL_VERSION_NUM >= 0x075700
   /* A name server that does not answer must not hold up a cancellation. */
   curl_easy_setopt (easy, CURLOPT_QUICK_EXIT, 1L);
-#endif
   curl_easy_setopt (easy, CURLOPT_TIMEOUT_MS, (long) LAST_RESORT_MS);
   curl_easy_setopt (easy, CURLOPT_CONNECTTIMEOUT_MS, (long) CONNECT_MS);
   curl_easy_setopt (easy, CURLOPT_ERRORBUFFER, http->reason);

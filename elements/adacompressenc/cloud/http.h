@@ -42,8 +42,9 @@ typedef struct {
 } AdaHttpRequest;
 
 /** Sends one request and reads the answer, whatever its status; adds to @traffic what went over the
- * wire (HTTP's bytes: TLS is not counted), also when it fails. Ends within 50 ms after @cancellable
- * was cancelled. Errors: #AdaCloudError; G_IO_ERROR_CANCELLED. */
+ * wire, also when it fails: HTTP's bytes as HTTP/1.1 has them, without TLS, and without HTTP/2's
+ * frames and compression of headers. Ends within 50 ms after @cancellable was cancelled. Errors:
+ * #AdaCloudError; G_IO_ERROR_CANCELLED. */
 gboolean ada_http_run (AdaHttp * http, const AdaHttpRequest * request, AdaTraffic * traffic,
     GCancellable * cancellable, GError ** error);
 
