@@ -65,11 +65,17 @@ def options_of(arguments):
     return options
 
 
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    return {"cpu": names[0] if names else "", "cores": os.cpu_count()}
+
+
 def facts_of(options, data):
     return {"folder": data.folder.name, "pictures": data.count, "data": data.digest,
             "classes": len(data.classes), "test_pictures": len(data.test_classes),
             "arch": options.arch, "size": options.size, "epochs": options.epochs,
-            "batch_size": options.batch_size, "seeds": options.seeds, "cores": os.cpu_count()}
+            "batch_size": options.batch_size, "seeds": options.seeds, "machine": machine()}
 
 
 def run_step(step, place, position, failed):

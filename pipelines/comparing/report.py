@@ -287,8 +287,9 @@ class Report:
         images = {}
         for name, text in self._plots().items():
             path = out / f"{name}.png"
+            # A group of its own: Ctrl-C is for the steps.
             subprocess.run([self.place.build / "pipelines/pirl-plot", path], input=text, text=True,
-                           check=True)
+                           check=True, process_group=0)
             images[name] = path
         (out / "compare.html").write_text(self._page(images), encoding="utf-8")
 
