@@ -316,7 +316,9 @@ assert_stats_add_up (Fixture * f, AdaClientStats * stats)
   ada_client_stats (f->client, stats);
   g_assert_cmpuint (stats->requests, ==,
       stats->answered + stats->no_answers + stats->errors + stats->timeouts);
-  g_assert_cmpuint (stats->requests, ==, f->cloud->calls);
+  /* On a busy machine a time limit of milliseconds is over before a request reaches the cloud. */
+  g_assert_cmpuint (stats->requests, >=, f->cloud->calls);
+  g_assert_cmpuint (stats->requests - f->cloud->calls, <=, stats->timeouts);
   g_assert_cmpuint (stats->sent, ==, f->log.total_sent);
   g_assert_cmpuint (stats->received, ==, f->log.total_received);
 }
