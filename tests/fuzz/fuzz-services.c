@@ -87,17 +87,31 @@ static const struct {
   {"torchserve", ada_torchserve_read_answer, ada_torchserve_read_error},
 };
 
-static guint
-choose (guint8 first)
+/* What PIRL_FUZZ_SERVICE names; negative: nothing. */
+static gint
+find_wanted (void)
 {
   const gchar *name = g_getenv ("PIRL_FUZZ_SERVICE");
 
   if (!name)
-    return (guint8) (first - '0') % G_N_ELEMENTS (services);
+    return -1;
   for (guint i = 0; i < G_N_ELEMENTS (services); i++)
     if (strcmp (services[i].name, name) == 0)
-      return i;
+      return (gint) i;
   g_error ("PIRL_FUZZ_SERVICE is no service: %s", name);
+}
+
+static guint
+choose (guint8 first)
+{
+  static gboolean known;
+  static gint wanted;
+
+  /* Once: libFuzzer learns from comparisons. */
+  if (!known)
+    wanted = find_wanted ();
+  known = TRUE;
+  return wanted >= 0 ? (guint) wanted : (guint8) (first - '0') % G_N_ELEMENTS (services);
 }
 
 int
