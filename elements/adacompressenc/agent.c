@@ -390,6 +390,12 @@ observe (AdaAgent * self, PirlJpegCoder * coder, GError ** error)
 }
 
 void
+ada_agent_pass (AdaAgent * self)
+{
+  ada_controller_pass (self->controller);
+}
+
+void
 ada_agent_decide (AdaAgent * self, PirlJpegCoder * coder, AdaDecision * decision,
     AdaObservation ** observation)
 {

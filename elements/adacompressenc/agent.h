@@ -52,6 +52,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaAgent, ada_agent_free)
  * reference quality. @observation: transfer full, NULL then. */
 void ada_agent_decide (AdaAgent * agent, PirlJpegCoder * coder, AdaDecision * decision,
     AdaObservation ** observation);
+/** A frame that nobody looks at. */
+void ada_agent_pass (AdaAgent * agent);
 /** After decision->ask: takes @coder and @observation (transfer full) and returns a coder to go on
  * with, perhaps the same one. @name: the sample's, or NULL. */
 PirlJpegCoder *ada_agent_ask (AdaAgent * agent, PirlJpegCoder * coder, guint64 id,

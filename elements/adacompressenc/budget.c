@@ -33,13 +33,29 @@ ada_budget_probability (const AdaBudget * budget)
   return MIN (share * even, 1);
 }
 
+static void
+earn (AdaBudget * budget)
+{
+  budget->tokens = MIN (budget->tokens + budget->rate, BURST * budget->cost + budget->rate);
+}
+
+void
+ada_budget_pass (AdaBudget * budget)
+{
+  earn (budget);
+  budget->passed++;
+}
+
 gdouble
 ada_budget_frame (AdaBudget * budget)
 {
-  budget->tokens = MIN (budget->tokens + budget->rate, BURST * budget->cost + budget->rate);
+  const guint frames = 1 + budget->passed;
+
+  earn (budget);
+  budget->passed = 0;
   if (budget->tokens < budget->cost)
     budget->suspicion = FALSE;
-  return ada_budget_probability (budget);
+  return MIN (frames * ada_budget_probability (budget), 1);
 }
 
 void

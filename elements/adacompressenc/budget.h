@@ -16,11 +16,14 @@ typedef struct {
   gdouble tokens;
   gdouble cost;                 /* of an estimate, running mean */
   gdouble reference;            /* bytes of a reference, running mean; 0 = none seen */
+  guint passed;                 /* frames since the last that could be asked about */
   gboolean suspicion;           /* until the savings are spent */
 } AdaBudget;
 
 /** @rate: bytes of estimates over the reference bytes of all frames, as estimate-budget. */
 void ada_budget_init (AdaBudget * budget, gdouble rate);
+/** A frame that cannot be asked about, since nobody looks at it: the next one stands for it, too. */
+void ada_budget_pass (AdaBudget * budget);
 /** One more frame; the probability with which it is asked about. */
 gdouble ada_budget_frame (AdaBudget * budget);
 /** An estimate is on its way: its mean cost is set aside. */

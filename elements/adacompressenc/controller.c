@@ -190,6 +190,14 @@ watch (AdaController * controller, const AdaObservation * observation)
 }
 
 void
+ada_controller_pass (AdaController * controller)
+{
+  g_mutex_lock (&controller->lock);
+  ada_budget_pass (&controller->budget);
+  g_mutex_unlock (&controller->lock);
+}
+
+void
 ada_controller_decide (AdaController * controller, const AdaObservation * observation,
     gboolean can_ask, AdaDecision * decision)
 {

@@ -79,6 +79,8 @@ void ada_controller_set_state_func (AdaController * controller, AdaStateFunc fun
  * taken back with ada_controller_failed(). */
 void ada_controller_decide (AdaController * controller, const AdaObservation * observation,
     gboolean can_ask, AdaDecision * decision);
+/** A frame that nobody looks at; the next that is decided stands for it in the budget. */
+void ada_controller_pass (AdaController * controller);
 /** @outcome (levels): agreement 0..1 of each level asked about, negative = not asked or no answer.
  * @bytes: what the estimate cost on the wire (references, base64, headers). @reference_bytes: of the
  * reference alone. */

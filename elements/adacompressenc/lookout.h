@@ -3,8 +3,9 @@
  *
  * Looking at a frame (previews, the extractor, sizes) takes several milliseconds that a live stream
  * should not wait for. A thread looks at the newest frame that it has time for and asks the cloud about
- * it; what leaves meanwhile has the quality that was decided for the frame looked at last, usually the one
- * before. Neighbouring frames of a camera are alike.
+ * it; what leaves meanwhile has the quality that was decided for the frame looked at last, one or two
+ * before. Neighbouring frames of a camera are alike: of those within 45 ms only one is looked at, unless the
+ * agent is learning.
  */
 #pragma once
 
@@ -25,7 +26,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaLookout, ada_lookout_free)
 gboolean ada_lookout_decide (AdaLookout * lookout, PirlJpegCoder * coder, AdaDecision * decision,
     AdaObservation ** observation);
 /** Shows a frame, held by @coder (transfer full); returns a coder to go on with, the same one when
- * there is no time to look. Never waits. */
+ * there is no time or no reason to look. Never waits. */
 PirlJpegCoder *ada_lookout_show (AdaLookout * lookout, PirlJpegCoder * coder, guint64 id,
     const gchar * name);
 /** Waits for the look under way, so that what it asks is asked. */

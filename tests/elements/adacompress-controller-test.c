@@ -255,6 +255,35 @@ test_estimates_keep_to_their_budget (void)
   }
 }
 
+/* Frames that nobody looks at bring what they bring: of all frames as much is spent as when each is
+ * looked at. */
+static void
+test_passed_frames_count (void)
+{
+  static const guint passed[] = { 0, 1, 3 };
+
+  for (guint k = 0; k < G_N_ELEMENTS (passed); k++) {
+    AdaControllerConfig config = make_config (ADA_POLICY_BANDIT);
+    Stream stream;
+    gdouble spent;
+
+    config.budget = 0.05;
+    stream_init (&stream, &config, 2);
+    stream_run (&stream, 2, 0, 1000);
+    stream.cost = stream.frames = 0;
+    for (guint i = 0; i < 8000; i++) {
+      for (guint j = 0; j < passed[k]; j++)
+        ada_controller_pass (stream.controller);
+      stream_run (&stream, 2, 0, 1);
+    }
+    spent = stream.cost / (1000 * stream.frames * (1 + passed[k]));
+    g_test_message ("%u of %u frames are passed: spent %.4f", passed[k], 1 + passed[k], spent);
+    g_assert_cmpfloat (spent, >=, 0.75 * config.budget);
+    g_assert_cmpfloat (spent, <=, config.budget + 0.012);
+    stream_clear (&stream);
+  }
+}
+
 static void
 test_a_change_is_noticed_and_learnt (void)
 {
@@ -910,6 +939,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/controller/cold-start", test_from_nothing_to_an_agent);
   g_test_add_func ("/controller/budget", test_estimates_keep_to_their_budget);
+  g_test_add_func ("/controller/passed-frames", test_passed_frames_count);
   g_test_add_func ("/controller/change", test_a_change_is_noticed_and_learnt);
   g_test_add_func ("/controller/return", test_a_remembered_agent_returns);
   g_test_add_func ("/controller/no-cloud", test_without_a_cloud_nothing_is_asked);
