@@ -929,7 +929,7 @@ gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
 
   gst_element_class_set_static_metadata (element_class, "Data set source", "Source/File/Image",
       "Sends the pictures of a folder, a list, tars or a drawn set, epoch after epoch",
-      "gst-pirl developers");
+      "The gst-pirl developers");
   gst_element_class_add_static_pad_template (element_class, &src_template);
 
   base_class->start = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_start);

@@ -344,7 +344,7 @@ gst_pirl_probe_sink_class_init (GstPirlProbeSinkClass * klass)
 
   gst_element_class_set_static_metadata (element_class, "PIRL probe sink", "Sink/Analyzer/Video",
       "Trains simple classifiers on a network's features and says how good these are",
-      "gst-pirl");
+      "The gst-pirl developers");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_pirl_probe_sink_change_state);
 

@@ -506,7 +506,7 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
   gst_element_class_set_static_metadata (element_class, "PIRL training sink",
       "Sink/Analyzer/Video",
       "Trains a network without labels from pictures and their transformed views (PIRL)",
-      "gst-pirl");
+      "The gst-pirl developers");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_pirl_train_sink_change_state);
 

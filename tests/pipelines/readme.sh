@@ -1,11 +1,11 @@
 #!/bin/sh
 # Runs every gst-launch-1.0 line of the README as it stands, and those of pipelines/export with the
-# program behind it, in order, in an empty folder that has only what the lines above it made. Lines that need a camera or a screen are checked for syntax:
-# their elements must exist.
+# program behind it, in order, in an empty folder that has only what the lines above it made. Lines
+# that need a camera or a screen are checked for syntax: their elements must exist.
 . "$(dirname "$0")/common.sh"
 cd "$scratch" || exit 1
 
-sed -n '/^```sh$/,/^```$/p' "$PIRL_SOURCE/README.md" | sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' \
+sed 's/^ *//' "$PIRL_SOURCE/README.md" | sed -n '/^```sh$/,/^```$/p' | sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' \
   | grep -E '^(gst-(launch|inspect)-1\.0|\./pipelines/export) ' \
   | sed "s|^\./pipelines/export|$PIRL_BUILD/pipelines/pirl-export|" >lines
 [ -s lines ] || fail "the README has no lines to run"

@@ -142,7 +142,7 @@ read_key (GKeyFile * file, const gchar * name, const AdaSecretKind * kind, gchar
 static void
 set_missing (const gchar * name, const AdaSecretKind * kind, GError ** error)
 {
-  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "%s needs a %s: %s in the environment, or %s "
+  g_set_error (error, PIRL_ERROR, PIRL_ERROR_INVALID, "%s needs %s: %s in the environment, or %s "
       "in group [%s] of a credentials file (credentials=FILE in the cloud's URI, or " FILE_VARIABLE
       ")", name, kind->key, kind->variables[0], kind->key, name);
 }
