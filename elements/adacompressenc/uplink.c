@@ -18,6 +18,7 @@ struct _AdaUplink {
   guint64 most;                 /* max-requests */
 
   /* The client's worker. */
+  gboolean away;                /* it was told that the cloud does not answer */
   guint64 rehearsed;
   gint64 told;                  /* us: of the last message of a dry run; 0 = none yet */
 };
@@ -35,8 +36,13 @@ state_changed (AdaClientState state, guint retry_in, const gchar * reason, gpoin
         (NULL));
     reason = "max-requests is reached";
   } else if (state == ADA_CLIENT_OPEN) {
-    GST_WARNING_OBJECT (self->element, "the cloud is left alone for %u ms: %s", retry_in, reason);
+    GST_INFO_OBJECT (self->element, "the cloud is left alone for %u ms: %s", retry_in, reason);
+    if (!self->away)
+      GST_ELEMENT_WARNING (self->element, RESOURCE, FAILED, ("the cloud does not answer; the "
+              "stream goes on, and it is asked now and then whether it is back"), ("%s", reason));
+    self->away = TRUE;
   } else {
+    self->away = FALSE;
     GST_INFO_OBJECT (self->element, "the cloud answers again");
     reason = "the cloud answers again";
   }

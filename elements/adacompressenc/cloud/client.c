@@ -831,6 +831,13 @@ ada_client_upload (AdaClient * self, AdaInquiry * inquiry)
   return taken;
 }
 
+/* With the lock: nothing is under way, and what waits may not leave before @until. */
+static gboolean
+is_rationed (AdaClient * self, gint64 until)
+{
+  return !self->in_cloud && ada_limits_due (&self->limits) > until;
+}
+
 gboolean
 ada_client_drain (AdaClient * self, guint timeout)
 {
@@ -838,7 +845,7 @@ ada_client_drain (AdaClient * self, guint timeout)
   gboolean idle;
 
   g_mutex_lock (&self->lock);
-  while (!(idle = is_idle (self)))
+  while (!(idle = is_idle (self) || is_rationed (self, until)))
     if (!g_cond_wait_until (&self->changed, &self->lock, until))
       break;
   g_mutex_unlock (&self->lock);

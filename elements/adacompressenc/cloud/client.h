@@ -105,7 +105,8 @@ gboolean ada_client_submit (AdaClient * client, AdaInquiry * inquiry);
 /** The same for one picture that is no estimate. It takes the place of an upload that still waits,
  * which is freed, done() not called. */
 gboolean ada_client_upload (AdaClient * client, AdaInquiry * inquiry);
-/** Waits until nothing is queued or under way, or @timeout ms; for EOS of files and for tests. */
+/** Waits until nothing is queued or under way, or @timeout ms; for EOS of files and for tests. Does not wait
+ * for requests that max_requests_per_minute keeps back for longer. */
 gboolean ada_client_drain (AdaClient * client, guint timeout);
 /** A snapshot; any thread. */
 void ada_client_stats (AdaClient * client, AdaClientStats * stats);
