@@ -94,6 +94,13 @@ def run_step(step, place, position, failed):
 def compare(options, place):
     """Runs what is not done yet; returns the report."""
     data = Data(options.folder, options.out)
+    if data.count < options.batch_size:
+        raise Unusable(f"{options.folder}: {data.count} training pictures are fewer than a batch of "
+                       f"{options.batch_size}; give a smaller --batch-size or more pictures")
+    if "ablations" in options.parts and data.part(1 / 3) < options.batch_size:
+        print(f"A third of the {data.count} pictures is no batch of {options.batch_size}: "
+              "no ablations.")
+        options.parts = [part for part in options.parts if part != "ablations"]
     transfer = [Data(folder, options.out, folder.resolve().name) for folder in options.transfer]
     if not data.labelled():
         print("There are no classes (folders of pictures): only what needs no labels is done.")
