@@ -1,5 +1,5 @@
 /* gst-pirl: what the tests of adacompressenc with a cloud share: frames, a stream in a harness, the
- * application as a cloud, and a server on the loopback (tests/servers).
+ * application as a cloud, and a server on the loopback (test-server.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
@@ -11,10 +11,15 @@
 
 #include "jpegs.h"
 #include "meta.h"
+#include "test-server.h"
 
+/* Unless a test has said it. */
+#ifndef WIDTH
 #define WIDTH 96
 #define HEIGHT 64
-#define CAPS "video/x-raw,format=I420,width=96,height=64,framerate=30/1,colorimetry=1:4:0:0"
+#endif
+#define CAPS "video/x-raw,format=I420,width=" G_STRINGIFY (WIDTH) ",height=" G_STRINGIFY (HEIGHT) \
+    ",framerate=30/1,colorimetry=1:4:0:0"
 /* No network: the agent sees predicted sizes only. */
 #define PLAIN "adacompressenc name=e extractor=\"\" quality-levels=\"<5,15,25,45>\" seed=3 "
 
@@ -196,67 +201,4 @@ stream_until (Stream * stream, const gchar * want, guint most)
   }
   fail ("%u frames, and the state is still not %s", most, want);
   return 0;
-}
-
-/* ---- a server ------------------------------------------------------------------------------ */
-
-typedef struct {
-  GSubprocess *process;
-  GDataInputStream *out;
-  guint port;
-} Server;
-
-static inline void
-server_open (Server * server)
-{
-  GError *error = NULL;
-  g_autofree gchar *line = NULL;
-
-  server->process = g_subprocess_new (G_SUBPROCESS_FLAGS_STDIN_PIPE
-      | G_SUBPROCESS_FLAGS_STDOUT_PIPE, &error, "python3", "-B", "tests/servers/oip.py", NULL);
-  fail_unless (server->process != NULL, "%s", error ? error->message : "");
-  server->out = g_data_input_stream_new (g_subprocess_get_stdout_pipe (server->process));
-  line = g_data_input_stream_read_line (server->out, NULL, NULL, NULL);
-  fail_unless (line != NULL && sscanf (line, "port %u", &server->port) == 1);
-}
-
-/* One command, one line of answer. */
-static inline gchar *
-server_command (Server * server, const gchar * command)
-{
-  g_autofree gchar *line = g_strconcat (command, "\n", NULL);
-  GOutputStream *in = g_subprocess_get_stdin_pipe (server->process);
-
-  fail_unless (g_output_stream_write_all (in, line, strlen (line), NULL, NULL, NULL));
-  fail_unless (g_output_stream_flush (in, NULL, NULL));
-  return g_data_input_stream_read_line (server->out, NULL, NULL, NULL);
-}
-
-static inline void
-server_do (Server * server, const gchar * command)
-{
-  g_autofree gchar *answer = server_command (server, command);
-
-  fail_unless_equals_string (answer, "ok");
-}
-
-/* A number that it has counted. */
-static inline guint64
-server_count (Server * server, const gchar * name)
-{
-  g_autofree gchar *answer = server_command (server, "stats");
-  g_autofree gchar *key = g_strdup_printf ("\"%s\": ", name);
-  const gchar *at = strstr (answer, key);
-
-  fail_unless (at != NULL, "no %s in %s", name, answer);
-  return g_ascii_strtoull (at + strlen (key), NULL, 10);
-}
-
-static inline void
-server_close (Server * server)
-{
-  g_output_stream_close (g_subprocess_get_stdin_pipe (server->process), NULL, NULL);
-  g_subprocess_wait (server->process, NULL, NULL);
-  g_object_unref (server->out);
-  g_object_unref (server->process);
 }

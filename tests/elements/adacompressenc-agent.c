@@ -423,16 +423,16 @@ GST_START_TEST (bad_clouds_hold_nothing_up)
   static const gchar *modes[] = { "mode hang", "mode garbage", "mode half", "mode reset",
     "mode status 500", "mode html"
   };
-  Server server;
+  TestServer *server;
 
-  server_open (&server);
+  server = test_server_new ("oip.py", NULL, NULL);
   for (guint i = 0; i < G_N_ELEMENTS (modes); i++) {
     g_autofree gchar *line = g_strdup_printf (PLAIN "cloud-timeout=20000 "
-        "cloud=oip+http://127.0.0.1:%u/v2/models/M", server.port);
+        "cloud=oip+http://127.0.0.1:%u/v2/models/M", server->port);
     gint64 begin;
     Stream stream;
 
-    server_do (&server, modes[i]);
+    test_server_do (server, modes[i]);
     stream_open_as (&stream, line, NULL, i % 2 == 0);
     begin = g_get_monotonic_time ();
     for (guint k = 0; k < 150; k++) {
@@ -445,7 +445,7 @@ GST_START_TEST (bad_clouds_hold_nothing_up)
     wait_for (stream.enc, i == 0 ? "cloud-requests" : "cloud-errors", 1);
     stream_close (&stream);
   }
-  server_close (&server);
+  test_server_free (server);
 }
 
 GST_END_TEST;
@@ -453,16 +453,16 @@ GST_END_TEST;
 GST_START_TEST (a_real_protocol_teaches_too)
 {
   g_autofree gchar *line = NULL;
-  Server server;
+  TestServer *server;
   Stream stream;
 
-  server_open (&server);
-  line = g_strdup_printf (PLAIN "cloud=oip+http://127.0.0.1:%u/v2/models/M", server.port);
+  server = test_server_new ("oip.py", NULL, NULL);
+  line = g_strdup_printf (PLAIN "cloud=oip+http://127.0.0.1:%u/v2/models/M", server->port);
   stream_open (&stream, line, NULL);
   stream_until (&stream, "inference", 20000);
   fail_unless_equals_uint64 (statistic (stream.enc, "cloud-errors"), 0);
   stream_close (&stream);
-  server_close (&server);
+  test_server_free (server);
 }
 
 GST_END_TEST;

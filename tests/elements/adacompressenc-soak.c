@@ -30,7 +30,7 @@ static const gchar *const faults[] = { "chunked", "until-close", "status 429 0",
 
 typedef struct {
   Stream stream;
-  Server server;
+  TestServer *server;
   GRand *random;
   guint pulled, faults, hangs;
   guint64 bytes, labels, next_fault;
@@ -83,7 +83,7 @@ fail_once (Soak * soak)
   g_autofree gchar *command = g_strdup_printf ("once %d %s",
       hang ? 1 : g_rand_int_range (soak->random, 1, 4), hang ? "hang" : fault);
 
-  server_do (&soak->server, command);
+  test_server_do (soak->server, command);
   soak->hangs += hang;
   soak->next_fault = statistic (soak->stream.enc, "cloud-requests")
       + g_rand_int_range (soak->random, 4, CALM);
@@ -94,9 +94,9 @@ misbehave (Soak * soak, guint frame)
 {
   /* Long enough to open the breaker: nothing is sent for some seconds. */
   if (frame % OUTAGE_EVERY == OUTAGE_AT)
-    server_do (&soak->server, "mode status 404");
+    test_server_do (soak->server, "mode status 404");
   else if (frame % OUTAGE_EVERY == OUTAGE_AT + OUTAGE)
-    server_do (&soak->server, "mode ok");
+    test_server_do (soak->server, "mode ok");
   else if (statistic (soak->stream.enc, "cloud-requests") >= soak->next_fault)
     fail_once (soak);
   /* Downstream cannot keep up: frames are left out on demand. */
@@ -140,14 +140,14 @@ compare_bytes (Soak * soak)
   GstElement *enc = soak->stream.enc;
   const guint64 sent = statistic (enc, "cloud-sent"), received = statistic (enc, "cloud-received");
 
-  for (guint i = 0; i < 5000 && server_count (&soak->server, "received") < sent; i++)
+  for (guint i = 0; i < 5000 && test_server_count (soak->server, "received") < sent; i++)
     g_usleep (1000);
-  fail_unless_equals_uint64 (server_count (&soak->server, "received"), sent);
-  fail_unless (server_count (&soak->server, "sent") == received
-      || (server_count (&soak->server, "sent") > received
+  fail_unless_equals_uint64 (test_server_count (soak->server, "received"), sent);
+  fail_unless (test_server_count (soak->server, "sent") == received
+      || (test_server_count (soak->server, "sent") > received
           && statistic (enc, "cloud-timeouts") > soak->hangs), "the server sent %"
       G_GUINT64_FORMAT " bytes, %" G_GUINT64_FORMAT " were counted",
-      server_count (&soak->server, "sent"), received);
+      test_server_count (soak->server, "sent"), received);
   fail_unless_equals_uint64 (statistic (enc, "estimate-bytes") + statistic (enc, "upload-bytes"),
       sent + received);
 }
@@ -183,10 +183,10 @@ soak_open (Soak * soak, gboolean live)
 
   memset (soak, 0, sizeof (*soak));
   soak->random = g_rand_new_with_seed (live);
-  server_open (&soak->server);
-  server_do (&soak->server, "set threshold 15");
+  soak->server = test_server_new ("oip.py", NULL, NULL);
+  test_server_do (soak->server, "set threshold 15");
   line = g_strdup_printf (PLAIN "upload=every-frame qos=true estimate-budget=1 cloud-timeout=1000 "
-      "cloud=oip+http://127.0.0.1:%u/v2/models/M", soak->server.port);
+      "cloud=oip+http://127.0.0.1:%u/v2/models/M", soak->server->port);
   stream_open_as (&soak->stream, line, NULL, live);
 }
 
@@ -194,7 +194,7 @@ static void
 soak_close (Soak * soak)
 {
   stream_close (&soak->stream);
-  server_close (&soak->server);
+  test_server_free (soak->server);
   g_rand_free (soak->random);
 }
 
@@ -221,7 +221,7 @@ run_soak (gboolean live, guint frames)
       open_early, descriptors ());
   fail_unless (!memory_tells () || late - early < GROWTH, "%.1f MiB grew to %.1f MiB", early, late);
   /* The end is quiet, so that nothing is under way when counts are compared. */
-  server_do (&soak.server, "mode ok");
+  test_server_do (soak.server, "mode ok");
   fail_unless (gst_harness_push_event (soak.stream.h, gst_event_new_eos ()));
   gst_element_set_state (soak.stream.enc, GST_STATE_NULL);
   take_what_comes (&soak);
@@ -242,11 +242,11 @@ GST_START_TEST (nothing_is_lost_or_kept)
 {
   const guint frames = g_strcmp0 (g_getenv ("PIRL_LONG"), "1") == 0 ? LONG : SHORT;
 
-  Server server;
+  TestServer *server;
 
   /* What GLib keeps for children as long as the process lives is made for the first one. */
-  server_open (&server);
-  server_close (&server);
+  server = test_server_new ("oip.py", NULL, NULL);
+  test_server_free (server);
   for (guint live = 0; live < 2; live++)
     run_soak (live, frames);
 }

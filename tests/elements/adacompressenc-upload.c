@@ -365,13 +365,13 @@ GST_START_TEST (a_dry_run_sends_nothing)
   gint64 begin = g_get_monotonic_time ();
   GstMessage *message;
   guint told = 0;
-  Server server;
+  TestServer *server;
   Stream stream;
 
-  server_open (&server);
+  server = test_server_new ("oip.py", NULL, NULL);
   g_setenv ("GST_PIRL_OIP_TOKEN", TOKEN, TRUE);
   line = g_strdup_printf (PLAIN "cloud-dry-run=true upload=every-frame "
-      "cloud=oip+http://127.0.0.1:%u/v2/models/M", server.port);
+      "cloud=oip+http://127.0.0.1:%u/v2/models/M", server->port);
   stream_open (&stream, line, NULL);
   g_unsetenv ("GST_PIRL_OIP_TOKEN");
   for (guint i = 0; i < 100; i++) {
@@ -397,14 +397,14 @@ GST_START_TEST (a_dry_run_sends_nothing)
   }
   fail_unless (told >= 1);
   fail_unless (told <= 1 + (g_get_monotonic_time () - begin) / G_USEC_PER_SEC, "%u", told);
-  fail_unless_equals_uint64 (server_count (&server, "connections"), 0);
+  fail_unless_equals_uint64 (test_server_count (server, "connections"), 0);
   fail_unless_equals_uint64 (statistic (stream.enc, "cloud-requests"), 0);
   fail_unless_equals_uint64 (statistic (stream.enc, "cloud-sent"), 0);
   fail_unless_equals_uint64 (statistic (stream.enc, "estimates"), 0);
   state = state_of (stream.enc);
   fail_unless_equals_string (state, "retrain");
   stream_close (&stream);
-  server_close (&server);
+  test_server_free (server);
 }
 
 GST_END_TEST;
@@ -421,15 +421,15 @@ GST_START_TEST (another_model_is_told_and_learnt)
   const gint64 patience = g_get_monotonic_time () + 60 * G_USEC_PER_SEC;
   g_autofree gchar *line = NULL;
   gboolean told = FALSE;
-  Server server;
+  TestServer *server;
   Stream stream;
 
-  server_open (&server);
+  server = test_server_new ("oip.py", NULL, NULL);
   line = g_strdup_printf (PLAIN "estimate-budget=1 cloud=oip+http://127.0.0.1:%u/v2/models/M",
-      server.port);
+      server->port);
   stream_open (&stream, line, NULL);
   stream_until (&stream, "inference", 20000);
-  server_do (&server, VERSION_4);
+  test_server_do (server, VERSION_4);
   while (!told && g_get_monotonic_time () < patience) {
     GstMessage *message;
 
@@ -450,7 +450,7 @@ GST_START_TEST (another_model_is_told_and_learnt)
   fail_unless (statistic (stream.enc, "retrains") >= 1);
   stream_until (&stream, "inference", 20000);
   stream_close (&stream);
-  server_close (&server);
+  test_server_free (server);
 }
 
 GST_END_TEST;
@@ -462,13 +462,13 @@ GST_START_TEST (failures_and_recovery_are_told)
   g_autofree gchar *line = NULL;
   guint64 retry_in = 0;
   guint opened = 0, closed = 0;
-  Server server;
+  TestServer *server;
   Stream stream;
 
-  server_open (&server);
-  line = g_strdup_printf (UPLOADS "cloud=oip+http://127.0.0.1:%u/v2/models/M", server.port);
+  server = test_server_new ("oip.py", NULL, NULL);
+  line = g_strdup_printf (UPLOADS "cloud=oip+http://127.0.0.1:%u/v2/models/M", server->port);
   stream_open (&stream, line, NULL);
-  server_do (&server, "mode reset");
+  test_server_do (server, "mode reset");
   while (closed == 0 && g_get_monotonic_time () < patience) {
     GstMessage *message;
 
@@ -482,7 +482,7 @@ GST_START_TEST (failures_and_recovery_are_told)
       if (g_str_equal (state, "open") && opened++ == 0) {
         fail_unless (gst_structure_get_uint64 (s, "retry-in", &retry_in));
         fail_unless (retry_in > 0 && retry_in <= 30 * GST_SECOND);
-        server_do (&server, "mode ok");
+        test_server_do (server, "mode ok");
       }
       closed += g_str_equal (state, "closed");
       gst_message_unref (message);
@@ -492,7 +492,7 @@ GST_START_TEST (failures_and_recovery_are_told)
   wait_for (stream.enc, "uploads-answered", 1);
   check_sums (stream.enc, stream.pushed);
   stream_close (&stream);
-  server_close (&server);
+  test_server_free (server);
 }
 
 GST_END_TEST;
