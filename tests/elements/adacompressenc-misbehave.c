@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cloud-services.h"
+#include "launch.h"
 #include "leaks.h"
 
 /* Streams side by side. */
@@ -415,11 +416,12 @@ launch_talkative (const gchar * element, const gchar * credentials, const gchar 
   g_autofree gchar *log = g_build_filename (path, "debug.log", NULL);
   g_autoptr (GSubprocessLauncher) launcher = g_subprocess_launcher_new
       (G_SUBPROCESS_FLAGS_STDOUT_PIPE | G_SUBPROCESS_FLAGS_STDERR_MERGE);
-  g_auto (GStrv) arguments = NULL;
+  g_auto (GStrv) arguments = NULL, environment = launch_environment ();
   g_autoptr (GError) error = NULL;
   GSubprocess *child;
 
   fail_unless (g_shell_parse_argv (line, NULL, &arguments, NULL));
+  g_subprocess_launcher_set_environ (launcher, environment);
   g_subprocess_launcher_setenv (launcher, "GST_DEBUG", "9", TRUE);
   g_subprocess_launcher_setenv (launcher, "GST_DEBUG_FILE", log, TRUE);
   g_subprocess_launcher_setenv (launcher, "GST_DEBUG_NO_COLOR", "1", TRUE);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "checkpoints.h"
+#include "launch.h"
 #include "meta.h"
 
 /* 40 samples in batches of 8: 5 steps an epoch. Small enough for a step in milliseconds. */
@@ -367,30 +368,12 @@ GST_END_TEST
 
 /* ---- under gst-launch-1.0 -------------------------------------------------------------------------- */
 
-/* What gst-launch-1.0 needs to load plugins that a sanitizer was built into; transfer full. */
-static gchar **
-spawn_environment (void)
-{
-  gchar **environment = g_get_environ ();
-  g_autofree gchar *maps = NULL;
-  gchar *name, *start;
-
-  if (!g_file_get_contents ("/proc/self/maps", &maps, NULL, NULL)
-      || (name = strstr (maps, "/libasan.so")) == NULL)
-    return environment;
-  for (start = name; start > maps && start[-1] != ' '; start--);
-  *strchr (name, '\n') = '\0';
-  environment = g_environ_setenv (environment, "LD_PRELOAD", start, TRUE);
-  /* Leaks are looked for in this process; gst-launch-1.0 has its own. */
-  return g_environ_setenv (environment, "ASAN_OPTIONS", "detect_leaks=0", TRUE);
-}
-
 /* Starts gst-launch-1.0 with @line, silent. */
 static GPid
 spawn (const gchar * format, ...)
 {
   g_autofree gchar *line = NULL, *command = NULL;
-  g_auto (GStrv) argv = NULL, environment = spawn_environment ();
+  g_auto (GStrv) argv = NULL, environment = launch_environment ();
   GError *error = NULL;
   va_list args;
   GPid pid;
