@@ -40,6 +40,7 @@ typedef struct {
   guint trials;                 /* levels asked about beside the reference, at most */
   guint64 seed;
 } AdaControllerConfig;
+/** The settings that adacompressenc begins with. Qualities and lengths of observations are left empty. */
 void ada_controller_config_defaults (AdaControllerConfig * config);
 
 /** What happens to a frame. */
@@ -69,9 +70,12 @@ typedef struct {
 typedef void (*AdaStateFunc) (AdaState from, AdaState to, const gchar * reason, gpointer user_data);
 
 typedef struct _AdaController AdaController;
+/** Untrained, in RETRAIN where there is a cloud. NULL with %PIRL_ERROR_INVALID for settings that cannot be. */
 AdaController *ada_controller_new (const AdaControllerConfig * config, GError ** error);
+/** Nothing may be in any of its functions any more. NULL is ignored. */
 void ada_controller_free (AdaController * controller);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaController, ada_controller_free)
+/** Who is told of changes of state; once, before the first frame. */
 void ada_controller_set_state_func (AdaController * controller, AdaStateFunc func,
     gpointer user_data);
 
@@ -93,6 +97,7 @@ void ada_controller_answered (AdaController * controller, const AdaObservation *
 void ada_controller_model (AdaController * controller, const gchar * version);
 /** No answer came. */
 void ada_controller_failed (AdaController * controller, const AdaDecision * decision, gsize bytes);
+/** A snapshot; any thread. */
 void ada_controller_stats (AdaController * controller, AdaControllerStats * stats);
 
 /** The whole of it in a file: weights, pictures, remembered agents, state, drift test, the

@@ -76,6 +76,7 @@ typedef struct {
   gchar **headers;              /* "Name: value", those that libcurl adds by itself left out */
   gsize body;                   /* bytes */
 } AdaPreview;
+/** Frees what it holds, not the structure itself. */
 void ada_preview_clear (AdaPreview * preview);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AdaPreview, ada_preview_clear)
 

@@ -98,12 +98,16 @@ gchar *ada_service_url (AdaService * service, const gchar * base, const gchar * 
 
 /** For prepare()'s own messages (write() gets one): empty, to be cleared. */
 void ada_message_init (AdaMessage * message);
+/** Frees what it holds, not the structure itself. */
 void ada_message_clear (AdaMessage * message);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC (AdaMessage, ada_message_clear)
+/** Appends a line "Name: value", without its end. */
 void ada_message_header (AdaMessage * message, const gchar * format, ...) G_GNUC_PRINTF (2, 3);
-/** Appends to the body: takes a reference; takes @text; the base64 of @bytes. */
+/** Appends @bytes to the body, with a reference of its own. */
 void ada_message_bytes (AdaMessage * message, GBytes * bytes);
+/** Appends @text (transfer full), without its final 0. */
 void ada_message_text (AdaMessage * message, gchar * text);
+/** Appends the base64 of @bytes, of which nothing is kept. */
 void ada_message_base64 (AdaMessage * message, GBytes * bytes);
 
 /** FALSE with %ADA_CLOUD_ERROR_REFUSED unless @size <= @most bytes and, where they are known, width
