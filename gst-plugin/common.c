@@ -1,4 +1,4 @@
-/* gst-pirl: properties and messages that several elements share (see common.h).
+/* gst-pirl: messages that several elements share (see common.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -9,25 +9,6 @@
 
 #include <gio/gio.h>
 #include <string.h>
-
-void
-gst_pirl_install_device_properties (GObjectClass * klass, guint first)
-{
-  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
-
-  g_object_class_install_property (klass, first,
-      g_param_spec_string ("device", "Device",
-          "What computes: cpu, cuda or cuda:N (the GPU number N, through the module "
-          "libpirl-cuda.so), or auto (cuda where module, driver and card are there, else cpu; the "
-          "log says at level INFO what is missing)", "auto", flags));
-  g_object_class_install_property (klass, first + 1,
-      g_param_spec_string ("precision", "Precision",
-          "Arithmetic: f32, tf32, bf16, fp16 (what the device has), or auto (cuda: fp16; cpu: f32); "
-          "bf16 training on a cpu takes AMX, is quicker, and learns less from many pictures", "auto", flags));
-  g_object_class_install_property (klass, first + 2,
-      g_param_spec_uint ("n-threads", "Threads",
-          "Threads that compute (0 = as many as the machine has cores)", 0, 1024, 0, flags));
-}
 
 const gchar *
 gst_pirl_auto_reason (const gchar * device)

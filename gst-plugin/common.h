@@ -1,4 +1,4 @@
-/* gst-pirl: properties and messages that several elements share.
+/* gst-pirl: messages that several elements share.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
@@ -6,9 +6,6 @@
 
 G_BEGIN_DECLS
 
-/** Installs `device` (string, "auto"), `precision` (string, "auto") and `n-threads` (uint, 0 = the
- * machine's cores) under @first, @first + 1, @first + 2; all MUTABLE_READY. */
-void gst_pirl_install_device_properties (GObjectClass * klass, guint first);
 /** Why `device=auto` is not a GPU, in one line to be logged: no module, no driver, no card. NULL
  * when nothing is missing, or @device names what to use. After a device was opened. */
 const gchar *gst_pirl_auto_reason (const gchar * device);

@@ -6,6 +6,8 @@
 
 #include "properties.h"
 
+#include <string.h>
+
 #define FIELD(type, settings, row) ((type *) ((gchar *) (settings) + (row)->offset))
 
 /* ---- installing ----------------------------------------------------------------------------- */
@@ -68,13 +70,17 @@ param_spec_of (const GstPirlProperty * row, gconstpointer defaults)
   g_return_val_if_reached (NULL);
 }
 
-void
-gst_pirl_properties_install (const GstPirlProperty * rows, guint n, GObjectClass * klass,
-    gconstpointer defaults)
+guint
+gst_pirl_properties_install (const GstPirlProperties * self, GObjectClass * klass)
 {
-  for (guint i = 0; i < n; i++)
-    if (rows[i].nick)
-      g_object_class_install_property (klass, i + 1, param_spec_of (&rows[i], defaults));
+  gpointer defaults = g_malloc0 (self->size);
+
+  gst_pirl_properties_init (self, defaults);
+  for (guint i = 0; i < self->n; i++)
+    g_object_class_install_property (klass, i + 1, param_spec_of (&self->rows[i], defaults));
+  gst_pirl_properties_clear (self, defaults);
+  g_free (defaults);
+  return self->n + 1;
 }
 
 /* ---- setting and getting -------------------------------------------------------------------- */
@@ -103,14 +109,9 @@ ints_to_value (const GArray * ints, GValue * value)
   }
 }
 
-const GstPirlProperty *
-gst_pirl_properties_set (const GstPirlProperty * rows, guint n, gpointer settings, guint id,
-    const GValue * value)
+static void
+set_field (const GstPirlProperty * row, gpointer settings, const GValue * value)
 {
-  const GstPirlProperty *row = id >= 1 && id <= n ? &rows[id - 1] : NULL;
-
-  if (row == NULL)
-    return NULL;
   switch (row->type) {
     case GST_PIRL_ENUM:
       *FIELD (gint, settings, row) = g_value_get_enum (value);
@@ -142,17 +143,11 @@ gst_pirl_properties_set (const GstPirlProperty * rows, guint n, gpointer setting
       ints_from_value (*FIELD (GArray *, settings, row), value);
       break;
   }
-  return row;
 }
 
-const GstPirlProperty *
-gst_pirl_properties_get (const GstPirlProperty * rows, guint n, gconstpointer settings, guint id,
-    GValue * value)
+static void
+get_field (const GstPirlProperty * row, gconstpointer settings, GValue * value)
 {
-  const GstPirlProperty *row = id >= 1 && id <= n ? &rows[id - 1] : NULL;
-
-  if (row == NULL)
-    return NULL;
   switch (row->type) {
     case GST_PIRL_ENUM:
       g_value_set_enum (value, *FIELD (gint, settings, row));
@@ -183,29 +178,77 @@ gst_pirl_properties_get (const GstPirlProperty * rows, guint n, gconstpointer se
       ints_to_value (*FIELD (GArray *, settings, row), value);
       break;
   }
-  return row;
+}
+
+/* Warns, and is NULL, where there is none. */
+static const GstPirlProperty *
+find_row (const GstPirlProperties * self, GObject * object, guint id, GParamSpec * pspec)
+{
+  if (id >= 1 && id <= self->n)
+    return &self->rows[id - 1];
+  G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  return NULL;
+}
+
+void
+gst_pirl_properties_set (const GstPirlProperties * self, GObject * object, gpointer settings,
+    guint id, const GValue * value, GParamSpec * pspec)
+{
+  const GstPirlProperty *row = find_row (self, object, id, pspec);
+
+  if (row == NULL)
+    return;
+  GST_OBJECT_LOCK (object);
+  set_field (row, settings, value);
+  if (self->changed != NULL)
+    self->changed (settings, row);
+  GST_OBJECT_UNLOCK (object);
+}
+
+void
+gst_pirl_properties_get (const GstPirlProperties * self, GObject * object, gconstpointer settings,
+    guint id, GValue * value, GParamSpec * pspec)
+{
+  const GstPirlProperty *row = find_row (self, object, id, pspec);
+
+  if (row == NULL)
+    return;
+  GST_OBJECT_LOCK (object);
+  get_field (row, settings, value);
+  GST_OBJECT_UNLOCK (object);
 }
 
 /* ---- owning --------------------------------------------------------------------------------- */
 
 void
-gst_pirl_properties_copy (const GstPirlProperty * rows, guint n, gpointer to)
+gst_pirl_properties_init (const GstPirlProperties * self, gpointer settings)
 {
-  for (guint i = 0; i < n; i++) {
-    if (rows[i].type == GST_PIRL_STRING)
-      *FIELD (gchar *, to, &rows[i]) = g_strdup (*FIELD (gchar *, to, &rows[i]));
-    else if (rows[i].type == GST_PIRL_INTS)
-      *FIELD (GArray *, to, &rows[i]) = g_array_copy (*FIELD (GArray *, to, &rows[i]));
+  self->init (settings);
+}
+
+void
+gst_pirl_properties_copy (const GstPirlProperties * self, gpointer to, gconstpointer from)
+{
+  memcpy (to, from, self->size);
+  for (guint i = 0; i < self->n; i++) {
+    const GstPirlProperty *row = &self->rows[i];
+
+    if (row->type == GST_PIRL_STRING)
+      *FIELD (gchar *, to, row) = g_strdup (*FIELD (gchar *, to, row));
+    else if (row->type == GST_PIRL_INTS)
+      *FIELD (GArray *, to, row) = g_array_copy (*FIELD (GArray *, to, row));
   }
 }
 
 void
-gst_pirl_properties_clear (const GstPirlProperty * rows, guint n, gpointer settings)
+gst_pirl_properties_clear (const GstPirlProperties * self, gpointer settings)
 {
-  for (guint i = 0; i < n; i++) {
-    if (rows[i].type == GST_PIRL_STRING)
-      g_clear_pointer (FIELD (gchar *, settings, &rows[i]), g_free);
-    else if (rows[i].type == GST_PIRL_INTS)
-      g_clear_pointer (FIELD (GArray *, settings, &rows[i]), g_array_unref);
+  for (guint i = 0; i < self->n; i++) {
+    const GstPirlProperty *row = &self->rows[i];
+
+    if (row->type == GST_PIRL_STRING)
+      g_clear_pointer (FIELD (gchar *, settings, row), g_free);
+    else if (row->type == GST_PIRL_INTS)
+      g_clear_pointer (FIELD (GArray *, settings, row), g_array_unref);
   }
 }

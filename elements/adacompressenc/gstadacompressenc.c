@@ -197,44 +197,32 @@ static void
 gst_ada_compress_enc_set_property (GObject * object, guint id, const GValue * value,
     GParamSpec * pspec)
 {
-  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (object);
-  gboolean known;
-
-  GST_OBJECT_LOCK (self);
-  known = ada_settings_set (&self->settings, id, value);
-  GST_OBJECT_UNLOCK (self);
-  if (!known)
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  gst_pirl_properties_set (&ada_properties, object, &GST_ADA_COMPRESS_ENC (object)->settings, id,
+      value, pspec);
 }
 
 static void
 gst_ada_compress_enc_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
 {
   GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (object);
-  gboolean known;
 
-  if (id == prop_stats) {
+  if (id == prop_stats)
     g_value_take_boxed (value, get_stats (self));
-    return;
-  }
-  GST_OBJECT_LOCK (self);
-  known = ada_settings_get (&self->settings, id, value);
-  GST_OBJECT_UNLOCK (self);
-  if (!known)
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  else
+    gst_pirl_properties_get (&ada_properties, object, &self->settings, id, value, pspec);
 }
 
 static void
 gst_ada_compress_enc_init (GstAdaCompressEnc * self)
 {
-  ada_settings_init (&self->settings);
+  gst_pirl_properties_init (&ada_properties, &self->settings);
   GST_PAD_SET_ACCEPT_TEMPLATE (GST_VIDEO_ENCODER_SINK_PAD (self));
 }
 
 static void
 gst_ada_compress_enc_finalize (GObject * object)
 {
-  ada_settings_clear (&GST_ADA_COMPRESS_ENC (object)->settings);
+  gst_pirl_properties_clear (&ada_properties, &GST_ADA_COMPRESS_ENC (object)->settings);
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -779,7 +767,7 @@ gst_ada_compress_enc_start (GstVideoEncoder * encoder)
   gboolean ok;
 
   GST_OBJECT_LOCK (self);
-  ada_settings_copy (&settings, &self->settings);
+  gst_pirl_properties_copy (&ada_properties, &settings, &self->settings);
   memset (&self->counters, 0, sizeof (self->counters));
   memset (&self->last_client, 0, sizeof (self->last_client));
   self->has_agent = self->has_client = FALSE;
@@ -787,7 +775,7 @@ gst_ada_compress_enc_start (GstVideoEncoder * encoder)
   g_atomic_int_set (&self->interrupted, FALSE);
   self->learning = FALSE;
   ok = start_parts (self, &settings);
-  ada_settings_clear (&settings);
+  gst_pirl_properties_clear (&ada_properties, &settings);
   if (ok)
     self->coder = self->learning ? ada_agent_new_coder () : pirl_jpeg_coder_new ();
   return ok;
@@ -867,7 +855,7 @@ gst_ada_compress_enc_class_init (GstAdaCompressEncClass * klass)
   object_class->get_property = gst_ada_compress_enc_get_property;
   object_class->finalize = gst_ada_compress_enc_finalize;
 
-  prop_stats = ada_settings_install (object_class);
+  prop_stats = gst_pirl_properties_install (&ada_properties, object_class);
   /**
    * GstAdaCompressEnc:stats:
    *

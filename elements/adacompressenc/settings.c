@@ -8,7 +8,6 @@
 #endif
 
 #include "settings.h"
-#include "properties.h"
 
 #include <string.h>
 
@@ -334,34 +333,12 @@ static const GstPirlProperty rows[] = {
       AT (post_messages), .playing = TRUE},
 };
 
-guint
-ada_settings_install (GObjectClass * klass)
-{
-  AdaSettings defaults;
-
-  ada_settings_init (&defaults);
-  gst_pirl_properties_install (rows, G_N_ELEMENTS (rows), klass, &defaults);
-  ada_settings_clear (&defaults);
-  return G_N_ELEMENTS (rows) + 1;
-}
-
-gboolean
-ada_settings_set (AdaSettings * settings, guint id, const GValue * value)
-{
-  return gst_pirl_properties_set (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
-
-gboolean
-ada_settings_get (const AdaSettings * settings, guint id, GValue * value)
-{
-  return gst_pirl_properties_get (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
-
 /* ---- the struct --------------------------------------------------------------------------- */
 
-void
-ada_settings_init (AdaSettings * settings)
+static void
+settings_init (gpointer data)
 {
+  AdaSettings *settings = data;
   AdaControllerConfig agent = { 0 };
   AdaClientConfig client = { 0 };
 
@@ -390,18 +367,10 @@ ada_settings_init (AdaSettings * settings)
   settings->quality_levels = g_array_new (FALSE, FALSE, sizeof (gint));
 }
 
-void
-ada_settings_copy (AdaSettings * to, const AdaSettings * from)
-{
-  *to = *from;
-  gst_pirl_properties_copy (rows, G_N_ELEMENTS (rows), to);
-}
-
-void
-ada_settings_clear (AdaSettings * settings)
-{
-  gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
-}
+const GstPirlProperties ada_properties = {
+  .rows = rows,.n = G_N_ELEMENTS (rows),.size = sizeof (AdaSettings),
+  .init = settings_init
+};
 
 /* ---- the agent's and the client's --------------------------------------------------------- */
 

@@ -5,8 +5,7 @@
 #include "cloud/client.h"
 #include "controller.h"
 #include "observe.h"
-
-#include <gst/gst.h>
+#include "properties.h"
 
 G_BEGIN_DECLS
 
@@ -33,16 +32,8 @@ typedef struct {
   GArray *quality_levels;       /* of gint; empty = the policy's own */
 } AdaSettings;
 
-/** The defaults, those of the agent read from ada_controller_config_defaults(). */
-void ada_settings_init (AdaSettings * settings);
-void ada_settings_copy (AdaSettings * to, const AdaSettings * from);
-void ada_settings_clear (AdaSettings * settings);
-
-/** Installs the properties from id 1 on; returns the first free id. */
-guint ada_settings_install (GObjectClass * klass);
-/** FALSE when @id is not one of them. The caller holds the lock. */
-gboolean ada_settings_set (AdaSettings * settings, guint id, const GValue * value);
-gboolean ada_settings_get (const AdaSettings * settings, guint id, GValue * value);
+/** The rows of AdaSettings; the agent's defaults are those of ada_controller_config_defaults(). */
+extern const GstPirlProperties ada_properties;
 
 /** What the policy is made from, but for the lengths of the observations. The qualities are those of
  * `quality-levels` below the reference quality, then that. */

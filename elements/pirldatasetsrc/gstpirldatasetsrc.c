@@ -847,28 +847,28 @@ gst_pirl_dataset_src_stop (GstBaseSrc * src)
 
 /* ---- properties ----------------------------------------------------------------------------- */
 
-/* With the object lock. */
 static GstStructure *
-make_stats (const GstPirlDatasetSrc * self)
+get_stats (GstPirlDatasetSrc * self)
 {
-  return gst_structure_new ("application/x-pirldatasetsrc-stats",
+  GstStructure *stats;
+
+  GST_OBJECT_LOCK (self);
+  stats = gst_structure_new ("application/x-pirldatasetsrc-stats",
       "count", G_TYPE_UINT64, self->known ? self->count : 0,
       "n-classes", G_TYPE_UINT, self->known ? self->n_classes : 0,
       "epoch", G_TYPE_UINT, self->epoch, "samples", G_TYPE_UINT64, self->n_samples,
       "unreadable", G_TYPE_UINT64, self->n_unreadable,
       "truncated", G_TYPE_UINT64, self->n_truncated, NULL);
+  GST_OBJECT_UNLOCK (self);
+  return stats;
 }
 
 static void
 gst_pirl_dataset_src_set_property (GObject * object, guint id, const GValue * value,
     GParamSpec * pspec)
 {
-  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
-
-  GST_OBJECT_LOCK (self);
-  if (!gst_pirl_dataset_settings_set (&self->settings, id, value))
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-  GST_OBJECT_UNLOCK (self);
+  gst_pirl_properties_set (&gst_pirl_dataset_properties, object,
+      &GST_PIRL_DATASET_SRC (object)->settings, id, value, pspec);
 }
 
 static void
@@ -876,12 +876,11 @@ gst_pirl_dataset_src_get_property (GObject * object, guint id, GValue * value, G
 {
   GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
 
-  GST_OBJECT_LOCK (self);
   if (id == prop_stats)
-    g_value_take_boxed (value, make_stats (self));
-  else if (!gst_pirl_dataset_settings_get (&self->settings, id, value))
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-  GST_OBJECT_UNLOCK (self);
+    g_value_take_boxed (value, get_stats (self));
+  else
+    gst_pirl_properties_get (&gst_pirl_dataset_properties, object, &self->settings, id, value,
+        pspec);
 }
 
 static void
@@ -889,14 +888,14 @@ gst_pirl_dataset_src_finalize (GObject * object)
 {
   GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (object);
 
-  gst_pirl_dataset_settings_clear (&self->settings);
+  gst_pirl_properties_clear (&gst_pirl_dataset_properties, &self->settings);
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
 static void
 gst_pirl_dataset_src_init (GstPirlDatasetSrc * self)
 {
-  gst_pirl_dataset_settings_init (&self->settings);
+  gst_pirl_properties_init (&gst_pirl_dataset_properties, &self->settings);
   gst_base_src_set_format (GST_BASE_SRC (self), GST_FORMAT_TIME);
 }
 
@@ -914,7 +913,7 @@ gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
   gobject_class->set_property = gst_pirl_dataset_src_set_property;
   gobject_class->get_property = gst_pirl_dataset_src_get_property;
   gobject_class->finalize = gst_pirl_dataset_src_finalize;
-  prop_stats = gst_pirl_dataset_settings_install (gobject_class) + 1;
+  prop_stats = gst_pirl_properties_install (&gst_pirl_dataset_properties, gobject_class);
   /**
    * GstPirlDatasetSrc:stats:
    *

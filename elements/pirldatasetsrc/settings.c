@@ -8,7 +8,6 @@
 #endif
 
 #include "settings.h"
-#include "properties.h"
 
 #include <string.h>
 
@@ -170,9 +169,11 @@ static const GstPirlProperty rows[] = {
         GST_PIRL_ENUM, AT (decode), .values = &decode_enum},
 };
 
-void
-gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings)
+static void
+settings_init (gpointer data)
 {
+  GstPirlDatasetSettings *settings = data;
+
   memset (settings, 0, sizeof (*settings));
   settings->labels = GST_PIRL_LABELS_NONE;
   settings->epochs = 1;
@@ -185,34 +186,10 @@ gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings)
   settings->decode = GST_PIRL_DECODE_REGION;
 }
 
-void
-gst_pirl_dataset_settings_clear (GstPirlDatasetSettings * settings)
-{
-  gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
-}
-
-guint
-gst_pirl_dataset_settings_install (GObjectClass * klass)
-{
-  GstPirlDatasetSettings defaults;
-
-  gst_pirl_dataset_settings_init (&defaults);
-  gst_pirl_properties_install (rows, G_N_ELEMENTS (rows), klass, &defaults);
-  gst_pirl_dataset_settings_clear (&defaults);
-  return G_N_ELEMENTS (rows);
-}
-
-gboolean
-gst_pirl_dataset_settings_set (GstPirlDatasetSettings * settings, guint id, const GValue * value)
-{
-  return gst_pirl_properties_set (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
-
-gboolean
-gst_pirl_dataset_settings_get (const GstPirlDatasetSettings * settings, guint id, GValue * value)
-{
-  return gst_pirl_properties_get (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
+const GstPirlProperties gst_pirl_dataset_properties = {
+  .rows = rows,.n = G_N_ELEMENTS (rows),.size = sizeof (GstPirlDatasetSettings),
+  .init = settings_init
+};
 
 gboolean
 gst_pirl_dataset_settings_check (const GstPirlDatasetSettings * settings, GError ** error)

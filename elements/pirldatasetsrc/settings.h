@@ -3,6 +3,7 @@
 #pragma once
 
 #include "listing.h"
+#include "properties.h"
 
 G_BEGIN_DECLS
 
@@ -29,17 +30,9 @@ typedef struct {
   gint decode;
 } GstPirlDatasetSettings;
 
-/** Installs the properties under 1 .. the number it returns. */
-guint gst_pirl_dataset_settings_install (GObjectClass * klass);
-/** Every property at its default. */
-void gst_pirl_dataset_settings_init (GstPirlDatasetSettings * settings);
-void gst_pirl_dataset_settings_clear (GstPirlDatasetSettings * settings);
-/** FALSE when there is no property @id. */
-gboolean gst_pirl_dataset_settings_set (GstPirlDatasetSettings * settings, guint id,
-    const GValue * value);
-/** The same, reading. */
-gboolean gst_pirl_dataset_settings_get (const GstPirlDatasetSettings * settings, guint id,
-    GValue * value);
+/** The rows of GstPirlDatasetSettings. */
+extern const GstPirlProperties gst_pirl_dataset_properties;
+
 /** What can be said before the location is listed. */
 gboolean gst_pirl_dataset_settings_check (const GstPirlDatasetSettings * settings,
     GError ** error);

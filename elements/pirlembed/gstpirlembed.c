@@ -107,6 +107,7 @@
 #include "embedworker.h"
 #include "framequeue.h"
 #include "meta.h"
+#include "settings.h"
 #include "torgb.h"
 
 #include <gst/base/gstbasetransform.h>
@@ -115,11 +116,6 @@
 GST_DEBUG_CATEGORY_STATIC (pirl_embed_debug);
 #define GST_CAT_DEFAULT pirl_embed_debug
 
-#define DEFAULT_INTERVAL -1
-#define INTERVAL_AUTO -1
-#define DEFAULT_BATCH_SIZE 1
-#define MAX_BATCH_SIZE 1024
-#define DEFAULT_BATCH_TIMEOUT (10 * GST_MSECOND)
 /* Frames that are not embedded may wait among those that are, up to so many altogether. */
 #define MAX_HELD 200
 /* The LATENCY message is posted again when the measured latency leaves this band around the one
@@ -127,22 +123,10 @@ GST_DEBUG_CATEGORY_STATIC (pirl_embed_debug);
 #define LATENCY_GROWN 1.25
 #define LATENCY_SHRUNK 0.5
 
-enum {
-  PROP_0,
-  PROP_MODEL_FILE,
-  PROP_LAYER,
-  PROP_INTERVAL,
-  PROP_STATS,
-  PROP_BATCH_SIZE,
-  PROP_BATCH_TIMEOUT,
-  PROP_DEVICE,                  /* three: device, precision, n-threads */
-  PROP_PRECISION,
-  PROP_N_THREADS,
-};
-
 enum { SIGNAL_MODEL_UPDATED, N_SIGNALS };
 static guint signals[N_SIGNALS];
 static GParamSpec *model_file_pspec;
+static guint prop_stats;
 
 #define GST_TYPE_PIRL_EMBED (gst_pirl_embed_get_type ())
 G_DECLARE_FINAL_TYPE (GstPirlEmbed, gst_pirl_embed, GST, PIRL_EMBED, GstBaseTransform)
@@ -153,11 +137,8 @@ struct _GstPirlEmbed {
   guint batch;                  /* batch-size from start() on */
 
   /* Under the object lock. */
-  EmbedSettings settings;       /* as set, but for batch and timeout */
-  guint batch_size;             /* as set */
-  GstClockTime batch_timeout;   /* as set */
+  GstPirlEmbedSettings settings;
   gchar *in_use;                /* the model file at work */
-  gint interval;                /* as set */
   gint live;                    /* of upstream; -1 = not asked yet */
   EmbedWorker *worker;          /* from start() to stop() */
   CudaMemory *cuda;             /* the same; NULL = frames are in the host's memory */
@@ -204,10 +185,10 @@ model_failed (const gchar * path, GError * error, gpointer user_data)
   gboolean current;
 
   GST_OBJECT_LOCK (self);
-  current = g_strcmp0 (self->settings.model_file, path) == 0;
+  current = g_strcmp0 (self->settings.network.model_file, path) == 0;
   if (current) {
-    g_free (self->settings.model_file);
-    self->settings.model_file = g_strdup (self->in_use);
+    g_free (self->settings.network.model_file);
+    self->settings.network.model_file = g_strdup (self->in_use);
   }
   GST_OBJECT_UNLOCK (self);
   g_prefix_error (&copy, "The model stays as it was: ");
@@ -216,20 +197,17 @@ model_failed (const gchar * path, GError * error, gpointer user_data)
     g_object_notify_by_pspec (G_OBJECT (self), model_file_pspec);
 }
 
+/* The running worker loads what model-file says now. */
 static void
-set_model_file (GstPirlEmbed * self, const gchar * path)
+load_model (GstPirlEmbed * self)
 {
-  g_free (self->settings.model_file);
-  self->settings.model_file = g_strdup (path);
+  const gchar *path;
+
+  GST_OBJECT_LOCK (self);
+  path = self->settings.network.model_file;
   if (self->worker != NULL)
     embed_worker_load (self->worker, path ? path : "");
-}
-
-static void
-set_string (gchar ** field, const GValue * value)
-{
-  g_free (*field);
-  *field = g_value_dup_string (value);
+  GST_OBJECT_UNLOCK (self);
 }
 
 static void
@@ -237,56 +215,31 @@ gst_pirl_embed_set_property (GObject * object, guint id, const GValue * value, G
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (object);
 
-  GST_OBJECT_LOCK (self);
-  switch (id) {
-    case PROP_MODEL_FILE:
-      set_model_file (self, g_value_get_string (value));
-      break;
-    case PROP_LAYER:
-      set_string (&self->settings.layer, value);
-      break;
-    case PROP_DEVICE:
-      set_string (&self->settings.device, value);
-      break;
-    case PROP_PRECISION:
-      set_string (&self->settings.precision, value);
-      break;
-    case PROP_N_THREADS:
-      self->settings.n_threads = g_value_get_uint (value);
-      break;
-    case PROP_INTERVAL:
-      self->interval = g_value_get_int (value);
-      break;
-    case PROP_BATCH_SIZE:
-      self->batch_size = g_value_get_uint (value);
-      break;
-    case PROP_BATCH_TIMEOUT:
-      self->batch_timeout = g_value_get_uint64 (value);
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-      break;
-  }
-  GST_OBJECT_UNLOCK (self);
+  gst_pirl_properties_set (&gst_pirl_embed_properties, object, &self->settings, id, value, pspec);
+  if (pspec == model_file_pspec)
+    load_model (self);
 }
 
-/* With the object lock. */
 static GstStructure *
-statistics (GstPirlEmbed * self)
+get_stats (GstPirlEmbed * self)
 {
   EmbedStatistics s = { 0 };
   g_autofree gchar *model = NULL;
+  GstStructure *stats;
 
+  GST_OBJECT_LOCK (self);
   if (self->worker != NULL) {
     s = embed_worker_statistics (self->worker);
     model = embed_worker_describe (self->worker);
   }
-  return gst_structure_new ("application/x-pirlembed-stats",
+  stats = gst_structure_new ("application/x-pirlembed-stats",
       "frames", G_TYPE_UINT64, self->frames, "embedded", G_TYPE_UINT64, s.pictures,
       "batches", G_TYPE_UINT64, s.batches, "mixed", G_TYPE_UINT64, s.mixed,
       "streams", G_TYPE_UINT, s.streams, "skipped", G_TYPE_UINT64, self->skipped,
       "mean-ms", G_TYPE_DOUBLE, 1000 * (s.pictures > 0 ? s.seconds / s.pictures : s.first),
       "model", G_TYPE_STRING, model ? model : "", NULL);
+  GST_OBJECT_UNLOCK (self);
+  return stats;
 }
 
 static void
@@ -294,79 +247,27 @@ gst_pirl_embed_get_property (GObject * object, guint id, GValue * value, GParamS
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (object);
 
-  GST_OBJECT_LOCK (self);
-  switch (id) {
-    case PROP_MODEL_FILE:
-      g_value_set_string (value, self->settings.model_file);
-      break;
-    case PROP_LAYER:
-      g_value_set_string (value, self->settings.layer);
-      break;
-    case PROP_DEVICE:
-      g_value_set_string (value, self->settings.device);
-      break;
-    case PROP_PRECISION:
-      g_value_set_string (value, self->settings.precision);
-      break;
-    case PROP_N_THREADS:
-      g_value_set_uint (value, self->settings.n_threads);
-      break;
-    case PROP_INTERVAL:
-      g_value_set_int (value, self->interval);
-      break;
-    case PROP_BATCH_SIZE:
-      g_value_set_uint (value, self->batch_size);
-      break;
-    case PROP_BATCH_TIMEOUT:
-      g_value_set_uint64 (value, self->batch_timeout);
-      break;
-    case PROP_STATS:
-      g_value_take_boxed (value, statistics (self));
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-      break;
-  }
-  GST_OBJECT_UNLOCK (self);
+  if (id == prop_stats)
+    g_value_take_boxed (value, get_stats (self));
+  else
+    gst_pirl_properties_get (&gst_pirl_embed_properties, object, &self->settings, id, value, pspec);
 }
 
 /* ---- states ------------------------------------------------------------------------------- */
 
-/* Rounded up: 0 means something else. */
-static gint64
-in_microseconds (GstClockTime time)
-{
-  const guint64 most = G_GUINT64_CONSTANT (1000000) * G_MAXINT32;
-
-  return MIN (time / GST_USECOND + (time % GST_USECOND > 0), most);
-}
-
 static EmbedWorker *
 worker_new (GstPirlEmbed * self, GError ** error)
 {
-  EmbedSettings settings;
+  GstPirlEmbedSettings settings;
   EmbedWorker *worker = NULL;
 
   GST_OBJECT_LOCK (self);
-  self->batch = self->batch_size;
-  settings = (EmbedSettings) {
-    .model_file = g_strdup (self->settings.model_file),
-    .layer = g_strdup (self->settings.layer),
-    .device = g_strdup (self->settings.device),
-    .precision = g_strdup (self->settings.precision),
-    .n_threads = self->settings.n_threads,
-    .batch = self->batch,
-    .timeout = in_microseconds (self->batch_timeout)
-  };
+  gst_pirl_properties_copy (&gst_pirl_embed_properties, &settings, &self->settings);
+  self->batch = settings.network.batch;
   GST_OBJECT_UNLOCK (self);
-  if (settings.model_file == NULL || *settings.model_file == '\0') {
-    g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "No model to embed with: "
-        "set model-file to a checkpoint that pirltrainsink wrote, or to a torchvision ResNet or "
-        "MobileNetV2 in safetensors");
-  } else {
-    worker = embed_worker_new (&settings, model_failed, self, error);
-  }
-  embed_settings_clear (&settings);
+  if (gst_pirl_embed_settings_resolve (&settings, error))
+    worker = embed_worker_new (&settings.network, model_failed, self, error);
+  gst_pirl_properties_clear (&gst_pirl_embed_properties, &settings);
   return worker;
 }
 
@@ -377,7 +278,7 @@ log_missing_device (GstPirlEmbed * self)
   const gchar *reason;
 
   GST_OBJECT_LOCK (self);
-  reason = gst_pirl_auto_reason (self->settings.device);
+  reason = gst_pirl_auto_reason (self->settings.network.device);
   GST_OBJECT_UNLOCK (self);
   if (reason)
     GST_INFO_OBJECT (self, "device=auto is the CPU: %s", reason);
@@ -392,7 +293,7 @@ cuda_memory_of (GstPirlEmbed * self, EmbedWorker * worker)
   if (!embed_worker_reads_surfaces (worker))
     return NULL;
   GST_OBJECT_LOCK (self);
-  device = g_strdup (self->settings.device);
+  device = g_strdup (self->settings.network.device);
   GST_OBJECT_UNLOCK (self);
   return cuda_memory_new (GST_ELEMENT (self), device);
 }
@@ -423,7 +324,7 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   g_free (self->dimensions);
   self->dimensions = embed_worker_dimensions (worker);
   g_free (self->in_use);
-  self->in_use = g_strdup (self->settings.model_file);
+  self->in_use = g_strdup (self->settings.network.model_file);
   self->live = -1;
   g_atomic_int_set (&self->ends_frames, -1);
   self->frames = self->skipped = 0;
@@ -597,10 +498,10 @@ gst_pirl_embed_interval (GstPirlEmbed * self)
   gint interval, live;
 
   GST_OBJECT_LOCK (self);
-  interval = self->interval;
+  interval = self->settings.interval;
   live = self->live;
   GST_OBJECT_UNLOCK (self);
-  if (interval != INTERVAL_AUTO)
+  if (interval != GST_PIRL_INTERVAL_AUTO)
     return interval;
   if (live < 0) {
     live = upstream_is_live (self);
@@ -633,12 +534,13 @@ measure_latency (GstPirlEmbed * self, GstClockTime elapsed)
 static GstClockTime
 collecting_time (GstPirlEmbed * self)
 {
-  GstClockTime limit = self->batch_timeout > 0 ? self->batch_timeout : GST_CLOCK_TIME_NONE;
+  const GstPirlEmbedSettings *settings = &self->settings;
+  GstClockTime limit = settings->batch_timeout > 0 ? settings->batch_timeout : GST_CLOCK_TIME_NONE;
 
   if (self->batch == 1)
     return 0;
   if (GST_CLOCK_TIME_IS_VALID (self->frame_duration))
-    limit = MIN (limit, self->frame_duration * (self->batch - 1) * MAX (self->interval, 1));
+    limit = MIN (limit, self->frame_duration * (self->batch - 1) * MAX (settings->interval, 1));
   return GST_CLOCK_TIME_IS_VALID (limit) ? limit : 0;
 }
 
@@ -652,7 +554,7 @@ answer_latency (GstPirlEmbed * self, GstQuery * query)
     return FALSE;
   gst_query_parse_latency (query, &live, &min, &max);
   GST_OBJECT_LOCK (self);
-  if (live && (self->interval > 0 || self->batch > 1) && self->worker != NULL) {
+  if (live && (self->settings.interval > 0 || self->batch > 1) && self->worker != NULL) {
     self->answered = self->latency;
     own = collecting_time (self) + self->latency;
   }
@@ -672,7 +574,7 @@ answer_scheduling (GstPirlEmbed * self, GstQuery * query)
   gboolean batches;
 
   GST_OBJECT_LOCK (self);
-  batches = self->batch_size > 1;
+  batches = self->settings.network.batch > 1;
   GST_OBJECT_UNLOCK (self);
   if (batches) {
     gst_query_set_scheduling (query, GST_SCHEDULING_FLAG_SEQUENTIAL, 1, -1, 0);
@@ -687,7 +589,7 @@ answer_context (GstPirlEmbed * self, GstQuery * query)
   g_autofree gchar *device = NULL;
 
   GST_OBJECT_LOCK (self);
-  device = g_strdup (self->settings.device);
+  device = g_strdup (self->settings.network.device);
   GST_OBJECT_UNLOCK (self);
   return cuda_memory_answer (GST_ELEMENT (self), device, query);
 }
@@ -1209,102 +1111,11 @@ gst_pirl_embed_finalize (GObject * object)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (object);
 
-  embed_settings_clear (&self->settings);
+  gst_pirl_properties_clear (&gst_pirl_embed_properties, &self->settings);
   g_free (self->in_use);
   g_free (self->dimensions);
   frame_queue_free (self->queue);
   G_OBJECT_CLASS (gst_pirl_embed_parent_class)->finalize (object);
-}
-
-static void
-install_batch_properties (GObjectClass * klass)
-{
-  const GParamFlags rw = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
-
-  /**
-   * GstPirlEmbed:batch-size:
-   *
-   * Frames that go through the network together; 1 = each by itself, on its way. Elements with the
-   * same network and batch-size fill batches together. See the sections on batches and on several
-   * streams.
-   */
-  g_object_class_install_property (klass, PROP_BATCH_SIZE,
-      g_param_spec_uint ("batch-size", "Batch size",
-          "Frames that go through the network together (1 = each by itself; more are collected, "
-          "and frames wait for their batch; elements with the same network fill them together)",
-          1, MAX_BATCH_SIZE, DEFAULT_BATCH_SIZE,
-          rw | GST_PARAM_MUTABLE_READY));
-  /**
-   * GstPirlEmbed:batch-timeout:
-   *
-   * How long the first of this stream's frames in a batch waits for others before it goes with
-   * those that are there, in nanoseconds; 0 = until the batch is full or the stream ends. A source
-   * that is slower than this makes batches of one, each of which costs as much as a full one: for a
-   * camera choose the time of `batch-size` frames.
-   */
-  g_object_class_install_property (klass, PROP_BATCH_TIMEOUT,
-      g_param_spec_uint64 ("batch-timeout", "Batch timeout",
-          "Nanoseconds that the first frame of a batch waits for it to fill (0 = until it is full)",
-          0, G_MAXUINT64, DEFAULT_BATCH_TIMEOUT, rw | GST_PARAM_MUTABLE_READY));
-}
-
-static void
-install_properties (GObjectClass * klass)
-{
-  const GParamFlags rw = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS;
-
-  /**
-   * GstPirlEmbed:model-file:
-   *
-   * A checkpoint of pirltrainsink, or a ResNet or MobileNetV2 in safetensors. May be set while
-   * playing; see the section on models.
-   */
-  model_file_pspec = g_param_spec_string ("model-file", "Model file",
-      "Checkpoint of pirltrainsink, or a ResNet or MobileNetV2 in safetensors", NULL,
-      rw | GST_PARAM_MUTABLE_PLAYING);
-  g_object_class_install_property (klass, PROP_MODEL_FILE, model_file_pspec);
-  /**
-   * GstPirlEmbed:layer:
-   *
-   * What to take from the network: `embedding` (the projection head's output, unit length),
-   * `logits` (the classifier's), `features` (the last map, averaged over the picture), or of a
-   * ResNet `res5` (the same), `res4`, `res3`, `res2`, `res1`. `res4-9k` and the like: that map, not
-   * averaged over the picture but pooled to about 9,000 values, as layers are probed (dimensions
-   * channels:columns:rows:1). Several with commas: one tensor each. Unset: `embedding` where the
-   * file has a head, else `res5` or `features`.
-   */
-  g_object_class_install_property (klass, PROP_LAYER,
-      g_param_spec_string ("layer", "Layer",
-          "Output to take: embedding, logits, features, res5 ... res1, res5-9k ... res1-9k (maps "
-          "pooled to about 9,000 values), or several with commas "
-          "(unset = embedding where the file has a head, else features)", NULL,
-          rw | GST_PARAM_MUTABLE_READY));
-  /**
-   * GstPirlEmbed:interval:
-   *
-   * 1 = every frame, N = every Nth, 0 = as the machine manages, without ever holding a frame back
-   * (with batches: without ever holding upstream back for the network), -1 = 0 behind a live
-   * source, else 1.
-   */
-  g_object_class_install_property (klass, PROP_INTERVAL,
-      g_param_spec_int ("interval", "Interval",
-          "Embed every Nth frame (0 = as the machine manages, holding no frame back; "
-          "-1 = 0 behind a live source, else 1)", INTERVAL_AUTO, G_MAXINT, DEFAULT_INTERVAL,
-          rw | GST_PARAM_MUTABLE_PLAYING));
-  /**
-   * GstPirlEmbed:stats:
-   *
-   * Structure `application/x-pirlembed-stats`: `frames` (uint64) seen, `embedded` (uint64) of them,
-   * in `batches` (uint64), of which `mixed` (uint64) had other streams' frames, too, `streams`
-   * (uint) elements that share the network, this one among them, `skipped` (uint64) frames that
-   * passed with an older embedding or none, `mean-ms` (double) of the network for a picture, `model`
-   * (string) the network, its layer, precision and device.
-   */
-  g_object_class_install_property (klass, PROP_STATS,
-      g_param_spec_boxed ("stats", "Statistics",
-          "Frames seen, embedded and skipped, and milliseconds of an inference",
-          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
-  gst_pirl_install_device_properties (klass, PROP_DEVICE);
 }
 
 static void
@@ -1319,9 +1130,22 @@ gst_pirl_embed_class_init (GstPirlEmbedClass * klass)
   object_class->set_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_set_property);
   object_class->get_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_get_property);
   object_class->finalize = GST_DEBUG_FUNCPTR (gst_pirl_embed_finalize);
-  install_properties (object_class);
-  install_batch_properties (object_class);
 
+  prop_stats = gst_pirl_properties_install (&gst_pirl_embed_properties, object_class);
+  model_file_pspec = g_object_class_find_property (object_class, "model-file");
+  /**
+   * GstPirlEmbed:stats:
+   *
+   * Structure `application/x-pirlembed-stats`: `frames` (uint64) seen, `embedded` (uint64) of them,
+   * in `batches` (uint64), of which `mixed` (uint64) had other streams' frames, too, `streams`
+   * (uint) elements that share the network, this one among them, `skipped` (uint64) frames that
+   * passed with an older embedding or none, `mean-ms` (double) of the network for a picture, `model`
+   * (string) the network, its layer, precision and device.
+   */
+  g_object_class_install_property (object_class, prop_stats,
+      g_param_spec_boxed ("stats", "Statistics",
+          "Frames seen, embedded and skipped, and milliseconds of an inference",
+          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
   /**
    * GstPirlEmbed::model-updated:
    * @embed: the element
@@ -1358,12 +1182,8 @@ gst_pirl_embed_class_init (GstPirlEmbedClass * klass)
 static void
 gst_pirl_embed_init (GstPirlEmbed * self)
 {
-  self->settings.device = g_strdup ("auto");
-  self->settings.precision = g_strdup ("auto");
-  self->interval = DEFAULT_INTERVAL;
+  gst_pirl_properties_init (&gst_pirl_embed_properties, &self->settings);
   self->batch = 1;
-  self->batch_size = DEFAULT_BATCH_SIZE;
-  self->batch_timeout = DEFAULT_BATCH_TIMEOUT;
   self->live = -1;
   self->queue = frame_queue_new (GST_BASE_TRANSFORM (self), &queue_funcs);
   gst_base_transform_set_qos_enabled (GST_BASE_TRANSFORM (self), FALSE);

@@ -107,31 +107,19 @@ static void
 gst_pirl_probe_sink_set_property (GObject * object, guint id, const GValue * value,
     GParamSpec * pspec)
 {
-  GstPirlProbeSink *self = GST_PIRL_PROBE_SINK (object);
-  gboolean known;
-
-  GST_OBJECT_LOCK (self);
-  known = gst_pirl_probe_settings_set (&self->settings, id, value);
-  GST_OBJECT_UNLOCK (self);
-  if (!known)
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  gst_pirl_properties_set (&gst_pirl_probe_properties, object,
+      &GST_PIRL_PROBE_SINK (object)->settings, id, value, pspec);
 }
 
 static void
 gst_pirl_probe_sink_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
 {
   GstPirlProbeSink *self = GST_PIRL_PROBE_SINK (object);
-  gboolean known;
 
-  if (id == prop_stats) {
+  if (id == prop_stats)
     g_value_take_boxed (value, get_stats (self));
-    return;
-  }
-  GST_OBJECT_LOCK (self);
-  known = gst_pirl_probe_settings_get (&self->settings, id, value);
-  GST_OBJECT_UNLOCK (self);
-  if (!known)
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  else
+    gst_pirl_properties_get (&gst_pirl_probe_properties, object, &self->settings, id, value, pspec);
 }
 
 static void
@@ -141,7 +129,7 @@ gst_pirl_probe_sink_finalize (GObject * object)
 
   g_clear_pointer (&self->probing, gst_pirl_probing_free);
   g_clear_pointer (&self->last_stats, gst_structure_free);
-  gst_pirl_probe_settings_clear (&self->settings);
+  gst_pirl_properties_clear (&gst_pirl_probe_properties, &self->settings);
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -253,10 +241,10 @@ begin_probing (GstPirlProbeSink * self)
   GError *error = NULL;
 
   GST_OBJECT_LOCK (self);
-  gst_pirl_probe_settings_copy (&settings, &self->settings);
+  gst_pirl_properties_copy (&gst_pirl_probe_properties, &settings, &self->settings);
   GST_OBJECT_UNLOCK (self);
   probing = gst_pirl_probing_new (GST_ELEMENT (self), &settings, &error);
-  gst_pirl_probe_settings_clear (&settings);
+  gst_pirl_properties_clear (&gst_pirl_probe_properties, &settings);
   if (probing == NULL) {
     gst_pirl_post_error (GST_ELEMENT (self), &error);
     return FALSE;
@@ -328,7 +316,7 @@ gst_pirl_probe_sink_class_init (GstPirlProbeSinkClass * klass)
   object_class->get_property = gst_pirl_probe_sink_get_property;
   object_class->finalize = gst_pirl_probe_sink_finalize;
 
-  prop_stats = gst_pirl_probe_settings_install (object_class);
+  prop_stats = gst_pirl_properties_install (&gst_pirl_probe_properties, object_class);
   /**
    * GstPirlProbeSink:stats:
    *
@@ -359,7 +347,7 @@ gst_pirl_probe_sink_class_init (GstPirlProbeSinkClass * klass)
 static void
 gst_pirl_probe_sink_init (GstPirlProbeSink * self)
 {
-  gst_pirl_probe_settings_init (&self->settings);
+  gst_pirl_properties_init (&gst_pirl_probe_properties, &self->settings);
   /* Every sample counts, and none has an hour. */
   gst_base_sink_set_sync (GST_BASE_SINK (self), FALSE);
   gst_base_sink_set_qos_enabled (GST_BASE_SINK (self), FALSE);

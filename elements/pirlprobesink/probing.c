@@ -505,7 +505,7 @@ gst_pirl_probing_new (GstElement * element, const GstPirlProbeSettings * setting
   GstPirlProbing *self = g_new0 (GstPirlProbing, 1);
 
   self->element = element;
-  gst_pirl_probe_settings_copy (&self->settings, settings);
+  gst_pirl_properties_copy (&gst_pirl_probe_properties, &self->settings, settings);
   g_mutex_init (&self->lock);
   g_cond_init (&self->cond);
   self->n_probes = gst_pirl_probe_settings_check (settings, self->probes, error);
@@ -524,7 +524,7 @@ gst_pirl_probing_free (GstPirlProbing * self)
   forget (self);
   gst_pirl_label_list_free (self->list);
   gst_pirl_dataset_clear (&self->dataset);
-  gst_pirl_probe_settings_clear (&self->settings);
+  gst_pirl_properties_clear (&gst_pirl_probe_properties, &self->settings);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->cond);
   g_free (self);

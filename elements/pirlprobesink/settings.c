@@ -5,7 +5,6 @@
 #endif
 
 #include "settings.h"
-#include "properties.h"
 
 #include <string.h>
 
@@ -158,32 +157,10 @@ static const GstPirlProperty rows[] = {
       "intervals)", GST_PIRL_UINT, AT (bootstrap), 0, 1000000},
 };
 
-guint
-gst_pirl_probe_settings_install (GObjectClass * klass)
+static void
+settings_init (gpointer data)
 {
-  GstPirlProbeSettings defaults;
-
-  gst_pirl_probe_settings_init (&defaults);
-  gst_pirl_properties_install (rows, G_N_ELEMENTS (rows), klass, &defaults);
-  gst_pirl_probe_settings_clear (&defaults);
-  return G_N_ELEMENTS (rows) + 1;
-}
-
-gboolean
-gst_pirl_probe_settings_set (GstPirlProbeSettings * settings, guint id, const GValue * value)
-{
-  return gst_pirl_properties_set (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
-
-gboolean
-gst_pirl_probe_settings_get (const GstPirlProbeSettings * settings, guint id, GValue * value)
-{
-  return gst_pirl_properties_get (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
-
-void
-gst_pirl_probe_settings_init (GstPirlProbeSettings * settings)
-{
+  GstPirlProbeSettings *settings = data;
   PirlProbeConfig config;
 
   pirl_probe_config_defaults (&config);
@@ -196,18 +173,10 @@ gst_pirl_probe_settings_init (GstPirlProbeSettings * settings)
   };
 }
 
-void
-gst_pirl_probe_settings_copy (GstPirlProbeSettings * to, const GstPirlProbeSettings * from)
-{
-  *to = *from;
-  gst_pirl_properties_copy (rows, G_N_ELEMENTS (rows), to);
-}
-
-void
-gst_pirl_probe_settings_clear (GstPirlProbeSettings * settings)
-{
-  gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
-}
+const GstPirlProperties gst_pirl_probe_properties = {
+  .rows = rows,.n = G_N_ELEMENTS (rows),.size = sizeof (GstPirlProbeSettings),
+  .init = settings_init
+};
 
 /* ---- meaning -------------------------------------------------------------------------------- */
 

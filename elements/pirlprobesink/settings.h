@@ -4,6 +4,7 @@
 
 #include <gst/gst.h>
 
+#include "properties.h"
 #include "learn/probe.h"
 
 G_BEGIN_DECLS
@@ -17,18 +18,8 @@ typedef struct {
   gdouble learning_rate, momentum, weight_decay, c, sigma, train_fraction;
 } GstPirlProbeSettings;
 
-/** The defaults, those of pirl_probe_config_defaults(). */
-void gst_pirl_probe_settings_init (GstPirlProbeSettings * settings);
-void gst_pirl_probe_settings_copy (GstPirlProbeSettings * to, const GstPirlProbeSettings * from);
-void gst_pirl_probe_settings_clear (GstPirlProbeSettings * settings);
-
-/** Installs the properties from id 1 on; returns the first free id. */
-guint gst_pirl_probe_settings_install (GObjectClass * klass);
-/** FALSE when @id is not one of them. The caller holds the lock. */
-gboolean gst_pirl_probe_settings_set (GstPirlProbeSettings * settings, guint id,
-    const GValue * value);
-gboolean gst_pirl_probe_settings_get (const GstPirlProbeSettings * settings, guint id,
-    GValue * value);
+/** The rows of GstPirlProbeSettings; defaults are those of pirl_probe_config_defaults(). */
+extern const GstPirlProperties gst_pirl_probe_properties;
 
 /** The probes of a list like "linear,knn", each once; 0 with @error. Says also what can be said
  * before any data: what the build lacks, folders that are not there. */

@@ -136,31 +136,19 @@ static void
 gst_pirl_train_sink_set_property (GObject * object, guint id, const GValue * value,
     GParamSpec * pspec)
 {
-  GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (object);
-  gboolean known;
-
-  GST_OBJECT_LOCK (self);
-  known = gst_pirl_train_settings_set (&self->settings, id, value);
-  GST_OBJECT_UNLOCK (self);
-  if (!known)
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  gst_pirl_properties_set (&gst_pirl_train_properties, object,
+      &GST_PIRL_TRAIN_SINK (object)->settings, id, value, pspec);
 }
 
 static void
 gst_pirl_train_sink_get_property (GObject * object, guint id, GValue * value, GParamSpec * pspec)
 {
   GstPirlTrainSink *self = GST_PIRL_TRAIN_SINK (object);
-  gboolean known;
 
-  if (id == prop_training_stats) {
+  if (id == prop_training_stats)
     g_value_take_boxed (value, get_stats (self));
-    return;
-  }
-  GST_OBJECT_LOCK (self);
-  known = gst_pirl_train_settings_get (&self->settings, id, value);
-  GST_OBJECT_UNLOCK (self);
-  if (!known)
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+  else
+    gst_pirl_properties_get (&gst_pirl_train_properties, object, &self->settings, id, value, pspec);
 }
 
 static gboolean
@@ -181,7 +169,7 @@ gst_pirl_train_sink_finalize (GObject * object)
 
   g_clear_pointer (&self->training, gst_pirl_training_free);
   g_clear_pointer (&self->last_stats, gst_structure_free);
-  gst_pirl_train_settings_clear (&self->settings);
+  gst_pirl_properties_clear (&gst_pirl_train_properties, &self->settings);
   G_OBJECT_CLASS (parent_class)->finalize (object);
 }
 
@@ -399,11 +387,11 @@ begin_training (GstPirlTrainSink * self)
   gboolean renders;
 
   GST_OBJECT_LOCK (self);
-  gst_pirl_train_settings_copy (&settings, &self->settings);
+  gst_pirl_properties_copy (&gst_pirl_train_properties, &settings, &self->settings);
   GST_OBJECT_UNLOCK (self);
   renders = pirl_device_renders_views (settings.device);
   training = gst_pirl_training_new (GST_ELEMENT (self), &settings, &error);
-  gst_pirl_train_settings_clear (&settings);
+  gst_pirl_properties_clear (&gst_pirl_train_properties, &settings);
   if (training == NULL) {
     gst_pirl_post_error (GST_ELEMENT (self), &error);
     return FALSE;
@@ -476,7 +464,7 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
   object_class->get_property = gst_pirl_train_sink_get_property;
   object_class->finalize = gst_pirl_train_sink_finalize;
 
-  prop_training_stats = gst_pirl_train_settings_install (object_class);
+  prop_training_stats = gst_pirl_properties_install (&gst_pirl_train_properties, object_class);
   /**
    * GstPirlTrainSink:training-stats:
    *
@@ -524,7 +512,7 @@ gst_pirl_train_sink_class_init (GstPirlTrainSinkClass * klass)
 static void
 gst_pirl_train_sink_init (GstPirlTrainSink * self)
 {
-  gst_pirl_train_settings_init (&self->settings);
+  gst_pirl_properties_init (&gst_pirl_train_properties, &self->settings);
   /* Every sample counts, and none has an hour. */
   gst_base_sink_set_sync (GST_BASE_SINK (self), FALSE);
   gst_base_sink_set_qos_enabled (GST_BASE_SINK (self), FALSE);

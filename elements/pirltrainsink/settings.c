@@ -9,7 +9,6 @@
 #endif
 
 #include "settings.h"
-#include "properties.h"
 
 #include "base/safetensors.h"
 
@@ -445,117 +444,13 @@ static const GstPirlProperty rows[] = {
    */
   {"log-dir", "Log folder", "Folder of event files for TensorBoard (none = none are written)",
       GST_PIRL_STRING, AT (log_dir)},
-  /* These three are installed by gst_pirl_install_device_properties(), in this order. */
-  {"device", NULL, NULL, GST_PIRL_STRING, AT (device)},
-  {"precision", NULL, NULL, GST_PIRL_STRING, AT (precision)},
-  {"n-threads", NULL, NULL, GST_PIRL_UINT, AT (n_threads)},
+  GST_PIRL_DEVICE_PROPERTIES (AT (device), AT (precision), AT (n_threads)),
 };
 
-guint
-gst_pirl_train_settings_install (GObjectClass * klass)
-{
-  GstPirlTrainSettings defaults;
-  guint n = G_N_ELEMENTS (rows);
-
-  gst_pirl_train_settings_init (&defaults);
-  gst_pirl_properties_install (rows, n, klass, &defaults);
-  gst_pirl_install_device_properties (klass, n - 2);
-  gst_pirl_train_settings_clear (&defaults);
-  return n + 1;
-}
-
-/* What contrastive recipes of the paper have in common, at 0.03 for 256 samples. */
 static void
-set_published (GstPirlTrainSettings * recipe)
+settings_init (gpointer data)
 {
-  recipe->head = PIRL_HEAD_LINEAR;
-  recipe->loss = PIRL_LOSS_NCE;
-  recipe->z_mode = PIRL_Z_FIRST_BATCH;
-  recipe->temperature = 0.07;
-  recipe->negatives = 0;        /* 32,000 of a million */
-  recipe->exclude_positive = FALSE;
-  recipe->lambda = 0.5;
-  recipe->bank_momentum = 0.5;
-  recipe->bank_update = PIRL_BANK_AFTER;
-  recipe->learning_rate = 0.03; /* 0.12 at the paper's batch of 1024 */
-  recipe->lr_schedule = PIRL_SCHEDULE_COSINE;
-  recipe->warmup = 0;
-  recipe->weight_decay = 1e-4;
-  recipe->momentum = 0.9;
-  recipe->bn_statistics = PIRL_BN_BOTH;
-}
-
-static void
-set_moco (GstPirlTrainSettings * recipe)
-{
-  set_published (recipe);
-  recipe->head = PIRL_HEAD_MLP;
-  recipe->loss = PIRL_LOSS_INFONCE;
-  recipe->temperature = 0.2;
-  recipe->exclude_positive = TRUE;
-  recipe->key_momentum = 0.999;
-}
-
-/* What the preset sets. */
-static void
-apply_preset (GstPirlTrainSettings * settings)
-{
-  GstPirlTrainSettings recipe;
-
-  gst_pirl_train_settings_init (&recipe);
-  if (settings->preset == GST_PIRL_PRESET_MOCO)
-    set_moco (&recipe);
-  else if (settings->preset != GST_PIRL_PRESET_DEFAULT)
-    set_published (&recipe);
-  if (settings->preset == GST_PIRL_PRESET_MOCO)
-    settings->objective = PIRL_OBJECTIVE_MOCO;
-  else if (settings->preset == GST_PIRL_PRESET_NPID)
-    settings->objective = PIRL_OBJECTIVE_NPID;
-  settings->head = recipe.head;
-  settings->loss = recipe.loss;
-  settings->z_mode = recipe.z_mode;
-  settings->temperature = recipe.temperature;
-  settings->negatives = recipe.negatives;
-  settings->exclude_positive = recipe.exclude_positive;
-  settings->lambda = recipe.lambda;
-  settings->bank_momentum = recipe.bank_momentum;
-  settings->bank_update = recipe.bank_update;
-  settings->key_momentum = recipe.key_momentum;
-  settings->learning_rate = recipe.learning_rate;
-  settings->have_learning_rate = settings->preset != GST_PIRL_PRESET_DEFAULT;
-  settings->lr_schedule = recipe.lr_schedule;
-  settings->warmup = recipe.warmup;
-  settings->weight_decay = recipe.weight_decay;
-  settings->momentum = recipe.momentum;
-  settings->nesterov = recipe.nesterov;
-  settings->bn_statistics = recipe.bn_statistics;
-  gst_pirl_train_settings_clear (&recipe);
-}
-
-gboolean
-gst_pirl_train_settings_set (GstPirlTrainSettings * settings, guint id, const GValue * value)
-{
-  const GstPirlProperty *row = gst_pirl_properties_set (rows, G_N_ELEMENTS (rows), settings, id,
-      value);
-
-  if (row != NULL && row->offset == AT (preset))
-    apply_preset (settings);
-  if (row != NULL && row->offset == AT (learning_rate))
-    settings->have_learning_rate = TRUE;
-  return row != NULL;
-}
-
-gboolean
-gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, guint id, GValue * value)
-{
-  return gst_pirl_properties_get (rows, G_N_ELEMENTS (rows), settings, id, value) != NULL;
-}
-
-/* ---- the struct --------------------------------------------------------------------------- */
-
-void
-gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
-{
+  GstPirlTrainSettings *settings = data;
   PirlTrainerConfig config;
 
   memset (settings, 0, sizeof (*settings));
@@ -600,18 +495,91 @@ gst_pirl_train_settings_init (GstPirlTrainSettings * settings)
   settings->precision = g_strdup ("auto");
 }
 
-void
-gst_pirl_train_settings_copy (GstPirlTrainSettings * to, const GstPirlTrainSettings * from)
+/* ---- presets ------------------------------------------------------------------------------- */
+
+/* What contrastive recipes of the paper have in common, at 0.03 for 256 samples. */
+static void
+set_published (GstPirlTrainSettings * recipe)
 {
-  *to = *from;
-  gst_pirl_properties_copy (rows, G_N_ELEMENTS (rows), to);
+  recipe->head = PIRL_HEAD_LINEAR;
+  recipe->loss = PIRL_LOSS_NCE;
+  recipe->z_mode = PIRL_Z_FIRST_BATCH;
+  recipe->temperature = 0.07;
+  recipe->negatives = 0;        /* 32,000 of a million */
+  recipe->exclude_positive = FALSE;
+  recipe->lambda = 0.5;
+  recipe->bank_momentum = 0.5;
+  recipe->bank_update = PIRL_BANK_AFTER;
+  recipe->learning_rate = 0.03; /* 0.12 at the paper's batch of 1024 */
+  recipe->lr_schedule = PIRL_SCHEDULE_COSINE;
+  recipe->warmup = 0;
+  recipe->weight_decay = 1e-4;
+  recipe->momentum = 0.9;
+  recipe->bn_statistics = PIRL_BN_BOTH;
 }
 
-void
-gst_pirl_train_settings_clear (GstPirlTrainSettings * settings)
+static void
+set_moco (GstPirlTrainSettings * recipe)
 {
-  gst_pirl_properties_clear (rows, G_N_ELEMENTS (rows), settings);
+  set_published (recipe);
+  recipe->head = PIRL_HEAD_MLP;
+  recipe->loss = PIRL_LOSS_INFONCE;
+  recipe->temperature = 0.2;
+  recipe->exclude_positive = TRUE;
+  recipe->key_momentum = 0.999;
 }
+
+/* What the preset sets. */
+static void
+apply_preset (GstPirlTrainSettings * settings)
+{
+  GstPirlTrainSettings recipe;
+
+  settings_init (&recipe);
+  if (settings->preset == GST_PIRL_PRESET_MOCO)
+    set_moco (&recipe);
+  else if (settings->preset != GST_PIRL_PRESET_DEFAULT)
+    set_published (&recipe);
+  if (settings->preset == GST_PIRL_PRESET_MOCO)
+    settings->objective = PIRL_OBJECTIVE_MOCO;
+  else if (settings->preset == GST_PIRL_PRESET_NPID)
+    settings->objective = PIRL_OBJECTIVE_NPID;
+  settings->head = recipe.head;
+  settings->loss = recipe.loss;
+  settings->z_mode = recipe.z_mode;
+  settings->temperature = recipe.temperature;
+  settings->negatives = recipe.negatives;
+  settings->exclude_positive = recipe.exclude_positive;
+  settings->lambda = recipe.lambda;
+  settings->bank_momentum = recipe.bank_momentum;
+  settings->bank_update = recipe.bank_update;
+  settings->key_momentum = recipe.key_momentum;
+  settings->learning_rate = recipe.learning_rate;
+  settings->have_learning_rate = settings->preset != GST_PIRL_PRESET_DEFAULT;
+  settings->lr_schedule = recipe.lr_schedule;
+  settings->warmup = recipe.warmup;
+  settings->weight_decay = recipe.weight_decay;
+  settings->momentum = recipe.momentum;
+  settings->nesterov = recipe.nesterov;
+  settings->bn_statistics = recipe.bn_statistics;
+  gst_pirl_properties_clear (&gst_pirl_train_properties, &recipe);
+}
+
+static void
+settings_changed (gpointer data, const GstPirlProperty * row)
+{
+  GstPirlTrainSettings *settings = data;
+
+  if (row->offset == AT (preset))
+    apply_preset (settings);
+  if (row->offset == AT (learning_rate))
+    settings->have_learning_rate = TRUE;
+}
+
+const GstPirlProperties gst_pirl_train_properties = {
+  .rows = rows,.n = G_N_ELEMENTS (rows),.size = sizeof (GstPirlTrainSettings),
+  .init = settings_init,.changed = settings_changed
+};
 
 /* ---- what they mean ----------------------------------------------------------------------- */
 

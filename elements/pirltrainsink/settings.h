@@ -5,6 +5,7 @@
 #include "common.h"
 #include "meta.h"
 #include "pretext.h"
+#include "properties.h"
 #include "learn/trainer.h"
 
 G_BEGIN_DECLS
@@ -30,18 +31,9 @@ typedef struct {
   gchar *model_file, *checkpoint_file, *log_dir, *device, *precision, *bank_precision;
 } GstPirlTrainSettings;
 
-/** The defaults, those of the arithmetic read from pirl_trainer_config_defaults(). */
-void gst_pirl_train_settings_init (GstPirlTrainSettings * settings);
-void gst_pirl_train_settings_copy (GstPirlTrainSettings * to, const GstPirlTrainSettings * from);
-void gst_pirl_train_settings_clear (GstPirlTrainSettings * settings);
-
-/** Installs the properties from id 1 on; returns the first free id. */
-guint gst_pirl_train_settings_install (GObjectClass * klass);
-/** FALSE when @id is not one of them. The caller holds the lock. */
-gboolean gst_pirl_train_settings_set (GstPirlTrainSettings * settings, guint id,
-    const GValue * value);
-gboolean gst_pirl_train_settings_get (const GstPirlTrainSettings * settings, guint id,
-    GValue * value);
+/** The rows of GstPirlTrainSettings; defaults of the arithmetic are those of
+ * pirl_trainer_config_defaults(). */
+extern const GstPirlProperties gst_pirl_train_properties;
 
 /** What can be said before any data: names, files, folders. @position is filled when there is a
  * checkpoint to resume from (@resumed). */

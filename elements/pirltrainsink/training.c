@@ -720,7 +720,7 @@ gst_pirl_training_new (GstElement * element, const GstPirlTrainSettings * settin
   GstPirlTraining *self = g_new0 (GstPirlTraining, 1);
 
   self->element = element;
-  gst_pirl_train_settings_copy (&self->settings, settings);
+  gst_pirl_properties_copy (&gst_pirl_train_properties, &self->settings, settings);
   g_mutex_init (&self->lock);
   g_cond_init (&self->cond);
   gst_pirl_sample_queue_init (&self->queue, QUEUE_BATCHES * settings->batch_size);
@@ -766,7 +766,7 @@ gst_pirl_training_free (GstPirlTraining * self)
   gst_pirl_dataset_clear (&self->dataset);
   pirl_position_clear (&self->position);
   g_free (self->shown.device);
-  gst_pirl_train_settings_clear (&self->settings);
+  gst_pirl_properties_clear (&gst_pirl_train_properties, &self->settings);
   g_mutex_clear (&self->lock);
   g_cond_clear (&self->cond);
   g_free (self);
