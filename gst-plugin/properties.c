@@ -50,6 +50,9 @@ param_spec_of (const GstPirlProperty * row, gconstpointer defaults)
     case GST_PIRL_UINT64:
       return g_param_spec_uint64 (row->name, row->nick, row->blurb, (guint64) row->min,
           limit_of (row, G_MAXUINT64), *FIELD (guint64, defaults, row), flags);
+    case GST_PIRL_FLOAT:
+      return g_param_spec_float (row->name, row->nick, row->blurb, (gfloat) row->min,
+          row->max > 0 ? (gfloat) row->max : G_MAXFLOAT, *FIELD (gfloat, defaults, row), flags);
     case GST_PIRL_DOUBLE:
       return g_param_spec_double (row->name, row->nick, row->blurb, row->min,
           row->max > 0 ? row->max : G_MAXDOUBLE, *FIELD (gdouble, defaults, row), flags);
@@ -125,6 +128,9 @@ set_field (const GstPirlProperty * row, gpointer settings, const GValue * value)
     case GST_PIRL_UINT64:
       *FIELD (guint64, settings, row) = g_value_get_uint64 (value);
       break;
+    case GST_PIRL_FLOAT:
+      *FIELD (gfloat, settings, row) = g_value_get_float (value);
+      break;
     case GST_PIRL_DOUBLE:
       *FIELD (gdouble, settings, row) = g_value_get_double (value);
       break;
@@ -160,6 +166,9 @@ get_field (const GstPirlProperty * row, gconstpointer settings, GValue * value)
       break;
     case GST_PIRL_UINT64:
       g_value_set_uint64 (value, *FIELD (guint64, settings, row));
+      break;
+    case GST_PIRL_FLOAT:
+      g_value_set_float (value, *FIELD (gfloat, settings, row));
       break;
     case GST_PIRL_DOUBLE:
       g_value_set_double (value, *FIELD (gdouble, settings, row));

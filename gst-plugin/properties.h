@@ -16,6 +16,7 @@ typedef enum {
   GST_PIRL_INT,
   GST_PIRL_UINT,
   GST_PIRL_UINT64,
+  GST_PIRL_FLOAT,
   GST_PIRL_DOUBLE,
   GST_PIRL_BOOLEAN,
   GST_PIRL_STRING,              /* gchar *, owned */
