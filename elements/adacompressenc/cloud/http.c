@@ -255,6 +255,8 @@ ada_http_set_status_error (AdaHttp * http, AdaCloudError code, const gchar * sai
     hint = " (the credentials are missing, wrong, or not enough)";
   else if (status == 404)
     hint = " (there is no such model or path)";
+  else if (status == 407)
+    hint = " (the proxy wants another user or password)";
   ada_http_set_error (http, code, error, "HTTP status %u%s%s%s", status, hint,
       excerpt ? ": " : "", excerpt ? excerpt : "");
 }
@@ -296,6 +298,13 @@ wants_certificate (AdaHttp * http)
   return FALSE;
 }
 
+/* libcurl repeats the whole address of a proxy that it cannot use, its password included. */
+static gboolean
+is_proxy_wrong (AdaHttp * http)
+{
+  return g_str_has_prefix (http->reason, "Unsupported proxy");
+}
+
 static gboolean
 fail (AdaHttp * http, CURLcode code, GError ** error)
 {
@@ -305,6 +314,9 @@ fail (AdaHttp * http, CURLcode code, GError ** error)
   else if (wants_certificate (http))
     ada_http_set_error (http, ADA_CLOUD_ERROR_REFUSED, error, "the service wants another "
         "certificate of ours (cert=, key=): %s", http->reason);
+  else if (is_proxy_wrong (http))
+    ada_http_set_error (http, ADA_CLOUD_ERROR_REFUSED, error, "the proxy that the environment names "
+        "(http_proxy, https_proxy, all_proxy) should be like http://[USER:PASSWORD@]HOST[:PORT]");
   else
     ada_http_set_error (http, code_of_curl (code), error, "%s",
         http->reason[0] ? http->reason : curl_easy_strerror (code));
