@@ -245,6 +245,8 @@ test_vast_answers (void)
   }
 }
 
+#define LONG "A text that has no end, since whoever wrote it wants to see how long a message can get. "
+
 /* Within an answer of status 200. */
 static void
 test_google_picture_errors (void)
@@ -259,6 +261,9 @@ test_google_picture_errors (void)
     {"{'code':14}", ADA_CLOUD_ERROR_BUSY, "(no text)"},
     {"{}", ADA_CLOUD_ERROR_REFUSED, "error 0"},
     {"{'code':-1e300,'message':7}", ADA_CLOUD_ERROR_REFUSED, "(no text)"},
+    {"{'code':1e999,'message':'m'}", ADA_CLOUD_ERROR_REFUSED, "error 0 about the picture: m"},
+    {"{'message':'two\\nlines, and very much\\n" LONG LONG LONG LONG "'}", ADA_CLOUD_ERROR_REFUSED,
+        "two lines"},
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
@@ -270,6 +275,8 @@ test_google_picture_errors (void)
     g_assert_null (ada_google_read_answer (json, strlen (json), &hints, &error));
     g_assert_error (error, ADA_CLOUD_ERROR, cases[i].code);
     g_assert_nonnull (strstr (error->message, cases[i].says));
+    g_assert_null (strchr (error->message, '\n'));
+    g_assert_cmpuint (strlen (error->message), <, 250);
   }
 }
 
@@ -815,10 +822,16 @@ test_renewal (void)
   g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_REFUSED);
   g_assert_nonnull (strstr (error->message, "*** has expired"));
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 10);
+  g_clear_error (&error);
   /* A token that cannot be had: nothing is sent without it, and it is asked for again. */
-  test_server_do (server, "mode ok");
+  test_server_do (server, "mode status 503");
   do_json (server, "once 1 body {'expired': true}");
+  g_assert_null (classify (cloud, &error));
+  g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_BUSY);
+  g_assert_cmpuint (test_server_count (server, "requests"), ==, 12);
+  test_server_do (server, "mode ok");
   ada_answer_free (classify (cloud, NULL));
+  g_assert_cmpuint (test_server_count (server, "requests"), ==, 14);
   g_assert_cmpuint (obtained, ==, 4);
 }
 

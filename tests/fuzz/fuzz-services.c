@@ -3,8 +3,8 @@
  *
  * The first byte picks the service ("0" is the first of the table), unless PIRL_FUZZ_SERVICE names
  * one; the others are its answer, its error, and what else it may send. Whatever the bytes: an
- * error of the right domain and kind with valid text, or labels, best first, scores in 0..1, no id
- * twice.
+ * error of the right domain and kind with short, valid text, or labels, best first, scores in 0..1,
+ * no id twice.
  * The Open Inference Protocol has fuzz-oip.c.
  */
 #include <string.h>
@@ -27,6 +27,7 @@ check_error (const GError *error)
   g_assert_nonnull (error);
   g_assert_true (error->domain == ADA_CLOUD_ERROR);
   g_assert_true (g_utf8_validate (error->message, -1, NULL));
+  g_assert_cmpuint (strlen (error->message), <, 1000);
   check_code (error->code);
 }
 

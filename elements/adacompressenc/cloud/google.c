@@ -15,6 +15,8 @@
 #define HEAD "{\"requests\":[{\"image\":{\"content\":\""
 #define TAIL "\"},\"features\":[{\"type\":\"LABEL_DETECTION\",\"maxResults\":5}]}]}"
 
+#define SAID_LENGTH 160
+
 enum { API_KEY, ACCESS_TOKEN, QUOTA_PROJECT };
 
 static gboolean
@@ -77,13 +79,14 @@ check_answer (JsonObject * response, GError ** error)
 {
   JsonObject *trouble = ada_json_object (response, "error");
   const gchar *message = ada_json_string (trouble, "message");
+  g_autofree gchar *excerpt = message ? ada_excerpt (message, strlen (message), SAID_LENGTH) : NULL;
   gdouble code = 0;
 
   if (!trouble)
     return TRUE;
   ada_json_number (trouble, "code", &code);
   g_set_error (error, ADA_CLOUD_ERROR, error_of_code (code), "error %g about the picture: %s", code,
-      message ? message : "(no text)");
+      excerpt ? excerpt : "(no text)");
   return FALSE;
 }
 

@@ -138,15 +138,20 @@ ada_json_as_string (JsonNode * node)
 gboolean
 ada_json_as_number (JsonNode * node, gdouble * number)
 {
+  gdouble value;
+
   if (!node || !JSON_NODE_HOLDS_VALUE (node))
     return FALSE;
   if (json_node_get_value_type (node) == G_TYPE_INT64)
-    *number = (gdouble) json_node_get_int (node);
+    value = (gdouble) json_node_get_int (node);
   else if (json_node_get_value_type (node) == G_TYPE_DOUBLE)
-    *number = json_node_get_double (node);
+    value = json_node_get_double (node);
   else
     return FALSE;
-  return isfinite (*number);
+  if (!isfinite (value))        /* 1e999 */
+    return FALSE;
+  *number = value;
+  return TRUE;
 }
 
 static JsonNode *
