@@ -184,7 +184,7 @@ waits_for_release (TestCloud * self, const AdaRequest * request, guint call,
   while (!self->released)
     g_cond_wait (&self->changed, &self->lock);
   g_mutex_unlock (&self->lock);
-  return answers (self, request, call, cancellable, error);
+  return fails (self, request, call, cancellable, error);
 }
 
 static AdaAnswer *
@@ -471,6 +471,62 @@ test_retry_after (void)
     g_assert_cmpfloat (pause, <, cases[i].least + SLACK);
     tear_down (&f);
   }
+}
+
+/* Who is told to stay away sends nothing else meanwhile either, and stops at once all the same. */
+static void
+test_retry_after_holds_all (void)
+{
+  AdaClientConfig config = { 5000, 4, 0, 1, 300, 0 };
+  gint64 begin;
+  Fixture f;
+
+  set_up (&f, fails, &config);
+  f.cloud->code = ADA_CLOUD_ERROR_BUSY;
+  f.cloud->failing = 1;
+  f.cloud->retry_after = 300;
+  g_assert_true (submit (&f, 0));
+  g_assert_true (submit (&f, 0));
+  test_wait_done (&f.log, 2);
+  g_assert_cmpint (f.cloud->began[1] - f.cloud->began[0], >=, 300000);
+  tear_down (&f);
+
+  config.backoff_max = 60000;
+  set_up (&f, fails, &config);
+  f.cloud->code = ADA_CLOUD_ERROR_BUSY;
+  f.cloud->failing = 1;
+  f.cloud->retry_after = 60000;
+  g_assert_true (submit (&f, 0));
+  g_assert_true (submit (&f, 0));
+  test_wait_done (&f.log, 1);
+  begin = g_get_monotonic_time ();
+  tear_down (&f);
+  g_assert_cmpfloat (test_ms_since (begin), <, SLACK);
+  g_assert_cmpuint (f.log.done, ==, 2);
+}
+
+/* What waits when it opens is not kept to be asked later. */
+static void
+test_open_with_retry_after (void)
+{
+  const AdaClientConfig config = { 5000, 4, 0, 1, 60000, 1 };
+  gint64 begin;
+  Fixture f;
+
+  set_up (&f, waits_for_release, &config);
+  begin = g_get_monotonic_time ();
+  g_assert_true (submit (&f, 0));
+  wait_for_calls (f.cloud, 1);
+  g_assert_true (submit (&f, 0));
+  f.cloud->code = ADA_CLOUD_ERROR_BUSY;
+  f.cloud->failing = G_MAXUINT;
+  f.cloud->retry_after = 60000;
+  release (f.cloud);
+  test_wait_done (&f.log, 2);
+  assert_error (&f, ADA_CLOUD_ERROR_OPEN);
+  g_assert_cmpuint (f.cloud->calls, ==, 1);
+  g_assert_cmpfloat (test_ms_since (begin), <, SLACK);
+  tear_down (&f);
 }
 
 static void
@@ -1096,6 +1152,8 @@ main (int argc, char **argv)
     {"retries-what-is-retryable", test_retryable},
     {"backs-off-twice-as-long-each-time", test_backoff},
     {"heeds-retry-after-within-reason", test_retry_after},
+    {"retry-after-holds-for-all", test_retry_after_holds_all},
+    {"breaker-answers-what-waits-for-retry-after", test_open_with_retry_after},
     {"gives-up-at-the-time-limit", test_timeout},
     {"breaker-opens-and-heals", test_breaker},
     {"breaker-lets-one-probe-through", test_single_probe},

@@ -8,8 +8,9 @@
  *                                      of it for certain, the rest drawn; then half open: one
  *                                      inquiry or upload is taken, its first request decides
  *
- * A request that has to wait for its turn in the minute is not under way: its clock starts when it
- * is sent. The worker takes nothing from the queues meanwhile: the newest upload is what leaves.
+ * A request that has to wait for its turn in the minute, or since the service has asked us to stay
+ * away, is not under way: its clock starts when it is sent. The worker takes nothing from the queues
+ * meanwhile: the newest upload is what leaves.
  *
  * A cloud that does not come back when it is cancelled is left behind: the caller of
  * ada_client_free() reports its inquiry, and the worker, which holds a reference on all it touches,
@@ -61,6 +62,7 @@ struct _AdaClient {
   gboolean late;                /* the watch cancelled it */
   guint failures;               /* in a row */
   gint64 open_until;            /* 0 = the breaker is closed; past = half open */
+  gint64 away_until;            /* the service's last Retry-After */
   guint news;                   /* AdaClientStates, a bit each, that nobody was told of yet */
   AdaClientStats stats;
 };
@@ -163,17 +165,24 @@ flush_waiting (AdaClient * self)
 
 /* ---- back-off and breaker ------------------------------------------------------------------- */
 
-/* ms: backoff * 2^@doublings, at most backoff_max, between half and whole; at least what the
- * service asked for. */
-static guint
-draw_pause (AdaClient * self, guint doublings, guint retry_after)
+/* With the lock: until when to pause, in monotonic us: for backoff * 2^@doublings ms, at most
+ * backoff_max, between half and whole; at least as long as the service asked for. */
+static gint64
+draw_pause (AdaClient * self, guint doublings)
 {
   const AdaClientConfig *config = &self->config;
   const guint64 doubled = (guint64) config->backoff << MIN (doublings, MAX_DOUBLINGS);
-  const gdouble whole = (gdouble) MIN (doubled, config->backoff_max);
-  const guint pause = (guint) (whole * g_rand_double_range (self->random, 0.5, 1));
+  const gdouble whole = 1000. * (gdouble) MIN (doubled, config->backoff_max);
+  const gint64 pause = (gint64) (whole * g_rand_double_range (self->random, 0.5, 1));
 
-  return MAX (pause, MIN (retry_after, config->backoff_max));
+  return MAX (g_get_monotonic_time () + pause, self->away_until);
+}
+
+/* With the lock: when the next request may leave. */
+static gint64
+due (AdaClient * self)
+{
+  return MAX (ada_limits_due (&self->limits), self->away_until);
 }
 
 /* With the lock. */
@@ -204,7 +213,7 @@ note_success (AdaClient * self)
   if (self->open_until != 0)
     note_news (self, ADA_CLIENT_CLOSED, ADA_CLIENT_OPEN);
   self->failures = 0;
-  self->open_until = 0;
+  self->open_until = self->away_until = 0;
 }
 
 static void
@@ -213,13 +222,14 @@ note_failure (AdaClient * self, const GError * error, guint retry_after)
   const gchar *end;
 
   self->failures++;
+  self->away_until = retry_after == 0 ? 0 : g_get_monotonic_time ()
+      + MIN (retry_after, self->config.backoff_max) * (gint64) 1000;
   g_strlcpy (self->stats.last_error, error->message, sizeof self->stats.last_error);
   if (!g_utf8_validate (self->stats.last_error, -1, &end))
     self->stats.last_error[end - self->stats.last_error] = '\0';
   if (self->open_until == 0 && (!self->config.breaker || self->failures < self->config.breaker))
     return;
-  self->open_until = g_get_monotonic_time ()
-      + draw_pause (self, self->failures - 1, retry_after) * (gint64) 1000;
+  self->open_until = draw_pause (self, self->failures - 1);
   note_news (self, ADA_CLIENT_OPEN, ADA_CLIENT_CLOSED);
 }
 
@@ -300,8 +310,8 @@ take_turn (AdaClient * self)
 {
   gint64 now = g_get_monotonic_time ();
 
-  while (!self->stopping && now < ada_limits_due (&self->limits)) {
-    g_cond_wait_until (&self->changed, &self->lock, ada_limits_due (&self->limits));
+  while (!self->stopping && now < due (self)) {
+    g_cond_wait_until (&self->changed, &self->lock, due (self));
     now = g_get_monotonic_time ();
   }
   if (self->stopping)
@@ -397,7 +407,7 @@ is_retryable (const GError * error)
 /* Waits before try number @tries + 1; FALSE: there is none. Where a newer upload waits, that one
  * goes instead. */
 static gboolean
-wait_to_retry (AdaClient * self, guint tries, const GError * error, guint retry_after)
+wait_to_retry (AdaClient * self, guint tries, const GError * error)
 {
   gint64 until;
   gboolean again;
@@ -405,7 +415,7 @@ wait_to_retry (AdaClient * self, guint tries, const GError * error, guint retry_
   if (!is_retryable (error) || tries > self->config.retries)
     return FALSE;
   g_mutex_lock (&self->lock);
-  until = g_get_monotonic_time () + draw_pause (self, tries - 1, retry_after) * (gint64) 1000;
+  until = draw_pause (self, tries - 1);
   while (!self->stopping && self->open_until == 0
       && g_cond_wait_until (&self->changed, &self->lock, until));
   again = !self->stopping && self->open_until == 0 && !(self->job->upload && self->upload)
@@ -450,7 +460,7 @@ ask_patiently (AdaClient * self, Job * job, AdaRequest * request, AdaAnswer ** a
     *answer = attempt (self, request, error);
     if (!charge (self, job, &traffic))
       return FALSE;
-    if (*answer || !wait_to_retry (self, tries, *error, traffic.retry_after))
+    if (*answer || !wait_to_retry (self, tries, *error))
       return TRUE;
   }
 }
@@ -560,15 +570,13 @@ static Job *
 wait_for_job (AdaClient * self)
 {
   while (!self->stopping) {
-    const gint64 due = ada_limits_due (&self->limits);
-
     if (self->news)
       tell_news (self);
     else if (!self->upload && self->waiting.length == 0)
       g_cond_wait (&self->changed, &self->lock);
-    else if (g_get_monotonic_time () < due)
-      g_cond_wait_until (&self->changed, &self->lock, due);
-    else
+    else if (!is_open (self) && g_get_monotonic_time () < due (self))
+      g_cond_wait_until (&self->changed, &self->lock, due (self));
+    else                        /* where it is open, that is all it will be told */
       return pop_job (self);
   }
   return NULL;
