@@ -39,7 +39,7 @@ struct _GstPirlProbing {
   GstPirlFeatureCaps caps;
   GstPirlFeatureLayers layers;
   PirlProbeStore *store;        /* NULL before the first sample */
-  gboolean reused;              /* it was there already */
+  gboolean reused;              /* it was there already; written with the lock */
   gint most_label;
   gchar *unlisted;              /* name of the first sample that is not in the list */
   gboolean have_dataset;
@@ -116,7 +116,9 @@ begin (GstPirlProbing * self, GstBuffer * buffer, GError ** error)
     return FALSE;
   self->most_label = -1;
   self->store = reuse_file (self);
+  g_mutex_lock (&self->lock);
   self->reused = self->store != NULL;
+  g_mutex_unlock (&self->lock);
   if (!self->reused)
     self->store = pirl_probe_store_new (has_file (self->settings.cache_file)
         ? self->settings.cache_file : NULL, self->layers.layers, self->layers.count,
@@ -484,7 +486,9 @@ forget (GstPirlProbing * self)
   g_clear_pointer (&self->store, pirl_probe_store_free);
   gst_pirl_feature_layers_clear (&self->layers);
   g_clear_pointer (&self->unlisted, g_free);
+  g_mutex_lock (&self->lock);
   self->reused = FALSE;
+  g_mutex_unlock (&self->lock);
 }
 
 void

@@ -29,7 +29,8 @@ static const GstPirlProperty rows[] = {
    *
    * Where to keep the features, as safetensors. When the file is there and is of the same data set,
    * model, layers and labels, the stream is ended after its first sample, and the probes train on
-   * what the file has; of anything else, it is replaced, which a warning message says. Without it,
+   * what the file has; of anything else, it is replaced, which a warning message says. What scales or
+   * crops pictures on their way to `pirlembed` is not recognised: it takes another file. Without it,
    * features go to a nameless file in the folder for temporary files.
    */
   {"cache-file", "Cache file", "File that keeps the features, so that another probe needs no other "

@@ -382,7 +382,10 @@ exact_function (const gdouble *x, gdouble *value, gdouble *gradient, gpointer us
   Exact *exact = user_data;
   Network *network = exact->network;
   const PirlProbeConfig *config = network->config;
-  const gdouble penalty = 1 / (config->c * (gdouble) exact->n);
+  /* The two columns of two classes, w and -w, are scikit-learn's one, 2 w, whose square is twice
+   * that of both. */
+  const gdouble columns = exact->set->labels && config->classes == 2 ? 2 : 1;
+  const gdouble penalty = columns / (config->c * (gdouble) exact->n);
   gdouble loss = 0;
 
   if (!pirl_probe_step (config, MIN (1, (gdouble) exact->evaluations++ / config->max_iterations),

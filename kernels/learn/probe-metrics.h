@@ -3,7 +3,7 @@
  *
  * Top-k: a sample is right when fewer than k classes stand before its own; of equal scores the
  * class with the larger number stands first (scikit-learn's top_k_accuracy_score), so that scores
- * which are all the same are not called right. Not finite scores stand last.
+ * which are all the same are not called right. What is no number stands last.
  *
  * Average precision of a class: its test samples by falling score, samples of equal score enter
  * together; INTERPOLATED is the area under the curve whose precision is the largest at that recall

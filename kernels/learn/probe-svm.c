@@ -47,6 +47,7 @@ typedef struct {
   struct feature_node *nodes;   /* of all rows */
   struct feature_node **row;    /* [n] where each begins */
   gdouble *weights;             /* [classes][dim + 1] the models; the last is the bias */
+  gdouble *cost;                /* [classes] theirs; NaN = none */
   gint fits;                    /* done so far, of all classes */
   gboolean failed;              /* or shall end: @error says */
   GError *error;
@@ -223,8 +224,8 @@ step (Svm *svm)
   return ok;
 }
 
-/* The cost with the best mean over the folds, the first of equals; 0 when there is none, or step()
- * says to end. */
+/* The cost with the best mean over the folds, the first of equals, and where no fold can be judged:
+ * a class with one sample has a model, too. 0 when step() says to end. */
 static gdouble
 choose_cost (Svm *svm, const gint8 *target)
 {
@@ -232,7 +233,7 @@ choose_cost (Svm *svm, const gint8 *target)
   g_autofree guint *folds = g_new (guint, svm->n);
   g_autofree gdouble *sum = g_new0 (gdouble, config->n_costs);
   g_autofree guint *count = g_new0 (guint, config->n_costs);
-  gdouble best = -1, chosen = 0;
+  gdouble best = -1, chosen = config->costs[0];
 
   assign_folds (target, svm->n, config->folds, folds);
   for (guint fold = 0; fold < config->folds; fold++) {
@@ -258,21 +259,21 @@ choose_cost (Svm *svm, const gint8 *target)
   return chosen;
 }
 
-/* The model of @class; a class that no training sample shows, or all of them, has none: 0. */
+/* The model of @class; a class that no training sample shows, or all of them, has none. */
 static void
-train_class (Svm *svm, guint class, gdouble *cost)
+train_class (Svm *svm, guint class)
 {
   gdouble *weights = svm->weights + (gsize) class * (svm->dim + 1);
   g_autofree gint8 *target = g_new (gint8, svm->n);
   gdouble chosen;
 
-  *cost = NAN;
+  svm->cost[class] = NAN;
   for (guint i = 0; i < svm->n; i++)
     target[i] = pirl_probe_target (svm->train, svm->config->classes, svm->rows[i], class) > 0
         ? 1 : -1;
   chosen = choose_cost (svm, target);
   if (chosen > 0 && fit (svm, target, chosen, weights))
-    *cost = chosen;
+    svm->cost[class] = chosen;
 }
 
 /* ---- all classes ---------------------------------------------------------------------------- */
@@ -290,7 +291,8 @@ score_row (const Svm *svm, const PirlProbeSet *test, gsize row, PirlScores *scor
 
     for (guint d = 0; d < svm->dim; d++)
       sum += w[d] * x[d];
-    score[c] = (gfloat) (sum * scale + w[svm->dim]);
+    /* Without a model it would be 0: more than most models give. */
+    score[c] = isnan (svm->cost[c]) ? -INFINITY : (gfloat) (sum * scale + w[svm->dim]);
   }
   pirl_scores_set (scores, row, score);
 }
@@ -309,10 +311,10 @@ run (Svm *svm, const PirlProbeSet *test, PirlScores *scores, PirlProbeResult *re
   if (!make_nodes (svm, error))
     return FALSE;
   set_print_string_function (print_nothing);
-  result->cost = g_new (gdouble, classes);
+  result->cost = svm->cost = g_new (gdouble, classes);
 #pragma omp parallel for schedule (dynamic) num_threads (threads) if (threads > 1)
   for (guint c = 0; c < classes; c++)
-    train_class (svm, c, &result->cost[c]);
+    train_class (svm, c);
   if (svm->failed) {
     g_propagate_error (error, svm->error);
     return FALSE;

@@ -8,10 +8,13 @@
  *   batch is left out. Solver EXACT is the optimum of
  *     mean loss + |W|^2 / (2 C n)
  *   over standardised features without further affine (scikit-learn's LogisticRegression behind
- *   StandardScaler), by L-BFGS: for sets that are too small for the protocol's epochs.
+ *   StandardScaler; of two classes W is the one row that tells them apart), by L-BFGS: for sets
+ *   that are too small for the protocol's epochs.
  * KNN: the k most similar (cosine) training samples vote with exp (similarity / sigma).
  * SVM: for each class a linear SVM with squared hinge loss against all others (liblinear), features
- *   divided by their length + 1e-5; C is the one with the best cross-validated average precision.
+ *   divided by their length + 1e-5; C is the one with the best cross-validated average precision,
+ *   the first where no fold can be judged, as of a class with one sample. A class that no training
+ *   sample shows, or that all do, has no model, and stands behind all that have.
  *
  * Every random draw is a function of the seed: the same sets give the same result, on the same
  * device to the last bit.

@@ -97,7 +97,11 @@ def compare(name, what, ours, theirs, interval=None, tolerance=TOLERANCE):
 
 def figures(score, labels, classes):
     every = list(range(classes))
-    return {"top1": top_k_accuracy_score(labels, score, k=1, labels=every),
+    if score.ndim == 1:         # of two classes the second's
+        score = np.stack([-score, score], 1)
+    top1 = (top_k_accuracy_score(labels, score, k=1, labels=every) if classes > 2
+            else float((score.argmax(1) == labels).mean()))
+    return {"top1": top1,
             "top5": top_k_accuracy_score(labels, score, k=5, labels=every) if classes > 5 else 1.,
             "balanced": balanced_accuracy_score(labels, score.argmax(1))}
 
@@ -183,6 +187,8 @@ def main():
             for name, sets, solvers in (
                     ("many samples", gaussians(1, [400] * 10, 24, .9), both),
                     ("classes of other sizes", gaussians(2, [600, 300, 150, 60, 30, 15, 9], 16, .6),
+                     {"exact": both["exact"]}),
+                    ("two classes", gaussians(14, [60, 25], 30, .25, 20),
                      {"exact": both["exact"]})):
                 save_file(sets, path)
                 compare_labels(name, driver, path, sets, solvers, True)

@@ -246,9 +246,9 @@ test_learns (gconstpointer data)
   cloud_clear (&noise);
 }
 
-/* Four samples on a line, two classes at -1 and 1, standardised as they are. With the two columns w
- * and -w of the softmax and t = 2 w the loss at distance m is log (1 + e^-tm) + w^2 / (C n): its
- * derivative to w, -2 / (1 + e^2w) + 2 w / (C n) is 0 at the optimum. C n = 4 -> w = .5906... */
+/* Four samples on a line, two classes at -1 and 1, standardised as they are. Logistic regression
+ * with one coefficient w has the loss log (1 + e^-w) + w^2 / (2 C n), whose derivative, w / (C n)
+ * - 1 / (1 + e^w), is 0 at the optimum: C n = 4. */
 static void
 test_optimum (void)
 {
@@ -261,14 +261,53 @@ test_optimum (void)
   gdouble w = .5, loss;
 
   for (guint i = 0; i < 200; i++)
-    w += .2 * (2 / (1 + exp (2 * w)) - 2 * w / 4);
-  loss = log1p (exp (-2 * w)) + w * w / 4;
+    w += 1 / (1 + exp (w)) - w / 4;
+  loss = log1p (exp (-w)) + w * w / 8;
   config.solver = PIRL_PROBE_EXACT;
   pirl_probe_run (PIRL_PROBE_LINEAR, &config, &set, &set, &result, &error);
   g_assert_no_error (error);
   g_assert_cmpfloat_with_epsilon (result.loss, loss, 1e-6);
   assert_near (result.top1.value, 1);
   pirl_probe_result_clear (&result);
+}
+
+/* Five classes in the test; training shows the last never and the fourth once. The others are told
+ * apart as well as where there is no fifth, and of the fourth there is a model. */
+static void
+test_rare_classes (void)
+{
+  PirlProbeConfig five = config_for (5), four = config_for (4);
+  g_autoptr (GError) error = NULL;
+  PirlProbeResult a, b;
+  Cloud train, test;
+  guint shown = 0;
+
+  if (!pirl_probe_available (PIRL_PROBE_SVM, NULL)) {
+    g_test_skip ("this build has no liblinear");
+    return;
+  }
+  cloud_init (&train, 8, 150, 5, 12, 1, 1);
+  cloud_init (&test, 9, 250, 5, 12, 1, 1);
+  for (guint i = 0; i < 150; i++)
+    if (train.labels[i] == 4 || (train.labels[i] == 3 && shown++ > 0))
+      train.labels[i] = -1;
+  pirl_probe_run (PIRL_PROBE_SVM, &five, &train.set, &test.set, &a, &error);
+  g_assert_no_error (error);
+  g_assert_cmpfloat (a.cost[3], ==, .01);
+  g_assert_true (isnan (a.cost[4]));
+  assert_near (a.accuracy[4], 0);
+  for (guint i = 0; i < 250; i++)
+    if (test.labels[i] == 4)
+      test.labels[i] = -1;
+  pirl_probe_run (PIRL_PROBE_SVM, &four, &train.set, &test.set, &b, &error);
+  g_assert_no_error (error);
+  for (guint c = 0; c < 4; c++)
+    g_assert_cmpfloat (a.accuracy[c], ==, b.accuracy[c]);
+  g_assert_cmpfloat (a.accuracy[0] + a.accuracy[1] + a.accuracy[2], >, 1);
+  pirl_probe_result_clear (&a);
+  pirl_probe_result_clear (&b);
+  cloud_clear (&train);
+  cloud_clear (&test);
 }
 
 /* Samples without a label change nothing, wherever they stand. */
@@ -554,6 +593,7 @@ main (int argc, char **argv)
   g_test_add_data_func ("/probe/knn", GUINT_TO_POINTER (PIRL_PROBE_KNN | 1 << 4), test_learns);
   g_test_add_data_func ("/probe/svm", GUINT_TO_POINTER (PIRL_PROBE_SVM | 1 << 4), test_learns);
   g_test_add_func ("/probe/optimum", test_optimum);
+  g_test_add_func ("/probe/rare-classes", test_rare_classes);
   g_test_add_func ("/probe/unlabelled", test_unlabelled);
   g_test_add_func ("/probe/errors", test_errors);
   g_test_add_func ("/probe/cancel", test_cancel);
