@@ -2,13 +2,14 @@
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import collections
 import hashlib
 import os
 import pathlib
 
 TRAIN = {"train", "training"}
 TEST = {"test", "testing", "val", "valid", "validation"}
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png"}
 TEST_PART = 5                   # one picture in so many is for the test, where there are no splits
 
 
@@ -73,8 +74,8 @@ class Data:
         """How many training pictures pirldatasetsrc fraction= leaves."""
         if not self.labelled():
             return max(1, int(fraction * self.count + .5))
-        sizes = [self.train_classes.count(name) for name in self.classes]
-        return sum(max(1, int(fraction * size + .5)) for size in sizes)
+        sizes = collections.Counter(self.train_classes)
+        return sum(max(1, int(fraction * size + .5)) for size in sizes.values())
 
     def _use_splits(self, train, test):
         paths = []
@@ -91,6 +92,11 @@ class Data:
         self.train = ("pirldatasetsrc", f"location={train}", "labels=folder")
         self.test = ("pirldatasetsrc", f"location={test}", "labels=folder")
         self.all = ("pirldatasetsrc", f"location={self.folder}", "labels=folder")
+        if len(pictures_in(self.folder)) != len(paths):
+            # There is more in it: another test's pictures, or what belongs to neither.
+            splits = ["train"] * len(self.train_classes) + ["test"] * len(self.test_classes)
+            self.all = self._write_lists(zip(paths, self.train_classes + self.test_classes,
+                                             splits))["all"]
         return paths
 
     def _split(self):
@@ -100,23 +106,32 @@ class Data:
                 os.sep not in path for path in paths):
             self.train = ("pirldatasetsrc", f"location={self.folder}")
             return paths
-        test = set()
-        for name in {path.split(os.sep)[0] for path in paths}:
-            mine = [path for path in paths if path.split(os.sep)[0] == name]
+        test, by_class = set(), collections.defaultdict(list)
+        for path in paths:
+            by_class[path.split(os.sep)[0]].append(path)
+        for mine in by_class.values():
             mine.sort(key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
-            test.update(mine[:max(1, len(mine) // TEST_PART)])
-        self._write_lists(paths, test)
+            # One that is alone is for training: nobody can be tested on what is not learnt.
+            test.update(mine[:max(len(mine) > 1, len(mine) // TEST_PART)])
+        rows = [(path, path.split(os.sep)[0], "test" if path in test else "train")
+                for path in paths]
+        lists = self._write_lists(rows)
+        self.train, self.test, self.all = lists["train"], lists["test"], lists["all"]
+        self.train_classes, self.test_classes = (
+            tuple(name for _, name, part in rows if part == kind) for kind in ("train", "test"))
         return paths
 
-    def _write_lists(self, paths, test):
+    def _write_lists(self, rows):
+        """Words of pirldatasetsrc for "train", "test" and "all" of (path in the folder, class,
+        split)."""
+        rows, found = list(rows), {}
+        # Labels that are all numbers would be the classes' numbers, and not their names.
+        mark = "class " if all(name.isdigit() for _, name, _ in rows) else ""
         self.lists.mkdir(parents=True, exist_ok=True)
-        stem = self.name or "pictures"
-        for kind, chosen in (("train", [p for p in paths if p not in test]),
-                             ("test", [p for p in paths if p in test]), ("all", paths)):
-            lines = [f"{self.folder / path}\t{path.split(os.sep)[0]}\t"
-                     f"{'test' if path in test else 'train'}\n" for path in chosen]
-            where = self.lists / f"{stem}-{kind}.txt"
-            where.write_bytes(os.fsencode("".join(lines)))
-            setattr(self, kind, ("pirldatasetsrc", f"location={where}"))
-        self.train_classes = tuple(p.split(os.sep)[0] for p in paths if p not in test)
-        self.test_classes = tuple(p.split(os.sep)[0] for p in paths if p in test)
+        for kind in ("train", "test", "all"):
+            where = self.lists / f"{self.name or 'pictures'}-{kind}.txt"
+            where.write_bytes(os.fsencode("".join(
+                f"{self.folder / path}\t{mark}{name}\t{part}\n" for path, name, part in rows
+                if kind in ("all", part))))
+            found[kind] = ("pirldatasetsrc", f"location={where}")
+        return found

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 
 import steps
+from orderings import orderings
 from plan import LAYERS, OBJECTIVES
 
 ENDS = ("mean", "low", "high")
@@ -28,8 +29,9 @@ def mean_of(figures):
     return {end: statistics.fmean(figure[end] for figure in figures) for end in ENDS}
 
 
-def percent(figure, digits=1):
-    return f"{100 * figure['mean']:.{digits}f}"
+def percent(figure):
+    """With half of its interval."""
+    return f"{100 * figure['mean']:.1f} +-{50 * (figure['high'] - figure['low']):.1f}"
 
 
 def interval(figure):
@@ -55,14 +57,20 @@ class Report:
         return objective if seed == 0 else f"{objective}-seed{seed}"
 
     def _probes(self, objective):
-        names = [f"{self._name(objective, seed)}-probe" for seed in range(self.plan.options.seeds)]
-        return [self.done[name] for name in names if name in self.done]
+        """By seed."""
+        names = {seed: f"{self._name(objective, seed)}-probe"
+                 for seed in range(self.plan.options.seeds)}
+        return {seed: self.done[name] for seed, name in names.items() if name in self.done}
 
     def _by_layer(self, probes, probe):
         """layer -> figure of several seeds."""
         layers = [layer for layer in (*LAYERS, "features") if layer in probes[0].get(probe, {})]
         return {layer: mean_of([found[probe][layer]["top1"] for found in probes])
                 for layer in layers}
+
+    def _layers_by_seed(self, objective):
+        return {seed: {layer: found["linear"][layer]["top1"] for layer in LAYERS}
+                for seed, found in self._probes(objective).items()}
 
     def _spread(self, probes, layer):
         """(of one figure, what it is)"""
@@ -85,7 +93,7 @@ class Report:
         found = {key: {} for key in ("linear", "knn", "semi", "speed", "curves", "distances",
                                      "bn_statistics", "transfer")}
         for objective in OBJECTIVES:
-            probes = self._probes(objective)
+            probes = list(self._probes(objective).values())
             if probes:
                 found["linear"][objective] = self._linear(probes)
                 found["knn"][objective] = self._by_layer(probes, "knn")
@@ -108,6 +116,8 @@ class Report:
                              if result.get("warnings")}
         found["failed"] = self.failed
         found["ablations"] = self._ablations()
+        found["orderings"] = orderings({name: self._layers_by_seed(name) for name in OBJECTIVES},
+                                       found["ablations"])
         found["bn_statistics"] = self._bn_statistics()
         if "pirl-video-probe" in self.done:
             found["video"] = self._linear([self.done["pirl-video-probe"]])
@@ -143,6 +153,8 @@ class Report:
         found, tables = self.found, []
         if "linear" in found:
             tables.append(self._linear_table())
+        if "orderings" in found:
+            tables.append(self._orderings_table())
         if "speed" in found:
             rows = [[name, f"{s['pictures_per_second']:.0f}", f"{s['steps_per_second']:.2f}",
                      f"{s['cpu_ms_per_picture']:.1f}"] for name, s in found["speed"].items()]
@@ -184,17 +196,29 @@ class Report:
             knn = self.found["knn"][name].get("features")
             rows.append([name, *(percent(linear["by_layer"][layer]) for layer in LAYERS),
                          percent(linear["features"]), percent(knn) if knn else "",
-                         f"{100 * linear['mean']:.1f} +- {100 * linear['spread']:.1f}",
+                         f"{100 * linear['mean']:.1f} +-{100 * linear['spread']:.1f}",
                          linear["layer"]])
-        return ("Linear probes by layer, kNN on pooled res5, top-1, %",
+        of = {linear["spread_of"] for linear in self.found["linear"].values()}
+        return ("Linear probes by layer, kNN on pooled res5, top-1, % +- half of the 95 % interval "
+                "over the test pictures" + (" (best: the seeds' deviation)" if "seeds" in of else ""),
                 ["objective", *LAYERS, "pooled", "kNN", "best", "layer"], rows)
+
+    def _orderings_table(self):
+        seeds = {row["seeds"] for row in self.found["orderings"]}
+        of = ("seeds and test pictures; of one seed, the test pictures alone" if max(seeds) > 1
+              else "the test pictures alone: another seed may change more")
+        rows = [[row["claim"], row["where"], f"{100 * row['first']:.1f}",
+                 f"{100 * row['second']:.1f}", interval(row["difference"]), row["verdict"]]
+                for row in self.found["orderings"]]
+        return (f"Orderings of the paper, linear, top-1, % (95 % intervals over {of})",
+                ["", "layers", "first", "second", "difference", ""], rows)
 
     def _transfer_tables(self):
         targets = [target.name for target in self.plan.transfer]
         table = self.found.get("transfer", {})
         if not table:
             return []
-        rows = [[name] + [percent(max(by[target].values(), key=lambda f: f["mean"]))
+        rows = [[name] + [interval(max(by[target].values(), key=lambda f: f["mean"]))
                           if target in by else "" for target in targets]
                 for name, by in table.items()]
         return [("Transfer: linear on the best late layer, top-1, %", ["objective", *targets],
@@ -239,7 +263,9 @@ class Report:
             plots["speed"] = ("linear\tTraining speed\t\tpictures/s\n"
                               + "\t".join(["ticks", *names]) + "\npoints\tall threads\n" + "".join(
                 f"{i + 1}\t{found['speed'][name]['pictures_per_second']}\n"
-                for i, name in enumerate(names)))
+                for i, name in enumerate(names))
+                              # Twice as fast is twice as high.
+                              + f"dashed\tzero\n.5\t0\n{len(names) + .5}\t0\n")
         return plots
 
     def _distances_panel(self, name):
