@@ -28,6 +28,22 @@
  * SVM. Only the first epoch of the stream is used. With #GstPirlProbeSink:cache-file features are
  * kept for another probe of the same stream.
  *
+ * ## Published data sets
+ *
+ * The tables of the paper are made with `layer=res1-9k,res2-9k,res3-9k,res4-9k,res5-9k` of pirlembed
+ * and pirldatasetsrc reading one of these; `make-list.py` is in `pipelines`.
+ *
+ * - ImageNet, folders `imagenet/train/nXXXXXXXX` and `imagenet/val/nXXXXXXXX`: `location=imagenet
+ *   labels=folder`, and here as it is; 1 and 10 % of the labels: #GstPirlProbeSink:train-fraction,
+ *   or `fraction` of pirldatasetsrc before `pirltrainsink objective=supervised`.
+ * - VOC07, folder `VOCdevkit/VOC2007`: `make-list.py voc07 VOCdevkit/VOC2007 > voc07.txt`,
+ *   `location=voc07.txt`, and here `probe=svm labels-file=voc07.txt`.
+ * - Places205, a folder with `trainvalsplit_places205/train_places205.csv`, `val_places205.csv` and
+ *   the pictures in `images256`: `make-list.py places205 FOLDER > places205.txt`,
+ *   `location=places205.txt`, and here `epochs=14`.
+ * - iNaturalist 2018, a folder with `train2018.json`, `val2018.json` and `train_val2018`:
+ *   `make-list.py inat18 FOLDER > inat18.txt`, `location=inat18.txt`, and here `epochs=84`.
+ *
  * ## Messages
  *
  * - Element message `pirl-probe` for each layer and probe: `layer`, `probe` (string), of those that
