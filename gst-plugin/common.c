@@ -16,6 +16,18 @@ gst_pirl_auto_reason (const gchar * device)
   return device == NULL || strcmp (device, "auto") == 0 ? pirl_cuda_reason () : NULL;
 }
 
+gboolean
+gst_pirl_is_live (GstPad * sinkpad)
+{
+  GstQuery *query = gst_query_new_latency ();
+  gboolean live = FALSE;
+
+  if (gst_pad_peer_query (sinkpad, query))
+    gst_query_parse_latency (query, &live, NULL, NULL);
+  gst_query_unref (query);
+  return live;
+}
+
 typedef struct {
   gint code;
   GQuark (*domain) (void);

@@ -10,6 +10,9 @@ G_BEGIN_DECLS
  * when nothing is missing, or @device names what to use. After a device was opened. */
 const gchar *gst_pirl_auto_reason (const gchar * device);
 
+/** Whether frames come to @sinkpad by themselves, as from a camera, and must not be kept waiting. */
+gboolean gst_pirl_is_live (GstPad * sinkpad);
+
 /** Posts @error as GST_ELEMENT_ERROR in the domain that fits its code, its text as the user's
  * sentence, and clears it. */
 void gst_pirl_post_error (GstElement * element, GError ** error);

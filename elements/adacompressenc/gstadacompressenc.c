@@ -260,19 +260,6 @@ output_caps (const GstVideoInfo * info)
       "sampling", G_TYPE_STRING, grey ? "GRAYSCALE" : "YCbCr-4:2:0", NULL);
 }
 
-/* Whether frames come by themselves, as from a camera, and must not be kept waiting. */
-static gboolean
-is_live (GstVideoEncoder * encoder)
-{
-  GstQuery *query = gst_query_new_latency ();
-  gboolean live = FALSE;
-
-  if (gst_pad_peer_query (GST_VIDEO_ENCODER_SINK_PAD (encoder), query))
-    gst_query_parse_latency (query, &live, NULL, NULL);
-  gst_query_unref (query);
-  return live;
-}
-
 static gboolean
 gst_ada_compress_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState * state)
 {
@@ -297,7 +284,8 @@ gst_ada_compress_enc_set_format (GstVideoEncoder * encoder, GstVideoCodecState *
   }
   self->tables = resolve_tables (self);
   self->measured_quality = -1;
-  if (self->learning && self->lookout == NULL && is_live (encoder))
+  if (self->learning && self->lookout == NULL
+      && gst_pirl_is_live (GST_VIDEO_ENCODER_SINK_PAD (encoder)))
     self->lookout = ada_lookout_new (self->agent);
   output = gst_video_encoder_set_output_state (encoder, output_caps (&self->info), state);
   /* What JFIF means, whatever came in. */

@@ -106,22 +106,19 @@
 #include "embedcaps.h"
 #include "embedworker.h"
 #include "framequeue.h"
+#include "framereader.h"
+#include "latency.h"
 #include "meta.h"
 #include "settings.h"
-#include "torgb.h"
 
 #include <gst/base/gstbasetransform.h>
 #include <gst/video/video.h>
 
-GST_DEBUG_CATEGORY_STATIC (pirl_embed_debug);
-#define GST_CAT_DEFAULT pirl_embed_debug
+GST_DEBUG_CATEGORY (gst_pirl_embed_debug);
+#define GST_CAT_DEFAULT gst_pirl_embed_debug
 
 /* Frames that are not embedded may wait among those that are, up to so many altogether. */
 #define MAX_HELD 200
-/* The LATENCY message is posted again when the measured latency leaves this band around the one
- * that was answered last. */
-#define LATENCY_GROWN 1.25
-#define LATENCY_SHRUNK 0.5
 
 enum { SIGNAL_MODEL_UPDATED, N_SIGNALS };
 static guint signals[N_SIGNALS];
@@ -141,19 +138,15 @@ struct _GstPirlEmbed {
   gchar *in_use;                /* the model file at work */
   gint live;                    /* of upstream; -1 = not asked yet */
   EmbedWorker *worker;          /* from start() to stop() */
-  CudaMemory *cuda;             /* the same; NULL = frames are in the host's memory */
+  FrameReader *reader;          /* the same */
   gchar *dimensions;            /* of its vectors; NULL without it */
   guint64 frames, skipped;
-  GstClockTime latency, answered;       /* measured, and as answered to the last LATENCY query */
-  GstClockTime frame_duration;  /* NONE = the caps do not say */
+  EmbedLatency latency;
 
   gint ends_frames;             /* atomic: tensors leave; -1 = not negotiated yet */
 
   /* Streaming thread; with batches the task of the source pad. */
   gboolean tensors;             /* what leaves the source pad */
-  GstVideoInfo info;            /* with batches these two are constant while frames arrive */
-  ToRgb *converter;
-  PirlImage picture;            /* a frame that had to be converted */
   /* With batches: */
   EmbedResult *last;            /* of the last frame that was embedded */
   GstClockTime last_time;       /* its running time */
@@ -284,18 +277,16 @@ log_missing_device (GstPirlEmbed * self)
     GST_INFO_OBJECT (self, "device=auto is the CPU: %s", reason);
 }
 
-/* Takes frames from where the network is. */
-static CudaMemory *
-cuda_memory_of (GstPirlEmbed * self, EmbedWorker * worker)
+/* What brings frames to @worker. */
+static FrameReader *
+reader_new (GstPirlEmbed * self, EmbedWorker * worker)
 {
   g_autofree gchar *device = NULL;
 
-  if (!embed_worker_reads_surfaces (worker))
-    return NULL;
   GST_OBJECT_LOCK (self);
   device = g_strdup (self->settings.network.device);
   GST_OBJECT_UNLOCK (self);
-  return cuda_memory_new (GST_ELEMENT (self), device);
+  return frame_reader_new (GST_ELEMENT (self), worker, device);
 }
 
 static gboolean
@@ -305,7 +296,7 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   GError *error = NULL;
   EmbedWorker *worker = worker_new (self, &error);
   g_autofree gchar *text = NULL;
-  CudaMemory *cuda;
+  FrameReader *reader;
   gdouble first;
 
   if (worker == NULL) {
@@ -316,11 +307,11 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   text = embed_worker_describe (worker);
   GST_INFO_OBJECT (self, "%s, %.1f ms a batch of %u", text, 1000 * first, self->batch);
   log_missing_device (self);
-  cuda = cuda_memory_of (self, worker);
+  reader = reader_new (self, worker);
 
   GST_OBJECT_LOCK (self);
   self->worker = worker;
-  self->cuda = cuda;
+  self->reader = reader;
   g_free (self->dimensions);
   self->dimensions = embed_worker_dimensions (worker);
   g_free (self->in_use);
@@ -328,9 +319,7 @@ gst_pirl_embed_start (GstBaseTransform * trans)
   self->live = -1;
   g_atomic_int_set (&self->ends_frames, -1);
   self->frames = self->skipped = 0;
-  self->latency = first * GST_SECOND;
-  self->answered = 0;
-  self->frame_duration = GST_CLOCK_TIME_NONE;
+  embed_latency_start (&self->latency, self->batch, first * GST_SECOND);
   GST_OBJECT_UNLOCK (self);
   self->count = 0;
   self->model_number = 0;
@@ -343,18 +332,17 @@ gst_pirl_embed_stop (GstBaseTransform * trans)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
   EmbedWorker *worker;
-  CudaMemory *cuda;
+  FrameReader *reader;
 
   GST_OBJECT_LOCK (self);
   worker = g_steal_pointer (&self->worker);
-  cuda = g_steal_pointer (&self->cuda);
+  reader = g_steal_pointer (&self->reader);
+  embed_latency_stop (&self->latency);
   g_clear_pointer (&self->dimensions, g_free);
   GST_OBJECT_UNLOCK (self);
   if (worker != NULL)
     embed_worker_free (worker);
-  cuda_memory_free (cuda);
-  g_clear_pointer (&self->converter, to_rgb_free);
-  pirl_image_clear (&self->picture);
+  frame_reader_free (reader);
   g_clear_pointer (&self->last, embed_result_unref);
   return TRUE;
 }
@@ -395,7 +383,7 @@ gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection directi
 
   GST_OBJECT_LOCK (self);
   dimensions = g_strdup (self->dimensions);
-  host = self->worker != NULL && self->cuda == NULL;
+  host = self->reader != NULL && frame_reader_on_host (self->reader);
   GST_OBJECT_UNLOCK (self);
   result = direction == GST_PAD_SINK ? embed_caps_for_src (caps, dimensions)
       : embed_caps_for_sink (caps);
@@ -428,68 +416,23 @@ gst_pirl_embed_fixate_caps (GstBaseTransform * trans, GstPadDirection direction,
   return gst_caps_fixate (othercaps);
 }
 
-/* Frames may arrive while downstream renegotiates: then what they need is left alone. */
-static gboolean
-prepare_conversion (GstPirlEmbed * self, GstCaps * caps)
-{
-  GstVideoInfo info;
-
-  if (!gst_video_info_from_caps (&info, caps))
-    return FALSE;
-  if (self->converter != NULL && gst_video_info_is_equal (&info, &self->info))
-    return TRUE;
-  g_clear_pointer (&self->converter, to_rgb_free);
-  self->info = info;
-  self->converter = to_rgb_new (&info);
-  return self->converter != NULL;
-}
-
-/* The time that a batch takes to fill is part of the latency. */
-static void
-set_frame_duration (GstPirlEmbed * self)
-{
-  GstClockTime duration = self->info.fps_n > 0
-      ? gst_util_uint64_scale_int (GST_SECOND, self->info.fps_d, self->info.fps_n)
-      : GST_CLOCK_TIME_NONE;
-  gboolean changed;
-
-  GST_OBJECT_LOCK (self);
-  changed = self->batch > 1 && self->answered > 0 && duration != self->frame_duration;
-  self->frame_duration = duration;
-  GST_OBJECT_UNLOCK (self);
-  if (changed)
-    gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
-}
-
 static gboolean
 gst_pirl_embed_set_caps (GstBaseTransform * trans, GstCaps * incaps, GstCaps * outcaps)
 {
   GstPirlEmbed *self = GST_PIRL_EMBED (trans);
 
-  if (!prepare_conversion (self, incaps)) {
+  if (!frame_reader_set_caps (self->reader, incaps)) {
     GST_ERROR_OBJECT (self, "cannot convert %" GST_PTR_FORMAT " to RGB", incaps);
     return FALSE;
   }
-  set_frame_duration (self);
+  embed_latency_set_rate (&self->latency, GST_ELEMENT (self), frame_reader_info (self->reader));
   self->tensors = !embed_caps_are_video (outcaps);
   gst_base_transform_set_in_place (trans, !self->tensors);
   g_atomic_int_set (&self->ends_frames, self->tensors);
   return TRUE;
 }
 
-/* ---- how often, and what it costs --------------------------------------------------------- */
-
-static gboolean
-upstream_is_live (GstPirlEmbed * self)
-{
-  GstQuery *query = gst_query_new_latency ();
-  gboolean live = FALSE;
-
-  if (gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
-    gst_query_parse_latency (query, &live, NULL, NULL);
-  gst_query_unref (query);
-  return live;
-}
+/* ---- how often ---------------------------------------------------------------------------- */
 
 /* The interval in force: 0, or every Nth frame. */
 static gint
@@ -504,7 +447,7 @@ gst_pirl_embed_interval (GstPirlEmbed * self)
   if (interval != GST_PIRL_INTERVAL_AUTO)
     return interval;
   if (live < 0) {
-    live = upstream_is_live (self);
+    live = gst_pirl_is_live (GST_BASE_TRANSFORM_SINK_PAD (self));
     GST_OBJECT_LOCK (self);
     self->live = live;
     GST_OBJECT_UNLOCK (self);
@@ -513,59 +456,7 @@ gst_pirl_embed_interval (GstPirlEmbed * self)
   return live ? 0 : 1;
 }
 
-/* Follows the time from a frame's arrival to its embedding: up at once, down slowly. */
-static void
-measure_latency (GstPirlEmbed * self, GstClockTime elapsed)
-{
-  gboolean changed;
-
-  GST_OBJECT_LOCK (self);
-  self->latency = MAX (elapsed, self->latency - self->latency / 16);
-  changed = self->answered > 0 && (self->latency > LATENCY_GROWN * self->answered
-      || self->latency < LATENCY_SHRUNK * self->answered);
-  if (changed)
-    self->answered = self->latency;
-  GST_OBJECT_UNLOCK (self);
-  if (changed)
-    gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
-}
-
-/* With the object lock: what the first frame of a batch waits until it is full. */
-static GstClockTime
-collecting_time (GstPirlEmbed * self)
-{
-  const GstPirlEmbedSettings *settings = &self->settings;
-  GstClockTime limit = settings->batch_timeout > 0 ? settings->batch_timeout : GST_CLOCK_TIME_NONE;
-
-  if (self->batch == 1)
-    return 0;
-  if (GST_CLOCK_TIME_IS_VALID (self->frame_duration))
-    limit = MIN (limit, self->frame_duration * (self->batch - 1) * MAX (settings->interval, 1));
-  return GST_CLOCK_TIME_IS_VALID (limit) ? limit : 0;
-}
-
-static gboolean
-answer_latency (GstPirlEmbed * self, GstQuery * query)
-{
-  GstClockTime own = 0, min, max;
-  gboolean live;
-
-  if (!gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
-    return FALSE;
-  gst_query_parse_latency (query, &live, &min, &max);
-  GST_OBJECT_LOCK (self);
-  if (live && (self->settings.interval > 0 || self->batch > 1) && self->worker != NULL) {
-    self->answered = self->latency;
-    own = collecting_time (self) + self->latency;
-  }
-  GST_OBJECT_UNLOCK (self);
-  if (own > 0) {
-    GST_DEBUG_OBJECT (self, "adding a latency of %" GST_TIME_FORMAT, GST_TIME_ARGS (own));
-    gst_query_set_latency (query, live, min + own,
-        GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
-  }
-  return TRUE;
-}
+/* ---- queries ------------------------------------------------------------------------------ */
 
 /* A task pushes batches: nobody may pull. FALSE: without batches upstream knows. */
 static gboolean
@@ -637,7 +528,8 @@ gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQu
   GstPirlCropRequest request;
 
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
-    return answer_latency (self, query);
+    return embed_latency_answer (&self->latency, GST_ELEMENT (self),
+        GST_BASE_TRANSFORM_SINK_PAD (self), &self->settings, query);
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_SCHEDULING
       && answer_scheduling (self, query))
     return TRUE;
@@ -654,10 +546,11 @@ gst_pirl_embed_query (GstBaseTransform * trans, GstPadDirection direction, GstQu
 static void
 ask_for_batches (GstPirlEmbed * self, GstQuery * query)
 {
+  const GstVideoInfo *info = frame_reader_info (self->reader);
   guint held = 2 * self->batch;
 
   if (gst_query_get_n_allocation_pools (query) == 0)
-    gst_query_add_allocation_pool (query, NULL, self->info.size, 0, 0);
+    gst_query_add_allocation_pool (query, NULL, info != NULL ? info->size : 0, 0, 0);
   for (guint i = 0; i < gst_query_get_n_allocation_pools (query); i++) {
     GstBufferPool *pool;
     guint size, min, max;
@@ -749,87 +642,17 @@ gst_pirl_embed_submit_input (GstBaseTransform * trans, gboolean discont, GstBuff
       discont, in);
 }
 
-/* Tells where in its picture a frame lies that shows only a region. */
-static gboolean
-place_picture (GstPirlEmbed * self, GstBuffer * buffer, PirlImage * image)
-{
-  GstPirlRegion region;
-
-  if (!gst_pirl_region_get (buffer, &region)
-      || (gst_pirl_region_place (&region, image) && embed_worker_suits (self->worker, image)))
-    return TRUE;
-  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %dx%d shows a region of its picture that is "
-          "not the one to be embedded; nothing may change frames between pirldatasetsrc and "
-          "pirlembed", image->width, image->height), (NULL));
-  return FALSE;
-}
-
-static gboolean
-map_frame (GstPirlEmbed * self, GstBuffer * buffer, GstVideoFrame * frame)
-{
-  if (gst_video_frame_map (frame, &self->info, buffer, GST_MAP_READ))
-    return TRUE;
-  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("A frame of %" G_GSIZE_FORMAT " bytes is no %dx%d %s "
-          "picture, which has %" G_GSIZE_FORMAT, gst_buffer_get_size (buffer), self->info.width,
-          self->info.height, GST_VIDEO_INFO_NAME (&self->info), self->info.size), (NULL));
-  return FALSE;
-}
-
-/* Where the frame lies in the network's memory, it stays there. */
-static gboolean
-frame_to_surface (GstPirlEmbed * self, GstBuffer * buffer, EmbedPicture * picture)
-{
-  return self->cuda != NULL && cuda_memory_take (self->cuda, buffer, &self->info, picture);
-}
-
-static gboolean
-frame_to_picture (GstPirlEmbed * self, GstBuffer * buffer, EmbedPicture * picture)
-{
-  GstVideoFrame frame;
-
-  if (frame_to_surface (self, buffer, picture))
-    return TRUE;
-  if (!map_frame (self, buffer, &frame))
-    return FALSE;
-  to_rgb_convert (self->converter, &frame, &picture->image);
-  gst_video_frame_unmap (&frame);
-  return place_picture (self, buffer, &picture->image);
-}
-
-/* Lets the network look at the frame where it is, or at what it was converted to. */
-static GstFlowReturn
-run_on_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
-{
-  EmbedPicture picture = { {0} };
-  GstVideoFrame frame;
-  gboolean placed, done;
-
-  if (frame_to_surface (self, buffer, &picture))
-    return embed_worker_run (self->worker, &picture, now) ? GST_FLOW_OK : GST_FLOW_FLUSHING;
-  if (!map_frame (self, buffer, &frame))
-    return GST_FLOW_ERROR;
-  if (!to_rgb_view (self->converter, &frame, &picture.image)) {
-    to_rgb_convert (self->converter, &frame, &self->picture);
-    picture.image = self->picture;
-  }
-  placed = place_picture (self, buffer, &picture.image);
-  done = placed && embed_worker_run (self->worker, &picture, now);
-  gst_video_frame_unmap (&frame);
-  if (!placed)
-    return GST_FLOW_ERROR;
-  return done ? GST_FLOW_OK : GST_FLOW_FLUSHING;
-}
-
 /* Embeds the frame on this thread: handing it to another one and being woken by that would cost up
  * to some percent of a small network's time, and a copy of the frame. */
 static GstFlowReturn
 embed_here (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
 {
   gint64 begin = g_get_monotonic_time ();
-  GstFlowReturn ret = run_on_frame (self, buffer, now);
+  GstFlowReturn ret = frame_reader_run (self->reader, buffer, now);
 
   if (ret == GST_FLOW_OK)
-    measure_latency (self, (g_get_monotonic_time () - begin) * GST_USECOND);
+    embed_latency_measure (&self->latency, GST_ELEMENT (self),
+        (g_get_monotonic_time () - begin) * GST_USECOND);
   return ret;
 }
 
@@ -841,7 +664,7 @@ offer_frame (GstPirlEmbed * self, GstBuffer * buffer, GstClockTime now)
 
   if (picture == NULL)
     return GST_FLOW_OK;
-  if (!frame_to_picture (self, buffer, picture))
+  if (!frame_reader_fill (self->reader, buffer, picture))
     return GST_FLOW_ERROR;
   embed_worker_submit (self->worker, now);
   return GST_FLOW_OK;
@@ -988,14 +811,14 @@ frame_arrived (GstElement * element, GstBuffer * buffer, guint64 * ticket)
   gint interval = gst_pirl_embed_interval (self);
   EmbedPicture *picture;
 
-  if (gst_buffer_get_size (buffer) == 0 || self->converter == NULL)
+  if (gst_buffer_get_size (buffer) == 0 || frame_reader_info (self->reader) == NULL)
     return GST_FLOW_OK;         /* no picture, or no caps: then the base class says so */
   if (self->count++ % MAX (interval, 1) != 0)
     return GST_FLOW_OK;
   picture = embed_worker_acquire (self->worker, interval > 0);
   if (picture == NULL)
     return interval > 0 ? GST_FLOW_FLUSHING : GST_FLOW_OK;
-  if (!frame_to_picture (self, buffer, picture))
+  if (!frame_reader_fill (self->reader, buffer, picture))
     return GST_FLOW_ERROR;
   *ticket = ++self->ticket;
   embed_worker_submit (self->worker, *ticket);
@@ -1044,7 +867,7 @@ frame_leaves (GstElement * element, guint64 ticket)
   }
   if (result == NULL)
     return GST_FLOW_FLUSHING;
-  measure_latency (self, result->delay * GST_USECOND);
+  embed_latency_measure (&self->latency, element, result->delay * GST_USECOND);
   g_clear_pointer (&self->last, embed_result_unref);
   self->last = result;
   if (result->model_number != self->model_number) {
@@ -1125,7 +948,7 @@ gst_pirl_embed_class_init (GstPirlEmbedClass * klass)
   GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
   GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
 
-  GST_DEBUG_CATEGORY_INIT (pirl_embed_debug, "pirlembed", 0, "embeddings of frames");
+  GST_DEBUG_CATEGORY_INIT (gst_pirl_embed_debug, "pirlembed", 0, "embeddings of frames");
 
   object_class->set_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_set_property);
   object_class->get_property = GST_DEBUG_FUNCPTR (gst_pirl_embed_get_property);
