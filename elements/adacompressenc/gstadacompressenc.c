@@ -747,10 +747,11 @@ start_parts (GstAdaCompressEnc * self, const AdaSettings * settings)
 
 /* ---- states ------------------------------------------------------------------------------- */
 
+/* Not GstVideoEncoder::start: where that fails, the base class posts an error after ours, "could not
+ * initialize supporting library", which is not the reason. */
 static gboolean
-gst_ada_compress_enc_start (GstVideoEncoder * encoder)
+start (GstAdaCompressEnc * self)
 {
-  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (encoder);
   AdaSettings settings;
   gboolean ok;
 
@@ -795,8 +796,12 @@ gst_ada_compress_enc_stop (GstVideoEncoder * encoder)
 static GstStateChangeReturn
 gst_ada_compress_enc_change_state (GstElement * element, GstStateChange transition)
 {
+  GstAdaCompressEnc *self = GST_ADA_COMPRESS_ENC (element);
+
+  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED && !start (self))
+    return GST_STATE_CHANGE_FAILURE;
   if (transition == GST_STATE_CHANGE_PAUSED_TO_READY)
-    g_atomic_int_set (&GST_ADA_COMPRESS_ENC (element)->interrupted, TRUE);
+    g_atomic_int_set (&self->interrupted, TRUE);
   return GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
 }
 
@@ -876,7 +881,6 @@ gst_ada_compress_enc_class_init (GstAdaCompressEncClass * klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_change_state);
 
-  encoder_class->start = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_start);
   encoder_class->stop = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_stop);
   encoder_class->set_format = GST_DEBUG_FUNCPTR (gst_ada_compress_enc_set_format);
   encoder_class->propose_allocation =

@@ -259,6 +259,7 @@ GST_START_TEST (uploads_need_a_cloud)
   fail_unless (strstr (error->message, "`cloud`") != NULL, "%s", error->message);
   g_error_free (error);
   gst_message_unref (message);
+  fail_if (gst_bus_have_pending (bus), "a second message after the error");
   gst_element_set_state (enc, GST_STATE_NULL);
   gst_element_set_bus (enc, NULL);
   gst_object_unref (bus);
