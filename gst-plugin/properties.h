@@ -40,14 +40,14 @@ typedef struct {
 } GstPirlProperty;
 
 /** Rows `device` (string), `precision` (string) and `n-threads` (uint), which those elements have
- * that compute with a network; each is given its place in the struct. */
-#define GST_PIRL_DEVICE_PROPERTIES(device, precision, n_threads) \
+ * that compute with a network; each is given its place in the struct. @about_auto (a literal) says
+ * which precision auto is. */
+#define GST_PIRL_DEVICE_PROPERTIES(device, precision, about_auto, n_threads) \
   {"device", "Device", "What computes: cpu, cuda or cuda:N (the GPU number N, through the module " \
       "libpirl-cuda.so), or auto (cuda where module, driver and card are there, else cpu; the " \
       "log says at level INFO what is missing)", GST_PIRL_STRING, device}, \
   {"precision", "Precision", "Arithmetic: f32, tf32, bf16, fp16 (what the device has), or auto " \
-      "(cuda: fp16; cpu: f32); bf16 training on a cpu takes AMX, is quicker, and learns less " \
-      "from many pictures", GST_PIRL_STRING, precision}, \
+      about_auto, GST_PIRL_STRING, precision}, \
   {"n-threads", "Threads", "Threads that compute (0 = as many as the machine has cores)", \
       GST_PIRL_UINT, n_threads, 0, 1024}
 

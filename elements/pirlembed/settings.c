@@ -68,7 +68,9 @@ static const GstPirlProperty rows[] = {
   {"batch-timeout", "Batch timeout",
         "Nanoseconds that the first frame of a batch waits for it to fill (0 = until it is full)",
       GST_PIRL_UINT64, AT (batch_timeout)},
-  GST_PIRL_DEVICE_PROPERTIES (AT (network.device), AT (network.precision), AT (network.n_threads)),
+  GST_PIRL_DEVICE_PROPERTIES (AT (network.device), AT (network.precision),
+      "(cuda: fp16; cpu: bf16 for a ResNet where the processor has AMX, else f32)",
+      AT (network.n_threads)),
 };
 
 static void
