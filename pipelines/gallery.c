@@ -33,6 +33,7 @@ pirl_gallery_clear (PirlGallery *gallery)
   g_clear_pointer (&gallery->embeddings, g_array_unref);
   g_clear_pointer (&gallery->labels, g_array_unref);
   g_clear_pointer (&gallery->thumbnails, g_array_unref);
+  g_clear_pointer (&gallery->classes, g_strfreev);
   gallery->n = 0;
 }
 
@@ -79,6 +80,25 @@ add_sample (PirlGallery *gallery, GstSample *sample, PirlResizer *resizer)
   gallery->n++;
 }
 
+/* The names of the classes, from the event that pirldatasetsrc sends first. */
+static gboolean
+take_classes (GstPad *pad, GstEvent **event, gpointer gallery)
+{
+  const GstStructure *s = gst_event_get_structure (*event);
+  const GValue *names = s ? gst_structure_get_value (s, "class-names") : NULL;
+  const guint n = names ? gst_value_array_get_size (names) : 0;
+  GStrv classes;
+
+  (void) pad;
+  if (!gst_event_has_name (*event, "pirl-dataset") || n == 0)
+    return TRUE;
+  classes = g_new0 (gchar *, n + 1);
+  for (guint i = 0; i < n; i++)
+    classes[i] = g_value_dup_string (gst_value_array_get_value (names, i));
+  ((PirlGallery *) gallery)->classes = classes;
+  return FALSE;
+}
+
 static gboolean
 take_error (GstElement *pipeline, GError **error)
 {
@@ -121,6 +141,7 @@ pirl_gallery_load (PirlGallery *gallery, const PirlGallerySource *source,
   g_autoptr (GstElement) pipeline = gallery_pipeline (source, model_file, layer, error);
   g_autoptr (GstElement) sink = NULL;
   g_autoptr (PirlResizer) resizer = NULL;
+  g_autoptr (GstPad) pad = NULL;
   GstSample *sample;
   gboolean failed;
 
@@ -135,6 +156,8 @@ pirl_gallery_load (PirlGallery *gallery, const PirlGallerySource *source,
       add_sample (gallery, sample, resizer);
       gst_sample_unref (sample);
     }
+  pad = gst_element_get_static_pad (sink, "sink");
+  gst_pad_sticky_events_foreach (pad, take_classes, gallery);
   failed = take_error (pipeline, error);
   gst_element_set_state (pipeline, GST_STATE_NULL);
   return !failed;
@@ -150,6 +173,29 @@ static const gint *
 labels (const PirlGallery *gallery)
 {
   return (const gint *) (void *) gallery->labels->data;
+}
+
+void
+pirl_gallery_number_like (PirlGallery *gallery, const PirlGallery *like)
+{
+  const guint n = gallery->classes ? g_strv_length (gallery->classes) : 0;
+  g_autofree gint *number = g_new (gint, MAX (n, 1));
+
+  if (n == 0 || !like->classes)
+    return;
+  for (guint i = 0; i < n; i++) {
+    guint at = 0;
+
+    while (like->classes[at] && strcmp (like->classes[at], gallery->classes[i]) != 0)
+      at++;
+    number[i] = (gint) (like->classes[at] ? at : at + i);
+  }
+  for (guint i = 0; i < gallery->n; i++) {
+    gint *label = &g_array_index (gallery->labels, gint, i);
+
+    if (*label >= 0)
+      *label = number[*label];
+  }
 }
 
 gdouble

@@ -5,8 +5,10 @@
  *
  * REFERENCES and QUERIES are labelled locations of pirldatasetsrc (folders of classes, lists,
  * synthetic:...). Without QUERIES every reference is judged by the others. The protocol is that of
- * Wu et al. 2018: cosine, votes weighted by exp (similarity / sigma).
+ * Wu et al. 2018: cosine, votes weighted by exp (similarity / sigma). Standard output has the number
+ * alone, for scripts; standard error says what it is.
  */
+#include <math.h>
 #include <gst/gst.h>
 
 #include "gallery.h"
@@ -31,6 +33,26 @@ load (PirlGallery *gallery, const gchar *location, const gchar *model, GError **
   return pirl_gallery_load (gallery, &source, model, layer, error);
 }
 
+static gboolean
+print_accuracy (PirlGallery *references, PirlGallery *queries)
+{
+  gdouble accuracy;
+
+  if (queries)
+    pirl_gallery_number_like (queries, references);
+  accuracy = pirl_gallery_knn (references, queries, (guint) k, sigma);
+  if (isnan (accuracy)) {
+    g_printerr ("no labels to judge by: a picture's class is the name of its folder, as in "
+        "REFERENCES/cat/1.jpg\n");
+    return FALSE;
+  }
+  g_printerr ("kNN accuracy from 0 to 1 (k = %d) of %u pictures, %s:\n", k,
+      queries ? queries->n : references->n,
+      queries ? "by the labels of the references" : "each by the labels of the others");
+  g_print ("%.4f\n", accuracy);
+  return TRUE;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -40,6 +62,9 @@ main (int argc, char **argv)
   PirlGallery references = { 0 }, queries = { 0 };
   gboolean ok;
 
+  g_option_context_set_summary (context, "Prints the kNN accuracy, from 0 to 1, of a network's "
+      "features: of QUERIES by the labels\nof REFERENCES, both folders of class folders (or what "
+      "else pirldatasetsrc takes as a\nlocation), or of REFERENCES, each by the others.");
   g_option_context_add_main_entries (context, entries, NULL);
   g_option_context_add_group (context, gst_init_get_option_group ());
   if (!g_option_context_parse (context, &argc, &argv, &error) || argc < 3 || argc > 4) {
@@ -49,10 +74,9 @@ main (int argc, char **argv)
   }
   ok = load (&references, argv[2], argv[1], &error)
       && (argc < 4 || load (&queries, argv[3], argv[1], &error));
-  if (ok)
-    g_print ("%.4f\n", pirl_gallery_knn (&references, argc < 4 ? NULL : &queries, k, sigma));
-  else
+  if (!ok)
     g_printerr ("%s\n", error ? error->message : "no pictures");
+  ok = ok && print_accuracy (&references, argc < 4 ? NULL : &queries);
   pirl_gallery_clear (&references);
   pirl_gallery_clear (&queries);
   return ok ? 0 : 1;

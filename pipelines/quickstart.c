@@ -333,7 +333,10 @@ gather (const DataSet *data, const gchar *model, PirlGallery *references, PirlGa
   source.start = data->test_start;
   source.stop = data->test_stop;
   source.limit = 1000;
-  return pirl_gallery_load (queries, &source, model, "res5", error);
+  if (!pirl_gallery_load (queries, &source, model, "res5", error))
+    return FALSE;
+  pirl_gallery_number_like (queries, references);
+  return TRUE;
 }
 
 static gboolean
