@@ -1,10 +1,10 @@
 /* gst-pirl: the Open Inference Protocol: its JSON as its documents show it, and a server on the
  * loopback that answers well, badly, late, or not at all.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <glib/gstdio.h>
 #include <math.h>
 
 #include "adacompress-cloud-server.h"
+#include "certificates.h"
 #include "http.h"
 #include "oip.h"
 
@@ -591,35 +591,23 @@ test_bad_token (void)
 static void
 test_tls (void)
 {
-  g_autofree gchar *folder = g_dir_make_tmp ("cloud-XXXXXX", NULL);
-  g_autofree gchar *certificate = g_build_filename (folder, "cert.pem", NULL);
-  g_autofree gchar *key = g_build_filename (folder, "key.pem", NULL);
-  const gchar *arguments[] = { "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
-    "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out",
-    certificate, NULL
-  };
-  g_autoptr (GSubprocess) openssl = g_subprocess_newv (arguments,
-      G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE, NULL);
+  Certificate c;
 
-  if (openssl && g_subprocess_wait_check (openssl, NULL, NULL)) {
-    g_autoptr (TestServer) server = test_server_new ("oip.py", certificate, key);
+  if (certificate_make (&c)) {
+    g_autoptr (TestServer) server = test_server_new ("oip.py", c.certificate, c.key);
     g_autoptr (AdaCloud) cloud = cloud_of (server->port, "https", "");
     g_autoptr (AdaAnswer) answer = NULL;
     g_autoptr (GError) error = NULL;
 
     g_assert_null (classify (cloud, NULL, &error));
     g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_REFUSED);
-    g_setenv ("CURL_CA_BUNDLE", certificate, TRUE);
+    g_setenv ("CURL_CA_BUNDLE", c.certificate, TRUE);
     answer = classify (cloud, NULL, NULL);
     g_unsetenv ("CURL_CA_BUNDLE");
     g_assert_nonnull (answer);
     assert_good (answer);
-  } else {
-    g_test_skip ("there is no openssl program to make a certificate with");
   }
-  g_unlink (certificate);
-  g_unlink (key);
-  g_rmdir (folder);
+  certificate_remove (&c);
 }
 
 int

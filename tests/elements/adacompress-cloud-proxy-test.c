@@ -1,9 +1,8 @@
 /* gst-pirl: services behind a proxy that the environment names: requests passed on and tunnelled,
  * signed ones among them, bytes, and that the proxy's password is never told.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <glib/gstdio.h>
-
 #include "adacompress-cloud-server.h"
+#include "certificates.h"
 
 #define KEY_ID "AKIDEXAMPLE"
 #define SECRET "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -126,19 +125,6 @@ test_passed_on (void)
   reset_environment ();
 }
 
-static gboolean
-make_certificate (const gchar * certificate, const gchar * key)
-{
-  const gchar *arguments[] = { "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
-    "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out",
-    certificate, NULL
-  };
-  g_autoptr (GSubprocess) openssl = g_subprocess_newv (arguments,
-      G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE, NULL);
-
-  return openssl && g_subprocess_wait_check (openssl, NULL, NULL);
-}
-
 /* TLS goes through it, end to end; the proxy is asked for the tunnel and sees no more. */
 static void
 ask_through_tunnel (const gchar * certificate, const gchar * key)
@@ -171,19 +157,13 @@ ask_through_tunnel (const gchar * certificate, const gchar * key)
 static void
 test_tunnel (void)
 {
-  g_autofree gchar *folder = g_dir_make_tmp ("proxy-XXXXXX", NULL);
-  g_autofree gchar *certificate = g_build_filename (folder, "cert.pem", NULL);
-  g_autofree gchar *key = g_build_filename (folder, "key.pem", NULL);
+  Certificate c;
 
   reset_environment ();
-  if (make_certificate (certificate, key))
-    ask_through_tunnel (certificate, key);
-  else
-    g_test_skip ("there is no openssl program to make a certificate with");
+  if (certificate_make (&c))
+    ask_through_tunnel (c.certificate, c.key);
   reset_environment ();
-  g_unlink (certificate);
-  g_unlink (key);
-  g_rmdir (folder);
+  certificate_remove (&c);
 }
 
 static void

@@ -2,7 +2,7 @@
  *
  * One easy handle inside one multi handle: waiting happens in curl_multi_poll(), which a
  * cancellation wakes. Bytes are counted where libcurl reads and writes its socket, so that headers,
- * chunk marks, and requests that broke off are in.
+ * chunk marks, and requests that broke off are in; of HTTP/2 what HTTP/1.1 would have (http.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifdef HAVE_CONFIG_H
@@ -21,8 +21,8 @@
 
 #define MAX_HEADERS (64 * 1024)
 #define MAX_RETRY_AFTER (3600 * 1000)
-/* Ends what nobody cancels; the client's time limits are far shorter. */
-#define LAST_RESORT_MS 120000
+/* Ends what nobody cancels: longer than any time limit of the client. */
+#define LAST_RESORT_MS (2 * 3600 * 1000)
 #define CONNECT_MS 30000
 #define POLL_MS 1000
 #define SAID_LENGTH 160
@@ -46,15 +46,22 @@ struct _AdaHttp {
 
 /* ---- what libcurl calls --------------------------------------------------------------------- */
 
+/* The rest of the answer is not taken: over HTTP/2 it would come with the next one. */
+static size_t
+refuse (AdaHttp * http, const gchar * part)
+{
+  http->too_long = part;
+  curl_easy_setopt (http->easy, CURLOPT_FORBID_REUSE, 1L);
+  return 0;
+}
+
 static size_t
 take_body (char *data, size_t size, size_t n, void *user_data)
 {
   AdaHttp *http = user_data;
 
-  if (http->body->len + n > ADA_HTTP_MAX_ANSWER) {
-    http->too_long = "body";
-    return 0;
-  }
+  if (http->body->len + n > ADA_HTTP_MAX_ANSWER)
+    return refuse (http, "body");
   g_byte_array_append (http->body, (const guint8 *) data, (guint) n);
   return n;
 }
@@ -67,10 +74,8 @@ take_header (char *data, size_t size, size_t n, void *user_data)
   gchar *colon = strchr (line, ':');
 
   http->header_bytes += n;
-  if (http->header_bytes > MAX_HEADERS) {
-    http->too_long = "header";
-    return 0;
-  }
+  if (http->header_bytes > MAX_HEADERS)
+    return refuse (http, "header");
   if (g_str_has_prefix (line, "HTTP/")) /* of the last answer, not of "100 Continue" */
     g_hash_table_remove_all (http->headers);
   else if (colon)
@@ -451,6 +456,9 @@ transfer (AdaHttp * http, GCancellable * cancellable)
       code = message->data.result;
   if (trouble)
     code = CURLE_FAILED_INIT;
+  /* Who did not answer may be gone, which HTTP/2 would not notice: the next request calls anew. */
+  if (code != CURLE_OK)
+    curl_easy_setopt (http->easy, CURLOPT_FORBID_REUSE, 1L);
   curl_multi_remove_handle (http->multi, http->easy);
   g_cancellable_disconnect (cancellable, handler);
   return code;
