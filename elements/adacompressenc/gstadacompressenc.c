@@ -858,10 +858,11 @@ gst_ada_compress_enc_class_init (GstAdaCompressEncClass * klass)
    * recording does not hold) (uint64). Of the cloud: `cloud-requests` (pictures sent, retries
    * included; each one of `cloud-answers`, `cloud-no-answers`, `cloud-errors`, `cloud-timeouts`),
    * `cloud-retries`, `cloud-dropped` (estimates not asked), `cloud-sent` and `cloud-received`
-   * (bytes on the wire, headers and all), of which `estimate-bytes` and `upload-bytes`; `uploads`
-   * (frames sent for their labels), `uploads-answered`, `uploads-dropped` (`uploads` + `uploads-dropped` =
-   * `frames`), `cloud-dry-requests` (of a dry run) (uint64); `cloud-open` (boolean: failures have
-   * stopped the asking), `cloud-retry-in` (uint64, nanoseconds until it is tried again),
+   * (bytes on the wire, headers and all, as HTTP/1.1 has them and without TLS), of which
+   * `estimate-bytes` and `upload-bytes`; `uploads` (frames sent for their labels),
+   * `uploads-answered`, `uploads-dropped` (`uploads` + `uploads-dropped` = `frames`),
+   * `cloud-dry-requests` (of a dry run) (uint64); `cloud-open` (boolean: failures have stopped the
+   * asking), `cloud-retry-in` (uint64, nanoseconds until it is tried again),
    * `cloud-exhausted` (boolean: max-requests is reached). `state` (string);
    * `agreement`, `agreement-low`, `agreement-high` (double: measured, its 95 % interval), `p-est`,
    * `lambda`, `epsilon`, `evidence` (double; -1 = not known); `remembered` (uint: agents of other

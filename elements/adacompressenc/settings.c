@@ -232,6 +232,10 @@ static const GstPirlProperty rows[] = {
    * Where a variable is not set, the file that GST_PIRL_CREDENTIALS names, or `?credentials=FILE`,
    * may have it (groups as the services are called; only its owner may read it). Credentials are
    * never in here.
+   *
+   * Each service takes `?endpoint=URL` (another address), `ca=FILE` (whom to trust), `cert=FILE` and
+   * `key=FILE` (who we are; all PEM); `rekognition` also `max-labels=5` and `min-confidence=0`, `oip`
+   * also `input=NAME` and `output=NAME`. A proxy is what http_proxy, https_proxy and no_proxy say.
    */
   {"cloud", "Cloud", "Who says what a picture shows: local:MODEL.safetensors, replay:FILE.json, "
         "rekognition:REGION, google:, azure:URL, facepp:, baidu:, oip+http(s)://HOST/v2/models/NAME, "

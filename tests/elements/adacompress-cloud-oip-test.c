@@ -466,12 +466,15 @@ test_retry_after (void)
 {
   g_autoptr (TestServer) server = test_server_new ("oip.py", NULL, NULL);
   g_autoptr (AdaCloud) cloud = cloud_of (server->port, "http", "");
+  g_autoptr (GDateTime) now = g_date_time_new_now_utc ();
+  g_autoptr (GDateTime) later = g_date_time_add_seconds (now, 900);
+  g_autofree gchar *date = g_date_time_format (later, "%a,_%d_%b_%Y_%H:%M:%S_GMT");
   const struct {
     const gchar *text;
     guint least, most;          /* ms */
   } cases[] = { {"7", 7000, 7000}, {"0", 0, 0}, {"99999999", 3600000, 3600000}, {"soon", 0, 0},
     {"-3", 0, 0}, {"Wed,_21_Oct_2015_07:28:00_GMT", 0, 0},
-    {"Fri,_01_Jan_2100_00:00:00_GMT", 3600000, 3600000}
+    {"Fri,_01_Jan_2100_00:00:00_GMT", 3600000, 3600000}, {date, 600000, 900000}
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {

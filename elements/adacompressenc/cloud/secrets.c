@@ -53,8 +53,8 @@ read_all (gint fd, GString * text)
 static GString *
 read_file (const gchar * path, GError ** error)
 {
-  const gint fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   GString *text = g_string_new (NULL);
+  const gint fd = open (path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat status;
   gboolean good = FALSE;
 
