@@ -10,7 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 # What is imported from here on leaves no files in the source.
 from data import Data, Unusable
-from plan import DEFAULT, OBJECTIVES, PARTS, Plan
+from plan import DEFAULT, DEFAULT_PARTS, OBJECTIVES, PARTS, Plan
 from report import Report
 from steps import Echo, Failed, Interrupted, Place, span
 
@@ -48,8 +48,9 @@ def options_of(arguments):
     parser.add_argument("--seeds", type=int, default=1, metavar="N")
     parser.add_argument("--only", type=names_of(OBJECTIVES, DEFAULT), default=list(DEFAULT),
                         metavar="NAME,...", help=f"objectives, or all ({','.join(DEFAULT)})")
-    parser.add_argument("--parts", type=names_of(PARTS, PARTS), default=list(PARTS),
-                        metavar="NAME,...", help=f"of {','.join(PARTS)} (all)")
+    parser.add_argument("--parts", type=names_of(PARTS, DEFAULT_PARTS), default=list(DEFAULT_PARTS),
+                        metavar="NAME,...", help=f"of {','.join(PARTS)}, or all (all but near: "
+                        "PIRL without the negatives that are most alike)")
     parser.add_argument("--transfer", type=pathlib.Path, action="append", default=[],
                         metavar="FOLDER", help="probe on these labelled pictures, too")
     parser.add_argument("--video", type=pathlib.Path, metavar="FILE",
@@ -97,10 +98,11 @@ def compare(options, place):
     if data.count < options.batch_size:
         raise Unusable(f"{options.folder}: {data.count} training pictures are fewer than a batch of "
                        f"{options.batch_size}; give a smaller --batch-size or more pictures")
-    if "ablations" in options.parts and data.part(1 / 3) < options.batch_size:
+    thirds = {"ablations", "near"} & set(options.parts)
+    if thirds and data.part(1 / 3) < options.batch_size:
         print(f"A third of the {data.count} pictures is no batch of {options.batch_size}: "
               "no ablations.")
-        options.parts = [part for part in options.parts if part != "ablations"]
+        options.parts = [part for part in options.parts if part not in thirds]
     transfer = [Data(folder, options.out, folder.resolve().name) for folder in options.transfer]
     if not data.labelled():
         print("There are no classes (folders of pictures): only what needs no labels is done.")

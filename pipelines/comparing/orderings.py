@@ -91,6 +91,8 @@ def pairs_of(name, points):
     if name == "lambda":
         inner = [point for point in points if 0 < point["value"] < 1]
         return [(a, b) for a in inner for b in points if b not in inner]
+    if name not in ("permutations", "negatives"):
+        return []
     points = sorted(points, key=lambda point: point["value"])
     return [(more, fewer) for fewer, more in itertools.combinations(points, 2)]
 

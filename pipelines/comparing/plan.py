@@ -49,7 +49,9 @@ OBJECTIVES = {
     "supervised": Objective("labels: what all others do without", (), ("objective=supervised",)),
 }
 DEFAULT = ("pirl", "npid", "jigsaw", "random")
-PARTS = ("linear", "distances", "bn", "ablations", "semi", "transfer", "video")
+DEFAULT_PARTS = ("linear", "distances", "bn", "ablations", "semi", "transfer", "video")
+PARTS = (*DEFAULT_PARTS, "near")
+NEAR = (.5, .8)                 # cosines from which on a negative is left out
 
 
 def quantile(values, part):
@@ -277,9 +279,12 @@ class Plan:
         source = [*self.data.train, f"fraction={THIRD}", f"epochs={self.options.epochs}"]
         few, middle = max(1, round(.02 * count)), max(2, round(.16 * count))
         runs = {"third": ((), ())}
-        runs |= {f"lambda-{value}": ((), (f"lambda={value}",)) for value in (0, 1)}
-        runs |= {f"permutations-{n}": ((f"permutations={n}",), ()) for n in (10, 500)}
-        runs |= {f"negatives-{n}": ((), (f"negatives={n}",)) for n in (few, middle)}
+        if "ablations" in self.options.parts:
+            runs |= {f"lambda-{value}": ((), (f"lambda={value}",)) for value in (0, 1)}
+            runs |= {f"permutations-{n}": ((f"permutations={n}",), ()) for n in (10, 500)}
+            runs |= {f"negatives-{n}": ((), (f"negatives={n}",)) for n in (few, middle)}
+        if "near" in self.options.parts:
+            runs |= {f"near-{value}": ((), (f"near-threshold={value}",)) for value in NEAR}
         for name, (views, sink) in runs.items():
             network = self.train(name, "pirl", 0, source, views, sink, self.options.epochs * count)
             self.probe(f"{name}-probe", network, LATE_MAPS, probes="linear")
@@ -287,7 +292,12 @@ class Plan:
             "lambda": [(0, "lambda-0"), (.5, "third"), (1, "lambda-1")],
             "permutations": [(10, "permutations-10"), (500, "permutations-500"), (362880, "third")],
             "negatives": [(few, f"negatives-{few}"), (middle, f"negatives-{middle}"),
-                          (min(ALL_NEGATIVES, count - 1), "third")]}
+                          (min(ALL_NEGATIVES, count - 1), "third")],
+            "near-threshold": [*((value, f"near-{value}") for value in NEAR), (1, "third")]}
+        # Without a run of its own, "third" is a point of nothing.
+        self.ablation_points = {
+            name: points for name, points in self.ablation_points.items()
+            if any(run in runs for _, run in points if run != "third")}
 
     def semi(self, objective, percent):
         """Fine-tunes the whole network on some of the labels."""
@@ -344,7 +354,7 @@ class Plan:
             return
         if "bn" in options.parts:
             self.bn_statistics()
-        if "ablations" in options.parts and "pirl" in options.only:
+        if {"ablations", "near"} & set(options.parts) and "pirl" in options.only:
             self.ablations()
         if "semi" in options.parts:
             for percent in (1, 10):

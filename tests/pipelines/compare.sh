@@ -57,6 +57,7 @@ found = orderings({
     "jigsaw": {0: layers(.1, .2, .3, .5, .3)},
     "random": {0: layers(.1, .6, .3, .2, .1)}, "moco": {}}, {
         "lambda": [{"value": value, **figure(mean, .01)} for value, mean in ((0, .3), (.5, .5), (1, .1))],
+        "near-threshold": [{"value": value, **figure(.3, .01)} for value in (.5, 1)],
         "negatives": [{"value": value, **figure(mean, .01)} for value, mean in ((9, .3), (1, .5), (20, .3))]})
 assert [(row["claim"], row["where"], row["verdict"], row["seeds"]) for row in found] == [
     ("pirl > npid", "res5", "undecided", 1),
@@ -146,7 +147,7 @@ run set --out first --epochs 1 --only pirl --parts linear >log 2>&1 || fail "sho
 # Every analysis.
 gst-launch-1.0 -q videotestsrc pattern=ball num-buffers=90 ! video/x-raw,width=48,height=48 ! jpegenc \
   ! avimux ! filesink location=clip.avi || fail "drawing a video"
-run set --out all --epochs 1 --only pirl,npid,jigsaw,random --transfer classes --video clip.avi >log 2>&1 \
+run set --out all --epochs 1 --parts all --transfer classes --video clip.avi >log 2>&1 \
   || fail "all parts: $(tail -n 12 log)"
 for plot in layers ablations distances curves semi speed; do
   is_png "all/$plot.png" || fail "no plot $plot"
@@ -176,7 +177,8 @@ assert set(found["speed"]) == objectives - {"random"}
 assert all(speed["pictures_per_second"] > 0 and speed["cpu_ms_per_picture"] > 0
            for speed in found["speed"].values())
 assert {name: [p["value"] for p in points] for name, points in found["ablations"].items()} == {
-    "lambda": [0, .5, 1], "permutations": [10, 500, 362880], "negatives": [1, 4, 27]}
+    "lambda": [0, .5, 1], "permutations": [10, 500, 362880], "negatives": [1, 4, 27],
+    "near-threshold": [.5, .8, 1]}
 assert all(is_figure(p) for points in found["ablations"].values() for p in points)
 assert set(found["distances"]) == objectives
 for distances in found["distances"].values():
