@@ -150,13 +150,20 @@ gboolean
 pirl_lbfgs (gsize n, gdouble *x, PirlFunction function, gpointer user_data, guint iterations,
     gdouble tolerance, gdouble *value, GError **error)
 {
-  gdouble *memory = g_new (gdouble, n * (4 + 2 * PAIRS));
-  Minimiser m = {
-    .n = n, .function = function, .user_data = user_data, .x = x, .gradient = memory,
-    .next = memory + n, .next_gradient = memory + 2 * n, .direction = memory + 3 * n,
-  };
+  gdouble *memory = g_try_new (gdouble, n * (4 + 2 * PAIRS));
+  Minimiser m = { .n = n, .function = function, .user_data = user_data, .x = x };
   gboolean ok;
 
+  if (!memory) {
+    g_set_error (error, PIRL_ERROR, PIRL_ERROR_UNSUPPORTED, "the optimum of %" G_GSIZE_FORMAT
+        " weights needs %.1f GiB, which there are not; take solver=sgd, or a layer with fewer "
+        "features", n, (gdouble) n * (4 + 2 * PAIRS) * sizeof *memory / (1 << 30));
+    return FALSE;
+  }
+  m.gradient = memory;
+  m.next = memory + n;
+  m.next_gradient = memory + 2 * n;
+  m.direction = memory + 3 * n;
   for (guint p = 0; p < PAIRS; p++) {
     m.s[p] = memory + n * (4 + 2 * p);
     m.y[p] = memory + n * (5 + 2 * p);

@@ -14,6 +14,6 @@ typedef gboolean (*PirlFunction) (const gdouble *x, gdouble *value, gdouble *gra
 
 /** From @x on, which becomes the minimum: where no part of the gradient is larger than @tolerance,
  * where no step makes the function smaller any more, or after @iterations. @value (may be NULL):
- * the function's there. */
+ * the function's there. %PIRL_ERROR_UNSUPPORTED: @n is more than memory has room for. */
 gboolean pirl_lbfgs (gsize n, gdouble *x, PirlFunction function, gpointer user_data,
     guint iterations, gdouble tolerance, gdouble *value, GError **error);

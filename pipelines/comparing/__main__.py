@@ -5,6 +5,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import argparse
 import os
 import pathlib
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -140,7 +141,7 @@ def main():
         print(f"\ninterrupted; the same line goes on. So far: {options.out}/compare.html",
               flush=True)
         sys.exit(130)
-    except (Failed, Unusable, OSError) as error:
+    except (Failed, Unusable, OSError, subprocess.SubprocessError) as error:
         sys.exit(f"compare: {error}")
     report.print()
     print(f"\n{options.out}/compare.html, compare.json; it took {span(place.spent)}")

@@ -21,10 +21,10 @@ def mean_of(figures):
 
 
 def difference(first, second):
-    """Of figures of the same seeds in the same order. Each network was tested by itself, so the
-    sides of the two intervals add up as lengths at right angles do (Newcombe 1998); all seeds are
-    tested on the same pictures, so more of them make the sides no shorter. What the seeds make of
-    the difference, pair by pair, comes on top."""
+    """Of figures of the same seeds in the same order. The sides of the two intervals add up as
+    lengths at right angles do (Newcombe 1998), as if each had test pictures of its own: as they are
+    the same, the interval is rather too wide. All seeds are tested on them, so more seeds make the
+    sides no shorter. What the seeds make of the difference, pair by pair, comes on top."""
     def side(figures, end):
         return statistics.fmean(abs(figure[end] - figure["mean"]) for figure in figures)
 
