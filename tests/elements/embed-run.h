@@ -4,6 +4,7 @@
 #pragma once
 
 #include "embeddings.h"
+#include "leaks.h"
 #include "learn/trainer.h"
 #include "net/embedder.h"
 
@@ -193,4 +194,71 @@ statistic (GstHarness * h, const gchar * field)
   gst_structure_free (stats);
   gst_object_unref (embed);
   return value;
+}
+
+/* ---- flushes ------------------------------------------------------------------------------ */
+
+/* What a source has its streaming lock for: no frame between a flush and its segment. */
+static GMutex streaming;
+
+static inline gpointer
+push_while_flushed (gpointer user_data)
+{
+  guint passed = 0;
+
+  for (guint i = 0; i < 400; i++) {
+    GstFlowReturn ret;
+
+    g_mutex_lock (&streaming);
+    ret = gst_harness_push (user_data, frame (50, 37, i, i));
+    g_mutex_unlock (&streaming);
+    fail_unless (ret == GST_FLOW_OK || ret == GST_FLOW_FLUSHING, "%s", gst_flow_get_name (ret));
+    passed += ret == GST_FLOW_OK;
+    g_usleep (500);
+  }
+  return GUINT_TO_POINTER (passed);
+}
+
+/** Flushes @h (transfer full) at many moments of a stream, and gives it another model each time:
+ * frames pass between the flushes. */
+static inline void
+flush_while_pushing (GstHarness * h)
+{
+  GstElement *embed = gst_harness_find_element (h, "pirlembed");
+  GstSegment segment;
+  GThread *thread;
+
+  gst_harness_set_drop_buffers (h, TRUE);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  set_format (h, "RGB", 50, 37);
+  thread = g_thread_new ("push", push_while_flushed, h);
+  for (guint i = 0; i < 40; i++) {
+    g_usleep (3000);
+    fail_unless (gst_harness_push_event (h, gst_event_new_flush_start ()));
+    g_mutex_lock (&streaming);
+    fail_unless (gst_harness_push_event (h, gst_event_new_flush_stop (TRUE)));
+    fail_unless (gst_harness_push_event (h, gst_event_new_segment (&segment)));
+    g_mutex_unlock (&streaming);
+    g_object_set (embed, "model-file", i & 1 ? model_a : model_b, NULL);
+  }
+  fail_unless (GPOINTER_TO_UINT (g_thread_join (thread)) > 0);
+  gst_object_unref (embed);
+  gst_harness_teardown (h);
+}
+
+/* ---- main --------------------------------------------------------------------------------- */
+
+/** A test program: runs @suite with the models there, and looks for leaks. */
+static inline int
+run_embed_tests (int argc, char **argv, Suite * (*suite) (void), const gchar * file)
+{
+  int failed;
+
+  leaks_watch ();
+  gst_check_init (&argc, &argv);
+  gst_pirl_meta_init ();
+  make_models ();
+  failed = gst_check_run_suite (suite (), "pirlembed", file);
+  remove_models ();
+  return failed;
 }

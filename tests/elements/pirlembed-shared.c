@@ -5,7 +5,6 @@
  * tested at the engine itself, whose lock keeps it from beginning too early.
  */
 #include "embed-run.h"
-#include "leaks.h"
 
 #include "../../elements/pirlembed/embedengine.c"
 
@@ -662,16 +661,6 @@ shared_suite (void)
 int
 main (int argc, char **argv)
 {
-  int failed;
-  Suite *s;
-
   g_setenv ("PIRL_CUDA_MODULE", "off", FALSE);
-  leaks_watch ();
-  gst_check_init (&argc, &argv);
-  gst_pirl_meta_init ();
-  make_models ();
-  s = shared_suite ();
-  failed = gst_check_run_suite (s, "pirlembed-shared", __FILE__);
-  remove_models ();
-  return failed;
+  return run_embed_tests (argc, argv, shared_suite, __FILE__);
 }

@@ -5,7 +5,6 @@
  * kernels and by pirlembed-parity; here the element must deliver the kernels' vectors, on the right
  * frames, whatever happens. */
 #include "embed-run.h"
-#include "leaks.h"
 
 /* ---- helpers ------------------------------------------------------------------------------ */
 
@@ -865,55 +864,12 @@ GST_START_TEST (flush_ends_the_wait_and_forgets)
 
 GST_END_TEST;
 
-/* What a source has its streaming lock for: no frame between a flush and its segment. */
-static GMutex streaming;
-
-static gpointer
-push_many (gpointer user_data)
-{
-  GstHarness *h = user_data;
-  guint passed = 0;
-
-  for (guint i = 0; i < 400; i++) {
-    GstFlowReturn ret;
-
-    g_mutex_lock (&streaming);
-    ret = gst_harness_push (h, frame (50, 37, i, i));
-    g_mutex_unlock (&streaming);
-    fail_unless (ret == GST_FLOW_OK || ret == GST_FLOW_FLUSHING, "%s", gst_flow_get_name (ret));
-    passed += ret == GST_FLOW_OK;
-    g_usleep (500);
-  }
-  return GUINT_TO_POINTER (passed);
-}
-
 GST_START_TEST (flushes_may_come_at_any_moment)
 {
   static const gchar *intervals[] = { "interval=0", "interval=1", "interval=3" };
 
-  for (guint k = 0; k < G_N_ELEMENTS (intervals); k++) {
-    GstHarness *h = harness_new (model_a, intervals[k]);
-    GstElement *embed = gst_harness_find_element (h, "pirlembed");
-    GstSegment segment;
-    GThread *thread;
-
-    gst_harness_set_drop_buffers (h, TRUE);
-    gst_segment_init (&segment, GST_FORMAT_TIME);
-    set_format (h, "RGB", 50, 37);
-    thread = g_thread_new ("push", push_many, h);
-    for (guint i = 0; i < 40; i++) {
-      g_usleep (3000);
-      fail_unless (gst_harness_push_event (h, gst_event_new_flush_start ()));
-      g_mutex_lock (&streaming);
-      fail_unless (gst_harness_push_event (h, gst_event_new_flush_stop (TRUE)));
-      fail_unless (gst_harness_push_event (h, gst_event_new_segment (&segment)));
-      g_mutex_unlock (&streaming);
-      g_object_set (embed, "model-file", i & 1 ? model_a : model_b, NULL);
-    }
-    fail_unless (GPOINTER_TO_UINT (g_thread_join (thread)) > 0);
-    gst_object_unref (embed);
-    gst_harness_teardown (h);
-  }
+  for (guint k = 0; k < G_N_ELEMENTS (intervals); k++)
+    flush_while_pushing (harness_new (model_a, intervals[k]));
 }
 
 GST_END_TEST;
@@ -1100,17 +1056,7 @@ pirlembed_suite (void)
 int
 main (int argc, char **argv)
 {
-  int failed;
-  Suite *s;
-
   /* Vectors are compared bit by bit with the CPU's. */
   g_setenv ("PIRL_CUDA_MODULE", "off", FALSE);
-  leaks_watch ();
-  gst_check_init (&argc, &argv);
-  gst_pirl_meta_init ();
-  make_models ();
-  s = pirlembed_suite ();
-  failed = gst_check_run_suite (s, "pirlembed", __FILE__);
-  remove_models ();
-  return failed;
+  return run_embed_tests (argc, argv, pirlembed_suite, __FILE__);
 }
