@@ -2,6 +2,7 @@
  * it nor the keys are ever told.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "adacompress-cloud-server.h"
+#include "test-rows.h"
 
 #define KEY "baidu+key/&=1"
 #define SECRET "baidu?secret%2"
@@ -265,10 +266,7 @@ test_preview (void)
 int
 main (int argc, char **argv)
 {
-  static const struct {
-    const gchar *name;
-    void (*run) (void);
-  } tests[] = {
+  static const TestRow tests[] = {
     {"token-is-asked-for", test_asked_for},
     {"token-is-kept", test_kept},
     {"token-is-renewed-in-time", test_renewed_in_time},
@@ -284,10 +282,6 @@ main (int argc, char **argv)
   g_setenv ("BAIDU_API_KEY", KEY, TRUE);
   g_setenv ("BAIDU_SECRET_KEY", SECRET, TRUE);
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree gchar *path = g_strconcat ("/cloud-baidu/", tests[i].name, NULL);
-
-    g_test_add_func (path, tests[i].run);
-  }
+  test_add_rows ("/cloud-baidu/", tests, G_N_ELEMENTS (tests));
   return g_test_run ();
 }

@@ -7,6 +7,7 @@
 #include "certificates.h"
 #include "http.h"
 #include "oip.h"
+#include "test-rows.h"
 
 #define TOKEN_VARIABLE "GST_PIRL_OIP_TOKEN"
 #define TOKEN "tok.EN-0123456789"
@@ -616,10 +617,7 @@ test_tls (void)
 int
 main (int argc, char **argv)
 {
-  static const struct {
-    const gchar *name;
-    void (*run) (void);
-  } tests[] = {
+  static const TestRow tests[] = {
     {"classification-strings", test_classification},
     {"numbers-become-the-best-five", test_numbers},
     {"probabilities-stay", test_probabilities},
@@ -647,11 +645,7 @@ main (int argc, char **argv)
   g_unsetenv ("SSL_CERT_FILE");
   g_unsetenv (TOKEN_VARIABLE);
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree gchar *path = g_strconcat ("/cloud-oip/", tests[i].name, NULL);
-
-    g_test_add_func (path, tests[i].run);
-  }
+  test_add_rows ("/cloud-oip/", tests, G_N_ELEMENTS (tests));
   for (guint i = 0; i < G_N_ELEMENTS (misbehaviours); i++) {
     g_autofree gchar *path = g_strconcat ("/cloud-oip/misbehaves/", misbehaviours[i].mode, NULL);
 

@@ -7,6 +7,7 @@
 
 #include "adacompress-cloud-server.h"
 #include "kinds.h"
+#include "test-rows.h"
 
 /* With what one service or another escapes. */
 #define SECRET "S3CRET/key+with=signs"
@@ -966,10 +967,7 @@ test_tls (void)
 int
 main (int argc, char **argv)
 {
-  static const struct {
-    const gchar *name;
-    void (*run) (void);
-  } tests[] = {
+  static const TestRow tests[] = {
     {"answers", test_answers},
     {"hostile-answers", test_hostile_answers},
     {"vast-answers", test_vast_answers},
@@ -992,10 +990,6 @@ main (int argc, char **argv)
   g_setenv ("no_proxy", "*", TRUE);
   reset_environment ();
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree gchar *path = g_strconcat ("/cloud-service/", tests[i].name, NULL);
-
-    g_test_add_func (path, tests[i].run);
-  }
+  test_add_rows ("/cloud-service/", tests, G_N_ELEMENTS (tests));
   return g_test_run ();
 }

@@ -12,6 +12,7 @@
 #include "adacompress-cloud-server.h"
 #include "json.h"
 #include "recording.h"
+#include "test-rows.h"
 
 static gchar *
 data_path (const gchar * name)
@@ -589,10 +590,7 @@ test_escapes (void)
 int
 main (int argc, char **argv)
 {
-  static const struct {
-    const gchar *name;
-    void (*run) (void);
-  } tests[] = {
+  static const TestRow tests[] = {
     {"agreement", test_agreement},
     {"labels", test_labels},
     {"uris-that-are-wrong", test_uris},
@@ -611,10 +609,6 @@ main (int argc, char **argv)
   };
 
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree gchar *path = g_strconcat ("/cloud/", tests[i].name, NULL);
-
-    g_test_add_func (path, tests[i].run);
-  }
+  test_add_rows ("/cloud/", tests, G_N_ELEMENTS (tests));
   return g_test_run ();
 }

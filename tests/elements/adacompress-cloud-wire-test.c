@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kinds.h"
+#include "test-rows.h"
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
@@ -654,10 +655,7 @@ test_baidu_token (void)
 int
 main (int argc, char **argv)
 {
-  static const struct {
-    const gchar *name;
-    void (*run) (void);
-  } tests[] = {
+  static const TestRow tests[] = {
     {"torchserve/request", test_torchserve_request},
     {"torchserve/uris", test_torchserve_uris},
     {"facepp/request", test_facepp_request},
@@ -677,10 +675,6 @@ main (int argc, char **argv)
   };
 
   g_test_init (&argc, &argv, NULL);
-  for (guint i = 0; i < G_N_ELEMENTS (tests); i++) {
-    g_autofree gchar *path = g_strconcat ("/cloud-wire/", tests[i].name, NULL);
-
-    g_test_add_func (path, tests[i].run);
-  }
+  test_add_rows ("/cloud-wire/", tests, G_N_ELEMENTS (tests));
   return g_test_run ();
 }
