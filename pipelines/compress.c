@@ -275,6 +275,9 @@ on_bus (GstBus *bus, GstMessage *message, gpointer data)
     case GST_MESSAGE_ERROR:
       gst_message_parse_error (message, &error, NULL);
       g_printerr ("\n%s\n", error->message);
+      if (g_error_matches (error, GST_CORE_ERROR, GST_CORE_ERROR_MISSING_PLUGIN))
+        g_printerr ("H.264 and most other clips need FFmpeg's decoders: "
+            "apt-get install gstreamer1.0-libav\n");
       run->failed = TRUE;
       g_main_loop_quit (run->loop);
       break;

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#include <base/base.h>
+
 /* Of the whole request, after base64. */
 #define MAX_BYTES 10485760
 #define HEAD "{\"requests\":[{\"image\":{\"content\":\""
@@ -25,9 +27,13 @@ configure (AdaService * service, GError ** error)
   if (*service->target)
     return ada_service_invalid (service, error, "names something after google: (another address is "
         "endpoint=URL)");
-  if (!service->secret[API_KEY] && !service->secret[ACCESS_TOKEN])
-    return ada_service_invalid (service, error, "needs GOOGLE_API_KEY or GOOGLE_OAUTH_ACCESS_TOKEN "
-        "in the environment, or api-key or access-token in group [google] of a credentials file");
+  if (!service->secret[API_KEY] && !service->secret[ACCESS_TOKEN]) {
+    g_set_error_literal (error, PIRL_ERROR, PIRL_ERROR_INVALID, "google needs api-key or "
+        "access-token: GOOGLE_API_KEY or GOOGLE_OAUTH_ACCESS_TOKEN in the environment, or either in "
+        "group [google] of a credentials file (credentials=FILE in the cloud's URI, or "
+        "GST_PIRL_CREDENTIALS)");
+    return FALSE;
+  }
   service->url = ada_service_url (service, "https://vision.googleapis.com", "/v1/images:annotate",
       error);
   return service->url != NULL;
