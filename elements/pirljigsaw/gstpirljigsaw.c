@@ -551,7 +551,7 @@ gst_pirl_jigsaw_class_init (GstPirlJigsawClass * klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "PIRL jigsaw views",
       "Filter/Effect/Video",
-      "Makes an augmented view and a view of shuffled patches, or turned, of every picture",
+      "Makes two views of every picture: an augmented crop, and shuffled patches or a turned picture",
       "The gst-pirl developers");
 
   trans_class->start = GST_DEBUG_FUNCPTR (gst_pirl_jigsaw_start);

@@ -152,7 +152,7 @@ static const GstPirlProperty rows[] = {
    * Probability of the reference's photometric block: posterize, sharpness, solarize, autocontrast.
    */
   {"photometric", "Photometric",
-        "Probability of posterize, sharpness, solarize and autocontrast",
+        "Probability that posterize, sharpness, solarize and autocontrast are drawn",
       GST_PIRL_FLOAT, AT (strengths.augment.photometric), 0, 1, .playing = TRUE},
   /**
    * GstPirlJigsaw:blur:
@@ -167,7 +167,7 @@ static const GstPirlProperty rows[] = {
    * Least share of the picture's area that the image view's crop has, and the second view's where
    * that is one picture.
    */
-  {"crop-scale-min", "Least crop", "Least share of the area in the image view's crop",
+  {"crop-scale-min", "Least crop", "Least share of the picture's area in the crop of the image view",
       GST_PIRL_FLOAT, AT (strengths.crop_scale_min), 0, 1, .playing = TRUE},
   /**
    * GstPirlJigsaw:patch-crop-scale-min:
@@ -175,7 +175,7 @@ static const GstPirlProperty rows[] = {
    * Least share of the picture's area that the jigsaw view's crop has.
    */
   {"patch-crop-scale-min", "Least jigsaw crop",
-        "Least share of the area in the jigsaw view's crop",
+        "Least share of the picture's area in the crop of the jigsaw view",
       GST_PIRL_FLOAT, AT (strengths.patch_crop_scale_min), 0, 1, .playing = TRUE},
 };
 

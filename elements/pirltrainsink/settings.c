@@ -288,7 +288,7 @@ static const GstPirlProperty rows[] = {
    * of, and fp16 halves that and the bank's memory; a loss changes in its fourth digit at most.
    */
   {"bank-precision", "Bank precision",
-        "Of the memory bank's rows: f32, fp16, or auto (fp16 where a GPU trains in 16 bits)",
+        "Numbers of the memory bank's rows: f32, fp16, or auto (fp16 where a GPU trains in 16 bits)",
       GST_PIRL_STRING, AT (bank_precision)},
   /**
    * GstPirlTrainSink:batch-size:

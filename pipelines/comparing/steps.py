@@ -248,7 +248,9 @@ class Echo:
         done, total = int(said.get("step", 0)), int(said.get("steps", 0))
         text = f"step {done}" + (f" of {total}" if total else "")
         text += f", loss {float(said.get('loss', 'nan')):.3f}"
-        text += f", {float(said.get('images-per-second', 0)):.0f} pictures/s"
+        rate = float(said.get("images-per-second", 0))
+        if rate > 0:
+            text += f", {rate:.0f} pictures/s"
         eta = float(said.get("eta", -1))
         if eta >= 0:
             text += f", {span(eta)} left"
