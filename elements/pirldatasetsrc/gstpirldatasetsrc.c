@@ -814,9 +814,8 @@ begin_run (GstPirlDatasetSrc * self)
 }
 
 static gboolean
-gst_pirl_dataset_src_start (GstBaseSrc * src)
+start (GstPirlDatasetSrc * self)
 {
-  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (src);
   GError *error = NULL;
   GstPirlListJob *job;
 
@@ -838,11 +837,35 @@ failed:
   return FALSE;
 }
 
+/* Where this fails, the base class posts another error, which says that nobody gave a reason; so the
+ * state change has begun the run already. */
+static gboolean
+gst_pirl_dataset_src_start (GstBaseSrc * src)
+{
+  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (src);
+
+  return self->job != NULL || start (self);
+}
+
 static gboolean
 gst_pirl_dataset_src_stop (GstBaseSrc * src)
 {
   forget_run (GST_PIRL_DATASET_SRC (src));
   return TRUE;
+}
+
+static GstStateChangeReturn
+gst_pirl_dataset_src_change_state (GstElement * element, GstStateChange transition)
+{
+  GstPirlDatasetSrc *self = GST_PIRL_DATASET_SRC (element);
+  GstStateChangeReturn ret;
+
+  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED && !start (self))
+    return GST_STATE_CHANGE_FAILURE;
+  ret = GST_ELEMENT_CLASS (parent_class)->change_state (element, transition);
+  if (transition == GST_STATE_CHANGE_READY_TO_PAUSED && ret == GST_STATE_CHANGE_FAILURE)
+    forget_run (self);
+  return ret;
 }
 
 /* ---- properties ----------------------------------------------------------------------------- */
@@ -930,6 +953,7 @@ gst_pirl_dataset_src_class_init (GstPirlDatasetSrcClass * klass)
       "Sends the pictures of a folder, a list, tars or a drawn set, epoch after epoch",
       "The gst-pirl developers");
   gst_element_class_add_static_pad_template (element_class, &src_template);
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_change_state);
 
   base_class->start = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_start);
   base_class->stop = GST_DEBUG_FUNCPTR (gst_pirl_dataset_src_stop);

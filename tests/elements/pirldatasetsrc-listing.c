@@ -311,6 +311,7 @@ GST_START_TEST (missing_location_fails_the_state_change)
   run_until (run, GST_MESSAGE_ERROR, PATIENCE);
   fail_unless (run->error_domain == GST_RESOURCE_ERROR
       && run->error_code == GST_RESOURCE_ERROR_NOT_FOUND);
+  fail_if (run_until (run, GST_MESSAGE_ERROR, 0), "another error after the reason");
   /* Mended, it works. */
   gst_element_set_state (run->pipeline, GST_STATE_NULL);
   write_picture ("a.png", 4, 4, 0);
