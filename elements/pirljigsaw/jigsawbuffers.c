@@ -21,7 +21,7 @@ jigsaw_frame_new (GstBuffer * in, const GstVideoInfo * info)
   if (gst_buffer_get_video_meta (out) == NULL)
     gst_buffer_add_video_meta_full (out, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_INFO_FORMAT (info),
         GST_VIDEO_INFO_WIDTH (info), GST_VIDEO_INFO_HEIGHT (info), GST_VIDEO_INFO_N_PLANES (info),
-        info->offset, info->stride);
+        (gsize *) info->offset, (gint *) info->stride);
   return out;
 }
 
