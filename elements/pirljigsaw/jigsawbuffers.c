@@ -9,7 +9,7 @@
 #include <string.h>
 
 GstBuffer *
-jigsaw_frame_new (GstBuffer * in, const GstVideoInfo * info)
+jigsaw_frame_new (GstBuffer * in, GstVideoInfo * info)
 {
   GstBuffer *out = gst_buffer_copy (in);
   GstCustomMeta *old = gst_buffer_get_custom_meta (out, GST_PIRL_PRETEXT_META);
@@ -21,7 +21,7 @@ jigsaw_frame_new (GstBuffer * in, const GstVideoInfo * info)
   if (gst_buffer_get_video_meta (out) == NULL)
     gst_buffer_add_video_meta_full (out, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_INFO_FORMAT (info),
         GST_VIDEO_INFO_WIDTH (info), GST_VIDEO_INFO_HEIGHT (info), GST_VIDEO_INFO_N_PLANES (info),
-        (gsize *) info->offset, (gint *) info->stride);
+        info->offset, info->stride);
   return out;
 }
 

@@ -9,7 +9,7 @@
 #include "jigsawcaps.h"
 
 /** @in itself (of @info), its memory shared, with room for metas. */
-GstBuffer *jigsaw_frame_new (GstBuffer * in, const GstVideoInfo * info);
+GstBuffer *jigsaw_frame_new (GstBuffer * in, GstVideoInfo * info);
 
 /** Room for both views, one memory each: S*S*3 bytes, and grid*grid times P*P*3. */
 GstBuffer *jigsaw_tensors_new (const PirlPretextConfig * config);
