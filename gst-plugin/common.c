@@ -1,4 +1,4 @@
-/* gst-pirl: messages that several elements share (see common.h).
+/* gst-pirl: caps queries and messages that several elements share (see common.h).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifdef HAVE_CONFIG_H
 #include "config.h"
@@ -26,6 +26,18 @@ gst_pirl_is_live (GstPad * sinkpad)
     gst_query_parse_latency (query, &live, NULL, NULL);
   gst_query_unref (query);
   return live;
+}
+
+GstCaps *
+gst_pirl_filter_caps (GstCaps * caps, GstCaps * filter)
+{
+  GstCaps *result;
+
+  if (filter == NULL)
+    return caps;
+  result = gst_caps_intersect_full (filter, caps, GST_CAPS_INTERSECT_FIRST);
+  gst_caps_unref (caps);
+  return result;
 }
 
 typedef struct {

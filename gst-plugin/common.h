@@ -1,4 +1,4 @@
-/* gst-pirl: messages that several elements share.
+/* gst-pirl: caps queries and messages that several elements share.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
@@ -12,6 +12,10 @@ const gchar *gst_pirl_auto_reason (const gchar * device);
 
 /** Whether frames come to @sinkpad by themselves, as from a camera, and must not be kept waiting. */
 gboolean gst_pirl_is_live (GstPad * sinkpad);
+
+/** What a CAPS query is answered: those of @caps (transfer full) that @filter lets through, in its
+ * order; NULL lets all through. */
+GstCaps *gst_pirl_filter_caps (GstCaps * caps, GstCaps * filter);
 
 /** Posts @error as GST_ELEMENT_ERROR in the domain that fits its code, its text as the user's
  * sentence, and clears it. */

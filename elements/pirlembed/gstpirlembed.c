@@ -390,13 +390,7 @@ gst_pirl_embed_transform_caps (GstBaseTransform * trans, GstPadDirection directi
   if (host)
     result = embed_caps_on_host (result);
 
-  if (filter != NULL) {
-    GstCaps *all = result;
-
-    result = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
-    gst_caps_unref (all);
-  }
-  return result;
+  return gst_pirl_filter_caps (result, filter);
 }
 
 /* Video wherever downstream takes it: who wants tensors says so by taking nothing else. */

@@ -232,13 +232,7 @@ gst_pirl_jigsaw_transform_caps (GstBaseTransform * trans, GstPadDirection direct
   GstCaps *result = direction == GST_PAD_SINK
       ? caps_for_src (GST_PIRL_JIGSAW (trans), caps, JIGSAW_FRAMES) : jigsaw_caps_for_sink (caps);
 
-  if (filter != NULL) {
-    GstCaps *all = result;
-
-    result = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
-    gst_caps_unref (all);
-  }
-  return result;
+  return gst_pirl_filter_caps (result, filter);
 }
 
 /* Whether downstream knows what to do with untouched frames. */

@@ -203,13 +203,7 @@ gst_pirl_train_sink_get_caps (GstBaseSink * sink, GstCaps * filter)
     caps = gst_caps_make_writable (caps);
     gst_caps_remove_structure (caps, 0);
   }
-  if (filter != NULL) {
-    GstCaps *all = caps;
-
-    caps = gst_caps_intersect_full (filter, all, GST_CAPS_INTERSECT_FIRST);
-    gst_caps_unref (all);
-  }
-  return caps;
+  return gst_pirl_filter_caps (caps, filter);
 }
 
 /* The caps of frames do not say how large the views will be: each frame's meta does. */
