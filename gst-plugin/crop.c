@@ -54,8 +54,9 @@ way_on (GstPad * sink, gboolean * dead_end)
   return next;
 }
 
-GstPad *
-gst_pirl_find_consumer (GstPad * src)
+/* The sink pad to which the frames of @src go. Transfer full; NULL where there is none. */
+static GstPad *
+find_consumer (GstPad * src)
 {
   GstPad *from = gst_object_ref (src), *to = NULL;
 
@@ -81,7 +82,7 @@ gst_pirl_find_consumer (GstPad * src)
 static gboolean
 ask (GstPad * src, GstQuery * query)
 {
-  GstPad *consumer = gst_pirl_find_consumer (src);
+  GstPad *consumer = find_consumer (src);
   gboolean answered = FALSE;
 
   if (consumer != NULL) {

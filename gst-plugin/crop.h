@@ -36,12 +36,9 @@ typedef struct {
   gint max_divisor;             /* 2: a frame of half the size will do, 1: it will not */
 } GstPirlCropRequest;
 
-/** The sink pad to which the frames of @src go unchanged, untouched and to nobody else: its peer, or
- * that behind queues. Transfer full; NULL where there is none, or a pad on the way has a probe. Any
- * thread. */
-GstPad *gst_pirl_find_consumer (GstPad * src);
-
-/** Asks the consumer of @src which region of a picture it will look at; FALSE = all of it. */
+/** Asks the consumer of @src which region of a picture it will look at; FALSE = all of it. The
+ * consumer is who gets the frames unchanged, untouched and alone: the peer, or who is behind queues;
+ * nobody where a pad on the way has a probe. Any thread. */
 gboolean gst_pirl_ask_crop (GstPad * src, const GstPirlCropRequest * request, PirlRegion * region);
 /** FALSE when @query is another, or is not for @sink but was passed on to it. */
 gboolean gst_pirl_crop_parse (GstQuery * query, GstPad * sink, GstPirlCropRequest * request);

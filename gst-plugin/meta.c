@@ -77,7 +77,7 @@ gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample)
 }
 
 void
-gst_pirl_embedding_add_layers (GstBuffer * buffer, GBytes * data, const gchar * layers,
+gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layers,
     const gchar * dimensions, const gchar * model, GstClockTime age)
 {
   gst_structure_set (ensure_structure (buffer, GST_PIRL_EMBEDDING_META),
@@ -85,16 +85,6 @@ gst_pirl_embedding_add_layers (GstBuffer * buffer, GBytes * data, const gchar * 
       "size", G_TYPE_UINT, (guint) (g_bytes_get_size (data) / sizeof (gfloat)),
       "layer", G_TYPE_STRING, layers, "model", G_TYPE_STRING, model,
       "age", G_TYPE_UINT64, (guint64) age, "dimensions", G_TYPE_STRING, dimensions, NULL);
-}
-
-void
-gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
-    const gchar * model, GstClockTime age)
-{
-  g_autofree gchar *dimensions = g_strdup_printf ("%" G_GSIZE_FORMAT ":1:1:1",
-      g_bytes_get_size (data) / sizeof (gfloat));
-
-  gst_pirl_embedding_add_layers (buffer, data, layer, dimensions, model, age);
 }
 
 gboolean
@@ -296,14 +286,6 @@ gst_pirl_tensors_caps (gint n, const gchar * types, const gchar * dimensions, gi
       "num_tensors", G_TYPE_INT, n, "types", G_TYPE_STRING, types,
       "dimensions", G_TYPE_STRING, dimensions,
       "framerate", GST_TYPE_FRACTION, fps_d > 0 ? fps_n : 0, fps_d > 0 ? fps_d : 1, NULL);
-}
-
-GstCaps *
-gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d)
-{
-  g_autofree gchar *dimensions = g_strdup_printf ("%u:1:1:1", dim);
-
-  return gst_pirl_tensors_caps (1, "float32", dimensions, fps_n, fps_d);
 }
 
 GstCaps *

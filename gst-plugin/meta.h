@@ -67,12 +67,9 @@ void gst_pirl_sample_add (GstBuffer * buffer, const GstPirlSample * sample);
 /** FALSE when the buffer has none. */
 gboolean gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample);
 
-/** Attaches an embedding; takes a reference on @data. Replaces an earlier one. */
-void gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layer,
-    const gchar * model, GstClockTime age);
-
-/** The same of several layers: "res4,res5", "256:1:1:1,512:1:1:1". */
-void gst_pirl_embedding_add_layers (GstBuffer * buffer, GBytes * data, const gchar * layers,
+/** Attaches an embedding; takes a reference on @data. Replaces an earlier one. Of several layers,
+ * @layers and @dimensions are lists: "res4,res5", "256:1:1:1,512:1:1:1". */
+void gst_pirl_embedding_add (GstBuffer * buffer, GBytes * data, const gchar * layers,
     const gchar * dimensions, const gchar * model, GstClockTime age);
 
 typedef struct {
@@ -135,8 +132,6 @@ GstCaps *gst_pirl_tensors_caps (gint n, const gchar * types, const gchar * dimen
 gboolean gst_pirl_dimension_parse (const gchar * text, gint dim[4]);
 /** Whether @list is @want, whichever of NNStreamer's two separators it uses. */
 gboolean gst_pirl_same_list (const gchar * list, const gchar * want);
-/** One float32 tensor dim:1:1:1. */
-GstCaps *gst_pirl_embedding_caps (guint dim, gint fps_n, gint fps_d);
 /** As many float32 tensors as @dimensions lists: "256:3:3:1,512:1:1:1". */
 GstCaps *gst_pirl_features_caps (const gchar * dimensions, gint fps_n, gint fps_d);
 

@@ -61,18 +61,6 @@ eval_table_free (EvalTable *table)
   g_free (table);
 }
 
-const EvalLook *
-eval_table_look (const EvalTable *table, const gchar *name)
-{
-  for (guint i = 0; i < table->looks->len; i++) {
-    const EvalLook *look = table->looks->pdata[i];
-
-    if (g_str_equal (look->name, name))
-      return look;
-  }
-  return NULL;
-}
-
 /* Room for @capacity pictures. */
 static EvalTable *
 table_new (const EvalTableConfig *config, guint capacity)

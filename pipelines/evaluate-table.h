@@ -55,5 +55,4 @@ typedef struct {
 EvalTable *eval_table_new (const EvalTableConfig *config, AdaCloud *cloud, GError **error);
 void eval_table_free (EvalTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (EvalTable, eval_table_free)
-const EvalLook *eval_table_look (const EvalTable *table, const gchar *name);
 

@@ -736,7 +736,7 @@ embed_frame (GstPirlEmbed * self, GstBuffer * buffer, EmbedResult ** result, Gst
 static void
 attach (GstBuffer * buffer, const EmbedResult * result, GstClockTime age)
 {
-  gst_pirl_embedding_add_layers (buffer, result->data, result->layer, result->dimensions,
+  gst_pirl_embedding_add (buffer, result->data, result->layer, result->dimensions,
       result->model, age);
 }
 

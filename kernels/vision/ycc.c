@@ -39,7 +39,7 @@ typedef void (*ConvertFunc) (PirlYccConverter *, const PirlRaw *);
 struct _PirlYccConverter {
   PirlRaw layout;
   gboolean passthrough;
-  gboolean own_luma, own_chroma;        /* which of the source's planes serve as they are */
+  gboolean own_luma;            /* the source's luma serves as it is */
   gboolean luma_alone;          /* luma does not depend on chroma */
   gboolean halved;              /* the source's chroma is 4:2:0 already */
   Mix mix[3];

@@ -61,7 +61,7 @@ make_sample (const Kind * kind, gboolean tensors)
 
   fill (row, kind->index, kind->index % CLASSES);
   bytes = g_bytes_new (row, sizeof row);
-  gst_pirl_embedding_add_layers (buffer, bytes, "map,vector", "3:2:1:1,2:1:1:1",
+  gst_pirl_embedding_add (buffer, bytes, "map,vector", "3:2:1:1,2:1:1:1",
       kind->model ? kind->model : "a model", kind->age);
   g_bytes_unref (bytes);
   if (tensors) {

@@ -13,7 +13,7 @@
 #define ALL -1
 
 typedef struct {
-  guint warnings, completed;
+  guint warnings;
   gchar *warning;
   guint64 steps;
 } Outcome;

@@ -217,8 +217,8 @@ GST_START_TEST (embedding_meta_replaces_an_earlier_one)
   guint size, n = 0;
   guint64 age;
 
-  gst_pirl_embedding_add (buffer, first, "embedding", "one", 0);
-  gst_pirl_embedding_add (buffer, second, "logits", "two", 5);
+  gst_pirl_embedding_add (buffer, first, "embedding", "3:1:1:1", "one", 0);
+  gst_pirl_embedding_add (buffer, second, "logits", "1:1:1:1", "two", 5);
   while (gst_buffer_iterate_meta (buffer, &state))
     n++;
   fail_unless_equals_int (n, 1);
@@ -317,7 +317,7 @@ GST_START_TEST (tensor_caps_are_those_of_nnstreamer)
           "num_tensors=(int)2, types=(string)\"uint8,uint8\", "
           "dimensions=(string)\"3:8:8:1,3:4:4:4\", framerate=(fraction)0/1, "
           "transform=(string)jigsaw"},
-    {gst_pirl_embedding_caps (128, 25, 2), "other/tensors, format=(string)static, "
+    {gst_pirl_features_caps ("128:1:1:1", 25, 2), "other/tensors, format=(string)static, "
           "num_tensors=(int)1, types=(string)float32, dimensions=(string)128:1:1:1, "
           "framerate=(fraction)25/2"},
   };
