@@ -11,7 +11,7 @@ sed 's/^ *//' "$PIRL_SOURCE/README.md" | sed -n '/^```sh$/,/^```$/p' | sed -e ':
 [ -s lines ] || fail "the README has no lines to run"
 # The folder that the lines call `photos`.
 mkdir photos
-gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=96&classes=4&size=96' \
+gst-launch-1.0 -q pirldatasetsrc location='synthetic:shapes?count=40&classes=4&size=96' \
   ! videoconvert ! jpegenc ! multifilesink location=photos/%03d.jpg || fail "making photos"
 # The tars that a line calls `shard-{000000..000002}.tar`.
 for i in 0 1 2; do
