@@ -393,12 +393,6 @@ pirl_probe_store_layer (const PirlProbeStore *store, guint i)
   return &store->layers[i].layer;
 }
 
-gsize
-pirl_probe_store_count (const PirlProbeStore *store, PirlSplit split)
-{
-  return store->n[split];
-}
-
 void
 pirl_probe_store_set (const PirlProbeStore *store, guint layer, PirlSplit split,
     PirlProbeSet *set)

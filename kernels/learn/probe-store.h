@@ -51,7 +51,6 @@ PIRL_API gboolean pirl_probe_store_finish (PirlProbeStore *store, const PirlProb
 PIRL_API const PirlProbeStoreInfo *pirl_probe_store_info (const PirlProbeStore *store);
 PIRL_API guint pirl_probe_store_layers (const PirlProbeStore *store);
 PIRL_API const PirlProbeLayer *pirl_probe_store_layer (const PirlProbeStore *store, guint i);
-PIRL_API gsize pirl_probe_store_count (const PirlProbeStore *store, PirlSplit split);
 /** The rows of a layer, once it is opened or finished; they belong to the store. */
 PIRL_API void pirl_probe_store_set (const PirlProbeStore *store, guint layer, PirlSplit split,
     PirlProbeSet *set);

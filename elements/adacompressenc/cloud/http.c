@@ -532,12 +532,6 @@ ada_http_run (AdaHttp * http, const AdaHttpRequest * request, AdaTraffic * traff
   return TRUE;
 }
 
-guint
-ada_http_status (AdaHttp * http)
-{
-  return http->status;
-}
-
 const gchar *
 ada_http_body (AdaHttp * http, gsize * size)
 {

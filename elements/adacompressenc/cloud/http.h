@@ -48,9 +48,8 @@ typedef struct {
 gboolean ada_http_run (AdaHttp * http, const AdaHttpRequest * request, AdaTraffic * traffic,
     GCancellable * cancellable, GError ** error);
 
-/** The status of the answer to the last ada_http_run() that was TRUE; good until the next. */
-guint ada_http_status (AdaHttp * http);
-/** Its @size bytes, followed by a 0. */
+/** The @size bytes of the answer to the last ada_http_run() that was TRUE, followed by a 0; good
+ * until the next. */
 const gchar *ada_http_body (AdaHttp * http, gsize * size);
 /** @name in lower case; NULL = not there. */
 const gchar *ada_http_header (AdaHttp * http, const gchar * name);

@@ -43,12 +43,6 @@ ada_recording_free (AdaRecording * recording)
   g_free (recording);
 }
 
-const gchar *
-ada_recording_service (const AdaRecording * recording)
-{
-  return recording->service;
-}
-
 static const gchar *
 last_part (const gchar * name)
 {

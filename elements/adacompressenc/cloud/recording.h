@@ -16,8 +16,6 @@ AdaRecording *ada_recording_new (const gchar * data, gsize size, const gchar * s
     GError ** error);
 void ada_recording_free (AdaRecording * recording);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (AdaRecording, ada_recording_free)
-/** "baidu". */
-const gchar *ada_recording_service (const AdaRecording * recording);
 /** @name is found whole, by its last two or its last component, or as the only picture that ends in
  * its last component. */
 gboolean ada_recording_has (const AdaRecording * recording, const gchar * name, gint quality);
