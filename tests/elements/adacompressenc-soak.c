@@ -232,10 +232,10 @@ run_soak (gboolean live, guint frames)
       live ? "live" : "file", frames, early, late, statistic (soak.stream.enc, "cloud-requests"),
       statistic (soak.stream.enc, "cloud-sent"), soak.labels, soak.pulled);
   soak_close (&soak);
-  /* GLib closes a child's in a thread of its own. */
-  for (guint i = 0; i < 10000 && descriptors () != before; i++)
+  /* GLib closes a child's in a thread of its own: those of the child before may have counted, too. */
+  for (guint i = 0; i < 10000 && descriptors () > before; i++)
     g_usleep (1000);
-  fail_unless_equals_int (descriptors (), before);
+  fail_unless (descriptors () <= before, "%u descriptors, %u before", descriptors (), before);
 }
 
 GST_START_TEST (nothing_is_lost_or_kept)
