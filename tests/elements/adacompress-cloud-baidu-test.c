@@ -35,27 +35,15 @@ static AdaCloud *
 cloud_of (TestServer * server)
 {
   g_autofree gchar *uri = g_strdup_printf ("baidu:?endpoint=http://127.0.0.1:%u", server->port);
-  g_autoptr (GError) error = NULL;
-  AdaCloud *cloud = ada_cloud_new (uri, NULL, 1, &error);
 
-  g_assert_no_error (error);
-  return cloud;
-}
-
-static AdaAnswer *
-classify (AdaCloud * cloud, GError ** error)
-{
-  g_autoptr (GBytes) jpeg = test_jpeg (75);
-
-  return ada_cloud_classify (cloud, &(AdaRequest) {.jpeg = jpeg,.width = 640,.height = 480 }, NULL,
-      error);
+  return test_cloud (uri);
 }
 
 static void
 assert_good (AdaCloud * cloud)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AdaAnswer) answer = classify (cloud, &error);
+  g_autoptr (AdaAnswer) answer = test_classify (cloud, &error);
 
   g_assert_no_error (error);
   g_assert_cmpuint (answer->labels->len, ==, 1);
@@ -77,7 +65,7 @@ static void
 assert_error (AdaCloud * cloud, gint code, const gchar * said)
 {
   g_autoptr (GError) error = NULL;
-  g_autoptr (AdaAnswer) answer = classify (cloud, &error);
+  g_autoptr (AdaAnswer) answer = test_classify (cloud, &error);
 
   g_assert_null (answer);
   g_assert_error (error, ADA_CLOUD_ERROR, code);

@@ -60,27 +60,15 @@ cloud_of (const TestServer * service, const gchar * scheme, const gchar * query)
 {
   g_autofree gchar *uri = g_strdup_printf ("rekognition:eu-west-1?endpoint=%s://127.0.0.1:%u%s",
       scheme, service->port, query);
-  g_autoptr (GError) error = NULL;
-  AdaCloud *cloud = ada_cloud_new (uri, NULL, 1, &error);
 
-  g_assert_no_error (error);
-  return cloud;
-}
-
-static AdaAnswer *
-classify (AdaCloud * cloud, GError ** error)
-{
-  g_autoptr (GBytes) jpeg = test_jpeg (75);
-
-  return ada_cloud_classify (cloud, &(AdaRequest) {.jpeg = jpeg,.width = 640,.height = 480 }, NULL,
-      error);
+  return test_cloud (uri);
 }
 
 static AdaAnswer *
 good_answer (AdaCloud * cloud)
 {
   g_autoptr (GError) error = NULL;
-  AdaAnswer *answer = classify (cloud, &error);
+  AdaAnswer *answer = test_classify (cloud, &error);
 
   g_assert_no_error (error);
   g_assert_cmpuint (answer->labels->len, ==, 5);
@@ -93,7 +81,7 @@ bad_answer (AdaCloud * cloud)
 {
   g_autoptr (GError) error = NULL;
 
-  g_assert_null (classify (cloud, &error));
+  g_assert_null (test_classify (cloud, &error));
   g_assert_true (error->domain == ADA_CLOUD_ERROR);
   if (strstr (error->message, "S3CRET"))
     g_error ("the proxy's password is told: %s", error->message);

@@ -1,5 +1,5 @@
 /* gst-pirl: what the tests of clouds share: a Python server on the loopback (test-server.h), and
- * inquiries that remember what became of them.
+ * one picture asked about, and inquiries that remember what became of them.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
@@ -41,6 +41,25 @@ test_jpeg (gint quality)
   data[0] = 0xff, data[1] = 0xd8;
   data[size - 2] = 0xff, data[size - 1] = 0xd9;
   return g_bytes_new_take (data, size);
+}
+
+static inline AdaCloud *
+test_cloud (const gchar * uri)
+{
+  g_autoptr (GError) error = NULL;
+  AdaCloud *cloud = ada_cloud_new (uri, NULL, 1, &error);
+
+  g_assert_no_error (error);
+  return cloud;
+}
+
+static inline AdaAnswer *
+test_classify (AdaCloud * cloud, GError ** error)
+{
+  g_autoptr (GBytes) jpeg = test_jpeg (75);
+
+  return ada_cloud_classify (cloud, &(AdaRequest) {.jpeg = jpeg,.width = 640,.height = 480 }, NULL,
+      error);
 }
 
 static inline GBytes *

@@ -42,16 +42,6 @@ forget_secrets (void)
     g_unsetenv (variables[i].name);
 }
 
-static AdaCloud *
-cloud_of (const gchar * uri)
-{
-  g_autoptr (GError) error = NULL;
-  AdaCloud *cloud = ada_cloud_new (uri, NULL, 1, &error);
-
-  g_assert_no_error (error);
-  return cloud;
-}
-
 /* @form has a %u for the port. */
 static AdaCloud *
 cloud_at (const gchar * form, guint port)
@@ -60,16 +50,7 @@ cloud_at (const gchar * form, guint port)
   g_autofree gchar *number = g_strdup_printf ("%u", port);
   g_autofree gchar *uri = g_strjoinv (number, pieces);
 
-  return cloud_of (uri);
-}
-
-static AdaAnswer *
-classify (AdaCloud * cloud, GError ** error)
-{
-  g_autoptr (GBytes) jpeg = test_jpeg (75);
-
-  return ada_cloud_classify (cloud, &(AdaRequest) {.jpeg = jpeg,.width = 640,.height = 480 }, NULL,
-      error);
+  return test_cloud (uri);
 }
 
 /* JSON is written with single quotes here. */
@@ -438,7 +419,7 @@ test_previews (void)
     reset_environment ();
     if (cases[i].variable)
       g_setenv (cases[i].variable, cases[i].value, TRUE);
-    cloud = cloud_of (cases[i].uri);
+    cloud = test_cloud (cases[i].uri);
     ada_cloud_preview (cloud, &(AdaRequest) {.jpeg = jpeg }, &preview, &error);
     g_assert_no_error (error);
     headers = g_strjoinv ("\n", preview.headers);
@@ -527,7 +508,7 @@ test_requests (void)
     JsonObject *last;
 
     do_json (server, command);
-    answer = classify (cloud, &error);
+    answer = test_classify (cloud, &error);
     g_assert_no_error (error);
     labels = labels_of (answer);
     g_assert_cmpstr (labels, ==, cases[i].labels);
@@ -574,10 +555,10 @@ test_misbehaviour (void)
       g_autoptr (AdaAnswer) answer = NULL;
 
       do_json (server, command);
-      g_assert_null (classify (cloud, &error));
+      g_assert_null (test_classify (cloud, &error));
       g_assert_error (error, ADA_CLOUD_ERROR, cases[i].code);
       test_server_do (server, "mode ok");
-      answer = classify (cloud, NULL);
+      answer = test_classify (cloud, NULL);
       g_assert_nonnull (answer);
     }
   }
@@ -599,7 +580,7 @@ test_google_token (void)
   cloud = cloud_at ("google:?endpoint=http://127.0.0.1:PORT", server->port);
   reset_environment ();
   do_json (server, "set answer " GOOGLE (""));
-  answer = classify (cloud, NULL);
+  answer = test_classify (cloud, NULL);
   g_assert_nonnull (answer);
   last = last_request (server, &root);
   assert_header (last, "authorization", "Bearer ya29.S3CRET");
@@ -631,7 +612,7 @@ test_limits (void)
   };
 
   for (guint i = 0; i < G_N_ELEMENTS (cases); i++) {
-    g_autoptr (AdaCloud) cloud = cloud_of (cases[i].uri);
+    g_autoptr (AdaCloud) cloud = test_cloud (cases[i].uri);
     g_autoptr (GBytes) jpeg = g_bytes_new_take (g_malloc0 (cases[i].size), cases[i].size);
     const AdaRequest request = {.jpeg = jpeg,.width = cases[i].width,.height = cases[i].height };
     g_auto (AdaPreview) preview = { 0 };
@@ -680,7 +661,7 @@ test_repeated_secrets (void)
         g_autoptr (GError) error = NULL;
 
         do_json (server, command);
-        g_assert_null (classify (cloud, &error));
+        g_assert_null (test_classify (cloud, &error));
         if ((strstr (error->message, "S3CRET") && t != G_N_ELEMENTS (texts) - 1)
             || strstr (error->message, "signs"))
           g_error ("%s: %s", command, error->message);
@@ -707,16 +688,16 @@ test_rotation (void)
   g_unsetenv ("VISION_KEY");
   g_assert_true (g_file_set_contents (path, "[azure]\nkey=old\n", -1, NULL));
   g_assert_cmpint (g_chmod (path, 0600), ==, 0);
-  cloud = cloud_of (uri);
+  cloud = test_cloud (uri);
   do_json (server, "set answer " AZURE (""));
   /* The same key: once refused, that is all. */
   test_server_do (server, "once 2 status 401");
-  g_assert_null (classify (cloud, &error));
+  g_assert_null (test_classify (cloud, &error));
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 1);
   /* Another one: the second request of this call has it. */
   g_assert_true (g_file_set_contents (path, "[azure]\nkey=new\n", -1, NULL));
   g_assert_cmpint (g_chmod (path, 0600), ==, 0);
-  answer = classify (cloud, NULL);
+  answer = test_classify (cloud, NULL);
   g_assert_nonnull (answer);
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 3);
   assert_header (last_request (server, &root), "ocp-apim-subscription-key", "new");
@@ -807,19 +788,19 @@ test_renewal (void)
   g_autoptr (JsonNode) root = NULL;
 
   for (guint i = 0; i < 3; i++) {
-    g_autoptr (AdaAnswer) answer = classify (cloud, NULL);
+    g_autoptr (AdaAnswer) answer = test_classify (cloud, NULL);
 
     g_assert_nonnull (answer);
   }
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 4);
   do_json (server, "once 1 body {'expired': true}");
-  ada_answer_free (classify (cloud, NULL));
+  ada_answer_free (test_classify (cloud, NULL));
   /* Picture, token, picture. */
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 7);
   g_assert_cmpstr (ada_json_string (last_request (server, &root), "path"), ==,
       "/picture?token=S3CRETTOKEN2");
   do_json (server, "mode body {'expired': true}");
-  g_assert_null (classify (cloud, &error));
+  g_assert_null (test_classify (cloud, &error));
   g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_REFUSED);
   g_assert_nonnull (strstr (error->message, "*** has expired"));
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 10);
@@ -827,11 +808,11 @@ test_renewal (void)
   /* A token that cannot be had: nothing is sent without it, and it is asked for again. */
   test_server_do (server, "mode status 503");
   do_json (server, "once 1 body {'expired': true}");
-  g_assert_null (classify (cloud, &error));
+  g_assert_null (test_classify (cloud, &error));
   g_assert_error (error, ADA_CLOUD_ERROR, ADA_CLOUD_ERROR_BUSY);
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 12);
   test_server_do (server, "mode ok");
-  ada_answer_free (classify (cloud, NULL));
+  ada_answer_free (test_classify (cloud, NULL));
   g_assert_cmpuint (test_server_count (server, "requests"), ==, 14);
   g_assert_cmpuint (obtained, ==, 4);
 }
@@ -904,9 +885,9 @@ ask_over_tls (TestServer * server, const gchar * folder, const gchar * query)
   g_autofree gchar *between = g_strconcat ("=", folder, "/", NULL);
   g_autofree gchar *whole = g_strjoinv (between, pieces);
   g_autofree gchar *uri = g_strdup_printf ("azure:https://127.0.0.1:%u%s", server->port, whole);
-  g_autoptr (AdaCloud) cloud = cloud_of (uri);
+  g_autoptr (AdaCloud) cloud = test_cloud (uri);
   g_autoptr (GError) error = NULL;
-  g_autoptr (AdaAnswer) answer = classify (cloud, &error);
+  g_autoptr (AdaAnswer) answer = test_classify (cloud, &error);
 
   if (answer)
     return -1;
