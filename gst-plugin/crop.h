@@ -42,10 +42,12 @@ typedef struct {
 gboolean gst_pirl_ask_crop (GstPad * src, const GstPirlCropRequest * request, PirlRegion * region);
 /** FALSE when @query is another, or is not for @sink but was passed on to it. */
 gboolean gst_pirl_crop_parse (GstQuery * query, GstPad * sink, GstPirlCropRequest * request);
+/** Answers @query: @region, in pixels of the picture, is all that will be looked at. */
 void gst_pirl_crop_answer (GstQuery * query, const PirlRegion * region);
 
 /** Whether the consumer of @src says that it will look at image views only. */
 gboolean gst_pirl_ask_image_only (GstPad * src);
+/** Whether @query is that question, and for @sink; TRUE as its result answers "these only". */
 gboolean gst_pirl_is_views_query (GstQuery * query, GstPad * sink);
 
 typedef struct {

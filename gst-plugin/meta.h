@@ -63,6 +63,7 @@ typedef struct {
                                  * counts in */
 } GstPirlSample;
 
+/** Attaches a copy of @sample, strings too; replaces an earlier one. */
 void gst_pirl_sample_add (GstBuffer * buffer, const GstPirlSample * sample);
 /** FALSE when the buffer has none. */
 gboolean gst_pirl_sample_get (GstBuffer * buffer, GstPirlSample * sample);
@@ -109,13 +110,17 @@ typedef struct {
   guint64 total;                /* of all shards, indices are less; 0 = count */
 } GstPirlDataset;
 
+/** The sticky event `pirl-dataset`, with a copy of @dataset. */
 GstEvent *gst_pirl_dataset_event_new (const GstPirlDataset * dataset);
 /** FALSE when @event is another; clear with gst_pirl_dataset_clear(). */
 gboolean gst_pirl_dataset_parse (GstEvent * event, GstPirlDataset * dataset);
+/** Frees what gst_pirl_dataset_parse() has filled. */
 void gst_pirl_dataset_clear (GstPirlDataset * dataset);
 
+/** `pirl-resume`: a source asks downstream where in the data set to begin. */
 GstQuery *gst_pirl_resume_query_new (void);
 gboolean gst_pirl_is_resume_query (GstQuery * query);
+/** Begin at position @index of @epoch, of the data set @hash (NULL: any) drawn with @seed. */
 void gst_pirl_resume_answer (GstQuery * query, guint64 epoch, guint64 index, guint64 seed,
     const gchar * hash);
 /** FALSE when nobody answered; @hash is owned by the query. */
