@@ -1,6 +1,7 @@
 #!/bin/sh
 # tests/bench/reference, in its short form, and its peer: the peer's first losses are those that
-# theory says, a stopped training goes on as if it had not been, and the losses of both sides agree.
+# theory says, a stopped training goes on as if it had not been, the losses of both sides agree, and
+# a step of ours is PyTorch's.
 # Needs a Python with torch, torchvision, Pillow and safetensors: PIRL_TORCH_PYTHON.
 . "$PIRL_SOURCE/tests/pipelines/common.sh"
 data=${PIRL_TEST_DATA:-$PIRL_SOURCE/../shared/data}/imagenette
@@ -37,6 +38,9 @@ few --checkpoint-file "$scratch/state" --temperature 0.3 && fail "it goes on wit
 PIRL_TORCH_PYTHON=$python "$PIRL_SOURCE/tests/bench/reference" --build "$PIRL_BUILD" --quick \
   --data "$scratch/data" --work "$scratch/work" --json "$scratch/result.json" \
   --settings defaults,published >"$scratch/table" 2>&1 || fail "$(cat "$scratch/table")"
+
+PIRL_TORCH_PYTHON=$python "$PIRL_SOURCE/tests/bench/reference" --build "$PIRL_BUILD" --step \
+  --data "$scratch/data" --work "$scratch/work" >"$scratch/step" 2>&1 || fail "$(cat "$scratch/step")"
 
 python3 - "$scratch" <<'PY' || fail "$(cat "$scratch/table" "$scratch/whole" "$scratch/halves")"
 import json

@@ -443,7 +443,8 @@ TRAINED_WITH = {name.replace("-", "_").replace("lambda", "lambda_")
                 for name in (*VIEWS, *TRAINING)} | {"list"}
 
 
-def arguments():
+def arguments(words=None):
+    """Of the command line, or of @words."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("list", nargs="?", metavar="LIST")
     for name, values in (VIEWS | TRAINING).items():
@@ -458,7 +459,7 @@ def arguments():
     for name in ("checkpoint-file", "model-file", "log"):
         parser.add_argument(f"--{name}", metavar="FILE")
     parser.add_argument("--oracles", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     options.exclude_positive = options.exclude_positive == "true"
     if not options.list and not options.oracles:
         parser.error("a LIST of pictures is needed")
