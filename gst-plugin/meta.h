@@ -119,6 +119,7 @@ void gst_pirl_dataset_clear (GstPirlDataset * dataset);
 
 /** `pirl-resume`: a source asks downstream where in the data set to begin. */
 GstQuery *gst_pirl_resume_query_new (void);
+/** Whether @query is that one. */
 gboolean gst_pirl_is_resume_query (GstQuery * query);
 /** Begin at position @index of @epoch, of the data set @hash (NULL: any) drawn with @seed. */
 void gst_pirl_resume_answer (GstQuery * query, guint64 epoch, guint64 index, guint64 seed,
