@@ -17,6 +17,9 @@ SHARED = 100                    # permutations of the covariant jigsaw
 THIRD = "0.333333"              # of the data, for ablations
 CALIBRATION = 100               # steps in which batch norm counts image views
 BOOTSTRAP = 1000
+# Of the papers' fine-tuning: torchvision's random crop, a flip, colours as they are.
+PLAIN_VIEWS = ("crop-scale-min=0.08", "brightness=0", "contrast=0", "saturation=0", "hue=0",
+               "grayscale=0")
 ALL_NEGATIVES = 32000           # negatives=0 of pirltrainsink: so many, or all others
 
 
@@ -307,12 +310,12 @@ class Plan:
         network = self.networks[objective, 0]
         name = f"{objective}-{percent}percent"
         source = [*self.data.train, f"fraction={fraction}", "epochs=0"]
-        # The protocol's rate at each step, whatever the batch.
+        # The protocol's rate at each step, whatever the batch; it falls at 3/5, the protocol's at 3/7.
         sink = ["objective=supervised", f"model-file={self.place.model(network.model)}",
                 f"batch-size={batch}", f"learning-rate={.01 * 256 / batch:g}", "weight-decay=0",
                 "nesterov=true", "lr-schedule=step", f"max-steps={count}"]
         tuned = self.add(name, f"fine-tune {objective} on {percent} % of the labels",
-                         [self.training_line(source, (), sink, 0, name)],
+                         [self.training_line(source, PLAIN_VIEWS, sink, 0, name)],
                          training_result(name, "supervised"), cost=count * batch, after=[network],
                          model=name, facts={"data": self.data.digest})
         path = self.place.out / "results" / f"{name}.logits"

@@ -42,6 +42,11 @@ LAST_RATE = 1e-3                # of the first, where the cosine ends
 
 # --- the two views ---
 
+def read_list(path):
+    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    return [line.split("\t")[0] for line in lines if line]
+
+
 def chance(p):
     return torch.rand(()).item() < p
 
@@ -333,8 +338,7 @@ class Training:
 
 def run(options):
     """Trains; False when it was stopped before its end."""
-    lines = pathlib.Path(options.list).read_text(encoding="utf-8").splitlines()
-    files = [line.split("\t")[0] for line in lines if line]
+    files = read_list(options.list)
     training = Training(len(files), options)
     if options.checkpoint_file and os.path.exists(options.checkpoint_file):
         training.load(options.checkpoint_file)
