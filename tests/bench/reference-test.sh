@@ -1,7 +1,7 @@
 #!/bin/sh
 # tests/bench/reference, in its short form, and its peer: the peer's first losses are those that
-# theory says, a stopped training goes on as if it had not been, the losses of both sides agree, and
-# a step of ours is PyTorch's.
+# theory says, a stopped training goes on as if it had not been, the losses of both sides agree, a
+# step of ours is PyTorch's, and views can be looked at (so few that none are told apart).
 # Needs a Python with torch, torchvision, Pillow and safetensors: PIRL_TORCH_PYTHON.
 . "$PIRL_SOURCE/tests/pipelines/common.sh"
 data=${PIRL_TEST_DATA:-$PIRL_SOURCE/../shared/data}/imagenette
@@ -41,6 +41,11 @@ PIRL_TORCH_PYTHON=$python "$PIRL_SOURCE/tests/bench/reference" --build "$PIRL_BU
 
 PIRL_TORCH_PYTHON=$python "$PIRL_SOURCE/tests/bench/reference" --build "$PIRL_BUILD" --step \
   --data "$scratch/data" --work "$scratch/work" >"$scratch/step" 2>&1 || fail "$(cat "$scratch/step")"
+
+PIRL_TORCH_PYTHON=$python "$PIRL_SOURCE/tests/bench/reference" --build "$PIRL_BUILD" --views \
+  --size 32 --workers 0 --threads 1 --data "$scratch/data" --work "$scratch/work" \
+  >"$scratch/views" 2>&1 || fail "$(cat "$scratch/views")"
+grep -q "of 14 views" "$scratch/views" || fail "$(cat "$scratch/views")"
 
 python3 - "$scratch" <<'PY' || fail "$(cat "$scratch/table" "$scratch/whole" "$scratch/halves")"
 import json
