@@ -310,7 +310,8 @@ class Plan:
         network = self.networks[objective, 0]
         name = f"{objective}-{percent}percent"
         source = [*self.data.train, f"fraction={fraction}", "epochs=0"]
-        # The protocol's rate at each step, whatever the batch; it falls at 3/5, the protocol's at 3/7.
+        # The protocol's rate at each step, whatever the batch. It falls at 3/5 of the steps, the
+        # protocol's at 3/7.
         sink = ["objective=supervised", f"model-file={self.place.model(network.model)}",
                 f"batch-size={batch}", f"learning-rate={.01 * 256 / batch:g}", "weight-decay=0",
                 "nesterov=true", "lr-schedule=step", f"max-steps={count}"]

@@ -48,7 +48,7 @@ class Judge(nn.Module):
     def forward(self, images, patches):
         found = []
         for of, x in ((self.image, images), (self.patches, patches)):
-            x = of((x.float() - 118) / 60)
+            x = of((x.float() - 118) / 60)      # about mean and deviation of pixels
             found += [x.mean((2, 3)), x.amax((2, 3))]
         return self.odds(functional.relu(self.hidden(torch.cat(found, 1))))[:, 0]
 
